@@ -1,0 +1,81 @@
+import { z } from 'zod';
+import { ERROR_KINDS, type WaypostError } from './errors.js';
+import { manifestSchema, sha256HexSchema, ulidSchema } from './manifest.js';
+
+/** A MAC in any usual notation; normalizeMac judges it. The length keeps junk out of the audit. */
+const macSchema = z.string().min(1).max(64);
+
+/** What an edge holds already. It lets central notice that it went back in time, and answer shortly. */
+const haveSchema = z.object({
+  epoch: z.string().min(1).max(64),
+  sequence: z.int().positive(),
+  manifestId: ulidSchema,
+});
+
+/** POST /api/device-sync/request */
+export const syncRequestSchema = z.object({
+  mac: macSchema,
+  have: haveSchema.optional(),
+  /** Also send the rows: as one JSON document or as lines. */
+  payload: z.enum(['json', 'ndjson']).optional(),
+});
+export type SyncRequest = z.infer<typeof syncRequestSchema>;
+export type Have = z.infer<typeof haveSchema>;
+
+/** The answer to a request without payload. */
+export const syncResponseSchema = z.object({ manifest: manifestSchema });
+
+/** POST /api/device-sync/ack */
+export const ackSchema = z.object({
+  manifestId: ulidSchema,
+  mac: macSchema,
+  status: z.enum(['Success', 'Failed']),
+  localCounts: z.record(z.string().max(256), z.int().nonnegative()),
+  localChecksums: z.record(z.string().max(256), sha256HexSchema),
+  durationMs: z.int().nonnegative(),
+  error: z.string().max(8192).nullish(),
+});
+export type Ack = z.infer<typeof ackSchema>;
+
+/** What central made of an ack. `result` can be `Failed` where the edge said `Success`. */
+export const ackResponseSchema = z.object({
+  manifestId: ulidSchema,
+  result: z.enum(['Success', 'Failed']),
+  /** Why it counts as failed: the edge's error, or which counts and hashes differ. */
+  reason: z.string().nullable(),
+  /** True when this very ack, or a success for the manifest, was known before. */
+  duplicate: z.boolean(),
+});
+export type AckResponse = z.infer<typeof ackResponseSchema>;
+
+/** RFC 9457 problem, as all errors leave both services. */
+export const problemSchema = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string().optional(),
+  code: z.string(),
+  hint: z.string(),
+  /** The id under which the log has this request. */
+  requestId: z.string().optional(),
+});
+export type Problem = z.infer<typeof problemSchema>;
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** The problem document of an error. */
+export function toProblem(error: WaypostError, requestId?: string): Problem {
+  return {
+    type: 'about:blank',
+    title: ERROR_KINDS[error.code].title,
+    status: error.status,
+    ...(error.detail === undefined ? {} : { detail: error.detail }),
+    code: error.code,
+    hint: error.hint,
+    ...(requestId === undefined ? {} : { requestId }),
+  };
+}
+
+/** Path of the chunk stream of one table of a manifest. The device names itself by `?mac=`; ranges resume it. */
+export function chunkStreamPath(manifestId: string, table: string): string {
+  return `/api/device-sync/manifests/${manifestId}/tables/${encodeURIComponent(table)}/chunks`;
+}

@@ -1,0 +1,148 @@
+import type { RowFormat } from './chunker.js';
+import { MAX_CHUNK_BYTES } from './chunker.js';
+import { WaypostError } from './errors.js';
+import { tableSha256 } from './hashes.js';
+
+/**
+ * The wire format of a table: a header, the index of its chunks, then one zstd frame per chunk, in key order.
+ * Integers are big-endian. docs/sync-protocol.md describes it byte by byte.
+ */
+export const CHUNK_STREAM_TYPE = 'application/vnd.waypost.chunks';
+export const HEADER_BYTES = 12;
+export const INDEX_ENTRY_BYTES = 44;
+const MAGIC = Buffer.from('WPC1', 'latin1');
+const FORMATS: readonly RowFormat[] = ['binary', 'text'];
+/** zstd grows data that it cannot compress by less than this. */
+const MAX_FRAME_BYTES = MAX_CHUNK_BYTES + (MAX_CHUNK_BYTES >> 8) + 1024;
+
+/** One chunk as the index describes it. */
+export interface ChunkEntry {
+  /** SHA-256 of the chunk's canonical bytes. */
+  digest: Buffer;
+  rowCount: number;
+  /** Length of the canonical bytes. */
+  rawBytes: number;
+  /** Length of the zstd frame. */
+  frameBytes: number;
+}
+
+/** The index of a table's chunks, kept packed: 44 bytes per chunk, whatever the chunk's size. */
+export class ChunkIndex {
+  private constructor(
+    readonly format: RowFormat,
+    private readonly entries: Buffer,
+  ) {}
+
+  static empty(format: RowFormat): ChunkIndex {
+    return new ChunkIndex(format, Buffer.alloc(0));
+  }
+
+  /**
+   * Reads header and index.
+   * @param bytes exactly `ChunkIndex.encodedBytes(header)` bytes
+   * @throws WaypostError CHUNK_CORRUPT
+   */
+  static decode(bytes: Buffer): ChunkIndex {
+    const { format, chunkCount } = readHeader(bytes);
+    if (bytes.length !== HEADER_BYTES + chunkCount * INDEX_ENTRY_BYTES) throw corrupt('its index has another length than its header says');
+    const index = new ChunkIndex(format, bytes.subarray(HEADER_BYTES));
+    for (let at = 0; at < chunkCount; at += 1) {
+      const { rowCount, rawBytes, frameBytes } = index.entry(at);
+      if (rowCount === 0 || rawBytes === 0 || rawBytes > MAX_CHUNK_BYTES || frameBytes === 0 || frameBytes > MAX_FRAME_BYTES) {
+        throw corrupt(`chunk ${at} has impossible sizes`);
+      }
+    }
+    return index;
+  }
+
+  /**
+   * Length of header and index together.
+   * @param header at least the first 12 bytes of a chunk stream
+   * @throws WaypostError CHUNK_CORRUPT when they are not a header
+   */
+  static encodedBytes(header: Buffer): number {
+    return HEADER_BYTES + readHeader(header).chunkCount * INDEX_ENTRY_BYTES;
+  }
+
+  /** Header and index as bytes. */
+  encode(): Buffer {
+    const header = Buffer.alloc(HEADER_BYTES);
+    MAGIC.copy(header);
+    header.writeUInt8(FORMATS.indexOf(this.format), 4);
+    header.writeUInt32BE(this.length, 8);
+    return Buffer.concat([header, this.entries]);
+  }
+
+  /** Number of chunks. */
+  get length(): number {
+    return this.entries.length / INDEX_ENTRY_BYTES;
+  }
+
+  entry(at: number): ChunkEntry {
+    const start = at * INDEX_ENTRY_BYTES;
+    return {
+      digest: this.entries.subarray(start, start + 32),
+      rowCount: this.entries.readUInt32BE(start + 32),
+      rawBytes: this.entries.readUInt32BE(start + 36),
+      frameBytes: this.entries.readUInt32BE(start + 40),
+    };
+  }
+
+  *[Symbol.iterator](): Generator<ChunkEntry> {
+    for (let at = 0; at < this.length; at += 1) yield this.entry(at);
+  }
+
+  /** Rows, canonical bytes, frame bytes of all chunks, and the hash that names the table. */
+  totals(): { rowCount: number; rawBytes: number; frameBytes: number; sha256: string } {
+    let rowCount = 0;
+    let rawBytes = 0;
+    let frameBytes = 0;
+    for (const chunk of this) {
+      rowCount += chunk.rowCount;
+      rawBytes += chunk.rawBytes;
+      frameBytes += chunk.frameBytes;
+    }
+    return { rowCount, rawBytes, frameBytes, sha256: tableSha256(this.digests()) };
+  }
+
+  private *digests(): Generator<Buffer> {
+    for (const { digest } of this) yield digest;
+  }
+
+  /** @internal for ChunkIndexBuilder */
+  static fromEntries(format: RowFormat, entries: Buffer): ChunkIndex {
+    return new ChunkIndex(format, entries);
+  }
+}
+
+/** Collects chunk entries in order, packed. */
+export class ChunkIndexBuilder {
+  private entries = Buffer.alloc(64 * INDEX_ENTRY_BYTES);
+  private used = 0;
+
+  constructor(private readonly format: RowFormat) {}
+
+  add({ digest, rowCount, rawBytes, frameBytes }: ChunkEntry): void {
+    if (this.used === this.entries.length) this.entries = Buffer.concat([this.entries, Buffer.alloc(this.entries.length)]);
+    digest.copy(this.entries, this.used);
+    this.entries.writeUInt32BE(rowCount, this.used + 32);
+    this.entries.writeUInt32BE(rawBytes, this.used + 36);
+    this.entries.writeUInt32BE(frameBytes, this.used + 40);
+    this.used += INDEX_ENTRY_BYTES;
+  }
+
+  build(): ChunkIndex {
+    return ChunkIndex.fromEntries(this.format, this.entries.subarray(0, this.used));
+  }
+}
+
+function readHeader(bytes: Buffer): { format: RowFormat; chunkCount: number } {
+  if (bytes.length < HEADER_BYTES || !bytes.subarray(0, 4).equals(MAGIC)) throw corrupt('it does not start with WPC1');
+  const format = FORMATS[bytes.readUInt8(4)];
+  if (format === undefined || bytes.readUIntBE(5, 3) !== 0) throw corrupt('its header names an unknown format');
+  return { format, chunkCount: bytes.readUInt32BE(8) };
+}
+
+function corrupt(why: string): WaypostError {
+  return new WaypostError('CHUNK_CORRUPT', { detail: `A chunk stream is damaged: ${why}.` });
+}

@@ -1,0 +1,268 @@
+/**
+ * How an error heals: `retry`, the same again later; `resnapshot`, ask central for a new manifest; `operator`, somebody has to act;
+ * `bug`, a defect of Waypost.
+ */
+export type Healing = 'retry' | 'resnapshot' | 'operator' | 'bug';
+
+interface ErrorKind {
+  status: number;
+  heals: Healing;
+  title: string;
+  hint: string;
+}
+
+/** Every error that Waypost names, by its stable code. `status` is the HTTP status when it answers a request. */
+export const ERROR_KINDS = {
+  // Requests
+  REQUEST_INVALID: {
+    status: 400,
+    heals: 'operator',
+    title: 'The request is not of the expected form',
+    hint: 'Compare the body with docs/sync-protocol.md; the detail names each field that is wrong.',
+  },
+  REQUEST_NOT_JSON: {
+    status: 400,
+    heals: 'operator',
+    title: 'The body is not JSON',
+    hint: 'Send one JSON object in UTF-8 with content-type application/json.',
+  },
+  REQUEST_TOO_LARGE: {
+    status: 413,
+    heals: 'operator',
+    title: 'The body is too large',
+    hint: 'Requests and acknowledgements are small; look at what the client really sends.',
+  },
+  MEDIA_TYPE_UNSUPPORTED: {
+    status: 415,
+    heals: 'operator',
+    title: 'The content type is not supported',
+    hint: 'Send content-type application/json.',
+  },
+  ROUTE_UNKNOWN: { status: 404, heals: 'operator', title: 'There is no such route', hint: 'See docs/sync-protocol.md for the routes.' },
+  RANGE_INVALID: {
+    status: 416,
+    heals: 'retry',
+    title: 'The range lies outside of the chunk stream',
+    hint: 'Ask again without a Range header.',
+  },
+  MAC_INVALID: {
+    status: 400,
+    heals: 'operator',
+    title: 'The MAC address is malformed',
+    hint: 'Write six hex pairs, for instance 48:b0:2d:e9:c3:b7; check DEVICE_MAC on the device.',
+  },
+  // Devices
+  DEVICE_UNKNOWN: {
+    status: 404,
+    heals: 'operator',
+    title: 'No device has this MAC address',
+    hint: "Register the device in the central database, or compare its MAC with the plan's scope query.",
+  },
+  DEVICE_INACTIVE: {
+    status: 403,
+    heals: 'operator',
+    title: 'The device is not active',
+    hint: 'The scope query\'s column "active" is not true for this device: activate it in the central database.',
+  },
+  DEVICE_AMBIGUOUS: {
+    status: 409,
+    heals: 'operator',
+    title: 'More than one device has this MAC address',
+    hint: "The plan's scope query must give exactly one row per device: remove the duplicate.",
+  },
+  // Plan
+  PLAN_INVALID: {
+    status: 500,
+    heals: 'operator',
+    title: 'The sync plan is not valid',
+    hint: 'Correct the named lines, then run: npm run plan:check',
+  },
+  NAME_INVALID: {
+    status: 400,
+    heals: 'operator',
+    title: 'The name is not a valid SQL name',
+    hint: 'Write it as in SQL: users, sales.orders, "Odd Schema"."Select".',
+  },
+  CONFIG_INVALID: {
+    status: 500,
+    heals: 'operator',
+    title: 'The configuration is not valid',
+    hint: 'Correct the environment variables that the detail names; the README lists all of them.',
+  },
+  // Snapshots and manifests
+  ROW_TOO_LARGE: {
+    status: 500,
+    heals: 'operator',
+    title: 'A row is too large to be mirrored',
+    hint: 'Rows of up to 64 MiB can be mirrored: exclude the row or the column in the plan.',
+  },
+  COPY_MALFORMED: {
+    status: 500,
+    heals: 'bug',
+    title: 'PostgreSQL sent rows of an unexpected shape',
+    hint: 'If the table was altered meanwhile, the next cycle heals; otherwise report it with the plan and the PostgreSQL version.',
+  },
+  CENTRAL_BUSY: {
+    status: 503,
+    heals: 'retry',
+    title: 'Central builds as many snapshots as it may',
+    hint: 'The device asks again by itself. If this lasts, raise MAX_CONCURRENT_BUILDS or add a replica.',
+  },
+  MANIFEST_UNKNOWN: {
+    status: 404,
+    heals: 'resnapshot',
+    title: 'There is no such manifest',
+    hint: 'Ask for a new manifest: POST /api/device-sync/request.',
+  },
+  MANIFEST_EXPIRED: {
+    status: 410,
+    heals: 'resnapshot',
+    title: 'The manifest has expired',
+    hint: 'Ask for a new manifest: POST /api/device-sync/request.',
+  },
+  MANIFEST_NOT_YOURS: {
+    status: 403,
+    heals: 'operator',
+    title: 'The manifest was issued to another device',
+    hint: 'Ask for a manifest with this device’s own MAC; look for two devices with one configuration.',
+  },
+  TABLE_NOT_IN_MANIFEST: {
+    status: 404,
+    heals: 'resnapshot',
+    title: 'The manifest has no such table',
+    hint: 'Use a table name exactly as the manifest spells it, percent-encoded.',
+  },
+  SNAPSHOT_MISSING: {
+    status: 410,
+    heals: 'resnapshot',
+    title: 'The stored snapshot is gone',
+    hint: 'Ask for a new manifest: central then builds the snapshot again. Check that SNAPSHOT_STORE is durable and shared by all replicas.',
+  },
+  // What an edge refuses
+  MANIFEST_INVALID: {
+    status: 502,
+    heals: 'resnapshot',
+    title: 'The manifest is not valid',
+    hint: 'Its hash or form is wrong: look for something between device and central that alters bodies.',
+  },
+  MANIFEST_OUT_OF_ORDER: {
+    status: 409,
+    heals: 'operator',
+    title: 'The manifest is older than what the device already holds',
+    hint: 'Central may have been restored from a backup: it starts a new epoch by itself when the device asks next. Otherwise look for a replayed answer.',
+  },
+  SCHEMA_VERSION_MISMATCH: {
+    status: 409,
+    heals: 'operator',
+    title: 'The schema version is not the one this device is configured for',
+    hint: 'Migrate the device’s services and set SCHEMA_VERSION, or correct schemaVersion in the plan. The data stays as it is until then.',
+  },
+  SCHEMA_MISMATCH: {
+    status: 409,
+    heals: 'operator',
+    title: 'A local table differs from the manifest’s columns',
+    hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it anew.',
+  },
+  LOCAL_REFERENCE: {
+    status: 409,
+    heals: 'operator',
+    title: 'A local table references a mirrored one',
+    hint: 'TRUNCATE would need to empty it too: drop the foreign key that the detail names.',
+  },
+  CHUNK_CORRUPT: {
+    status: 502,
+    heals: 'retry',
+    title: 'A chunk stream is damaged',
+    hint: 'Nothing was changed; the device downloads the damaged part again. If this lasts, look at the link and at SNAPSHOT_STORE.',
+  },
+  TRANSFER_STALLED: {
+    status: 504,
+    heals: 'retry',
+    title: 'The transfer made no progress',
+    hint: 'The device resumes where it stopped. If this lasts, look at the link.',
+  },
+  CENTRAL_UNREACHABLE: {
+    status: 502,
+    heals: 'retry',
+    title: 'Central cannot be reached',
+    hint: 'The device goes on trying; its data stays readable. Check CENTRAL_URL, the network and central’s /health.',
+  },
+  CENTRAL_REFUSED: {
+    status: 502,
+    heals: 'operator',
+    title: 'Central refused the request',
+    hint: 'The detail holds central’s own code and hint.',
+  },
+  VERIFICATION_FAILED: {
+    status: 500,
+    heals: 'retry',
+    title: 'What the edge database holds after loading is not what the manifest says',
+    hint: 'Everything was rolled back. Look for triggers, rules or row-level security on the named table.',
+  },
+  LOCK_TIMEOUT: {
+    status: 503,
+    heals: 'retry',
+    title: 'A mirrored table stayed locked by other sessions',
+    hint: "Look for long transactions on the device: SELECT * FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start.",
+  },
+  SYNC_RUNNING: {
+    status: 409,
+    heals: 'retry',
+    title: 'A sync is already running',
+    hint: 'Wait for it: GET /api/sync/status.',
+  },
+  SHUTTING_DOWN: { status: 503, heals: 'retry', title: 'The service is stopping', hint: 'Try again when it has restarted.' },
+  DATABASE_UNAVAILABLE: {
+    status: 503,
+    heals: 'retry',
+    title: 'The database does not answer',
+    hint: 'Check DATABASE_URL and that the server accepts connections; the service heals by itself.',
+  },
+  STORAGE_FAILED: {
+    status: 500,
+    heals: 'operator',
+    title: 'Files could not be written or read',
+    hint: 'Check free space and permissions of the folder that the detail names.',
+  },
+  INTERNAL: {
+    status: 500,
+    heals: 'bug',
+    title: 'Something unexpected went wrong',
+    hint: 'The log has the details under the same request id.',
+  },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERROR_KINDS;
+
+interface ErrorOptions {
+  /** What happened here: names, sizes, positions. Never a secret, never row data. */
+  detail?: string;
+  /** Replaces the kind's general hint where a better one is known. */
+  hint?: string;
+  cause?: unknown;
+}
+
+/** The one error that Waypost throws on purpose. It is thrown upward with its cause and logged once, at the boundary. */
+export class WaypostError extends Error {
+  override readonly name = 'WaypostError';
+  readonly detail: string | undefined;
+  readonly hint: string;
+
+  constructor(
+    readonly code: ErrorCode,
+    options: ErrorOptions = {},
+  ) {
+    const kind = ERROR_KINDS[code];
+    super(options.detail ?? `${kind.title}.`, options.cause === undefined ? undefined : { cause: options.cause });
+    this.detail = options.detail;
+    this.hint = options.hint ?? kind.hint;
+  }
+
+  get status(): number {
+    return ERROR_KINDS[this.code].status;
+  }
+
+  get heals(): Healing {
+    return ERROR_KINDS[this.code].heals;
+  }
+}

@@ -1,0 +1,72 @@
+import { WaypostError } from './errors.js';
+
+/** A table as PostgreSQL's catalog spells it: no quotes, case as stored. */
+export interface TableIdentifier {
+  schema: string;
+  table: string;
+}
+
+/** NAMEDATALEN - 1: PostgreSQL would silently cut a longer identifier. */
+const MAX_IDENTIFIER_BYTES = 63;
+const PART = /"(?:[^"]|"")+"|[\p{L}_\u0080-\uffff][\p{L}\p{N}_$\u0080-\uffff]*/uy;
+
+/**
+ * The only place where an identifier enters SQL text: always quoted, inner quotes doubled.
+ */
+export function quoteIdentifier(name: string): string {
+  if (name.includes('\0')) throw new WaypostError('NAME_INVALID', { detail: 'An identifier holds a NUL character.' });
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** `"schema"."table"`, ready for SQL text. */
+export function quoteTable({ schema, table }: TableIdentifier): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
+}
+
+/**
+ * Reads a table name as SQL would: `users`, `sales.orders`, `"Odd Schema"."Select"`. Unquoted parts fold to lower case,
+ * a missing schema means `public`.
+ * @throws WaypostError NAME_INVALID
+ */
+export function parseTableName(name: string): TableIdentifier {
+  const parts = splitName(name);
+  if (!parts || parts.length > 2) throw invalidName(name, 'is not of the form table or schema.table');
+  const [schema, table] = parts.length === 2 ? parts : ['public', parts[0]];
+  return { schema: schema as string, table: table as string };
+}
+
+/**
+ * Reads a column name as SQL would: `full_name`, `"Full Name"`.
+ * @throws WaypostError NAME_INVALID
+ */
+export function parseColumnName(name: string): string {
+  const parts = splitName(name);
+  if (parts?.length !== 1) throw invalidName(name, 'is not a column name');
+  return parts[0] as string;
+}
+
+function splitName(name: string): string[] | undefined {
+  const parts: string[] = [];
+  let at = 0;
+  for (;;) {
+    PART.lastIndex = at;
+    const raw = PART.exec(name)?.[0];
+    if (raw === undefined) return undefined;
+    const part = raw.startsWith('"') ? raw.slice(1, -1).replaceAll('""', '"') : foldCase(raw);
+    if (Buffer.byteLength(part) > MAX_IDENTIFIER_BYTES) throw invalidName(name, `is longer than ${MAX_IDENTIFIER_BYTES} bytes`);
+    parts.push(part);
+    at += raw.length;
+    if (at === name.length) return parts;
+    if (name[at] !== '.') return undefined;
+    at += 1;
+  }
+}
+
+/** PostgreSQL folds only ASCII letters in a multi-byte encoding. */
+function foldCase(part: string): string {
+  return part.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
+function invalidName(name: string, why: string): WaypostError {
+  return new WaypostError('NAME_INVALID', { detail: `${JSON.stringify(name)} ${why}.` });
+}

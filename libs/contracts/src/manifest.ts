@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import { canonicalJson } from './canonical-json.js';
+import { WaypostError } from './errors.js';
+import { sha256Hex } from './hashes.js';
+
+export const sha256HexSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits');
+export const ulidSchema = z.string().regex(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/, 'must be a ULID');
+const countSchema = z.int().nonnegative();
+
+const columnSchema = z.object({
+  /** As the catalog spells it, without quotes. */
+  name: z.string().min(1),
+  /** As `format_type` prints it; types outside of pg_catalog with their schema. */
+  type: z.string().min(1),
+  notNull: z.boolean(),
+});
+
+const enumTypeSchema = z.object({
+  /** As `format_type` prints it: quoted where SQL needs it, with its schema. */
+  name: z.string().min(1),
+  kind: z.literal('enum'),
+  /** In the enum's order. */
+  labels: z.array(z.string()),
+});
+
+const manifestTableSchema = z.object({
+  /** Spelled as in the plan. */
+  name: z.string().min(1),
+  rowCount: countSchema,
+  /** Over the chunk digests in key order. */
+  sha256: sha256HexSchema,
+  format: z.enum(['binary', 'text']),
+  /** In the order in which the canonical rows hold them. */
+  columns: z.array(columnSchema).min(1),
+  /** Names of the key's columns, in key order. */
+  key: z.array(z.string()).min(1),
+  /** Length of the canonical rows. */
+  rawBytes: countSchema,
+  /** Length of the chunk stream as it is downloaded. */
+  streamBytes: countSchema,
+});
+
+/** What one device should hold, and how to prove it. Everything but `sha256` goes into `sha256`. */
+export const manifestSchema = z.object({
+  manifestId: ulidSchema,
+  generatedAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime(),
+  schemaVersion: z.int().nonnegative(),
+  /** Changes when central's database was restored or replaced; sequences compare only within one epoch. */
+  epoch: z.string().min(1).max(64),
+  /** Grows with each manifest of an epoch. */
+  sequence: z.int().positive(),
+  device: z.object({
+    mac: z.string(),
+    /** The scope's `device_id`, where it gives one. */
+    id: z.string().nullable(),
+  }),
+  /** The scope's parameters, as PostgreSQL prints them. */
+  filters: z.record(z.string(), z.string().nullable()),
+  /** User-defined types that the tables' columns need, in the order of their making. */
+  types: z.array(enumTypeSchema),
+  /** Parents first, as in the plan. */
+  tables: z.array(manifestTableSchema),
+  sha256: sha256HexSchema,
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestTable = z.infer<typeof manifestTableSchema>;
+export type ManifestColumn = z.infer<typeof columnSchema>;
+export type EnumType = z.infer<typeof enumTypeSchema>;
+
+/** SHA-256 over the RFC 8785 form of all fields but `sha256`. */
+export function manifestSha256(manifest: Omit<Manifest, 'sha256'>): string {
+  return sha256Hex(canonicalJson({ ...manifest, sha256: undefined }));
+}
+
+/** Completes a manifest with its hash. */
+export function sealManifest(manifest: Omit<Manifest, 'sha256'>): Manifest {
+  return { ...manifest, sha256: manifestSha256(manifest) };
+}
+
+/**
+ * Checks form and hash of what claims to be a manifest. The hash is taken over all fields received, also ones that this version
+ * does not know, so that nothing can be added or exchanged unnoticed.
+ * @throws WaypostError MANIFEST_INVALID
+ */
+export function openManifest(received: unknown): Manifest {
+  const parsed = manifestSchema.safeParse(received);
+  if (!parsed.success)
+    throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest is malformed: ${z.prettifyError(parsed.error)}` });
+  const actual = manifestSha256(received as Manifest);
+  if (actual !== parsed.data.sha256) {
+    throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest says sha256 ${parsed.data.sha256}, its fields give ${actual}.` });
+  }
+  const names = new Set(parsed.data.tables.map((table) => table.name));
+  if (names.size !== parsed.data.tables.length) throw new WaypostError('MANIFEST_INVALID', { detail: 'The manifest names a table twice.' });
+  return parsed.data;
+}
+
+/** Positions of a table's key columns among its columns, in key order. */
+export function keyFieldsOf(table: Pick<ManifestTable, 'columns' | 'key'>): number[] {
+  return table.key.map((key) => table.columns.findIndex((column) => column.name === key));
+}

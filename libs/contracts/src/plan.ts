@@ -1,0 +1,28 @@
+import { z } from 'zod';
+
+const planTableSchema = z.strictObject({
+  /** As in SQL: `users`, `sales.orders`, `"Odd Schema"."Select"`. Manifests and APIs use the same spelling. */
+  name: z.string().min(1),
+  /** Names as in SQL. Default: all columns but generated ones. */
+  columns: z.array(z.string().min(1)).min(1).optional(),
+  /** Names as in SQL. Default: the primary key. */
+  key: z.array(z.string().min(1)).min(1).optional(),
+  /** A boolean SQL expression over the table's columns; `:name` stands for the scope's column of that name. Default: all rows. */
+  where: z.string().min(1).optional(),
+});
+
+/** The sync plan: what a device sees. docs/sync-plan.md explains it by example. */
+export const planSchema = z.strictObject({
+  version: z.literal(1),
+  /** Devices configured for another schema version refuse the data. */
+  schemaVersion: z.int().nonnegative(),
+  scope: z.strictObject({
+    /** Gives exactly one row for an active device; `:mac` stands for its MAC address. */
+    query: z.string().min(1),
+  }),
+  /** Parents first. */
+  tables: z.array(planTableSchema).min(1),
+});
+
+export type Plan = z.infer<typeof planSchema>;
+export type PlanTable = z.infer<typeof planTableSchema>;
