@@ -98,6 +98,6 @@ export function openManifest(received: unknown): Manifest {
 }
 
 /** Positions of a table's key columns among its columns, in key order. */
-export function keyFieldsOf(table: Pick<ManifestTable, 'columns' | 'key'>): number[] {
+export function keyFieldsOf(table: { columns: readonly { name: string }[]; key: readonly string[] }): number[] {
   return table.key.map((key) => table.columns.findIndex((column) => column.name === key));
 }

@@ -1,0 +1,52 @@
+import { WaypostError } from '@waypost/contracts';
+import { z } from 'zod';
+
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** setTimeout's limit; a longer delay would fire at once. */
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** `250ms`, `30s`, `5m`, `12h`, `7d` or `0`, as milliseconds. */
+export const durationMs = z.string().transform((text, context) => {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+  const value = text.trim() === '0' ? 0 : match ? Number(match[1]) * (UNIT_MS[match[2] as string] as number) : NaN;
+  if (value >= 0 && value <= MAX_DURATION_MS) return Math.round(value);
+  context.addIssue({ code: 'custom', message: 'must be a duration of at most 24 days, such as 250ms, 30s, 5m or 12h' });
+  return z.NEVER;
+});
+
+/** A whole number within bounds, from text. */
+export function integer(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
+}
+
+export const portNumber = integer(0, 65535);
+
+export const databaseUrl = z.string().refine((text) => /^postgres(ql)?:$/.test(URL.parse(text)?.protocol ?? ''), {
+  message: 'must be a URL such as postgres://user:password@host:5432/database',
+});
+
+export const httpUrl = z
+  .string()
+  .refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), { message: 'must be an http:// or https:// URL' })
+  .transform((text) => text.replace(/\/+$/, ''));
+
+export const logLevel = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']);
+
+/**
+ * Validates the environment. A variable that is set to nothing counts as not set.
+ * @throws WaypostError CONFIG_INVALID that names every faulty variable, never its value
+ */
+export function readConfig<Schema extends z.ZodObject>(schema: Schema, env: NodeJS.ProcessEnv): z.infer<Schema> {
+  const given = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in schema.shape && value !== ''));
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message, code }) => {
+    const name = String(path[0]);
+    return given[name] === undefined && code === 'invalid_type' ? `${name} is not set` : `${name} ${message}`;
+  });
+  throw new WaypostError('CONFIG_INVALID', { detail: faults.join('; ') });
+}

@@ -1,0 +1,67 @@
+import { pipeline } from 'node:stream/promises';
+import { Chunker, type ChunkSink, keyFieldsOf, type ManifestColumn, quoteIdentifier, type RowFormat } from '@waypost/contracts';
+import type pg from 'pg';
+import { to as copyTo } from 'pg-copy-streams';
+
+/** What decides a table's canonical rows, besides the rows themselves. */
+export interface RowLayout {
+  format: RowFormat;
+  columns: readonly Pick<ManifestColumn, 'name'>[];
+  /** Names of the key's columns, in key order. */
+  key: readonly string[];
+}
+
+interface RowSource {
+  layout: RowLayout;
+  /** Quoted, ready for SQL. */
+  table: string;
+  /** Key columns whose type has a collation: they are ordered by their bytes. */
+  textKeys: ReadonlySet<string>;
+  /** A boolean SQL expression; all rows without it. */
+  where?: string | undefined;
+}
+
+/** The query whose COPY output is the canonical form of a table, or of a device's share of it. */
+export function canonicalQuery({ layout, table, textKeys, where }: RowSource): string {
+  const columns = layout.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
+  const order = layout.key.map((name) => `${quoteIdentifier(name)}${textKeys.has(name) ? ' COLLATE "C"' : ''}`).join(', ');
+  // The line break keeps a comment at the end of the plan's expression from swallowing the rest.
+  const filter = where === undefined ? '' : ` WHERE (${where}\n)`;
+  return `SELECT ${columns} FROM ${table}${filter} ORDER BY ${order}`;
+}
+
+export function copyOutStatement(query: string, format: RowFormat): string {
+  return `COPY (${query}) TO STDOUT (FORMAT ${format})`;
+}
+
+interface ChunkReader {
+  query: string;
+  layout: RowLayout;
+  /** Called for each chunk; the bytes are valid only during the call. */
+  onChunk: ChunkSink;
+  /** Awaited after each piece of input: the place to work off what onChunk kept, and thereby to slow PostgreSQL down. */
+  afterInput?: () => Promise<void>;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Reads a query's rows in chunks. Memory holds one chunk and one network buffer, whatever the table's size.
+ * The client must be in a transaction with pinned session; after an error it must not be reused.
+ */
+export async function readChunks(client: pg.ClientBase, { query, layout, onChunk, afterInput, signal }: ChunkReader): Promise<void> {
+  const shape = { format: layout.format, fieldCount: layout.columns.length, keyFields: keyFieldsOf(layout) };
+  const chunker = new Chunker(shape, onChunk);
+  const rows = client.query(copyTo(copyOutStatement(query, layout.format)));
+  await pipeline(
+    rows,
+    async (source: AsyncIterable<Buffer>) => {
+      for await (const input of source) {
+        chunker.push(input);
+        await afterInput?.();
+      }
+      chunker.end();
+      await afterInput?.();
+    },
+    signal ? { signal } : {},
+  );
+}

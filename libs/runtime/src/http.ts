@@ -1,0 +1,116 @@
+import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, type Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { type ErrorCode, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Logger as NestLogger } from 'nestjs-pino';
+import type { Logger } from 'pino';
+import { ulid } from 'ulid';
+import type { z } from 'zod';
+import { sqlStateOf } from './postgres.js';
+
+interface HttpLimits {
+  maxBodyBytes: number;
+  /** For a request to arrive in full; 0 is Fastify's default, and no limit. */
+  requestTimeoutMs: number;
+}
+
+/** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
+export async function createHttpApp(module: Type, { maxBodyBytes, requestTimeoutMs }: HttpLimits): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: maxBodyBytes,
+    requestTimeout: requestTimeoutMs,
+    connectionTimeout: 0, // would cut slow downloads; they have a progress watchdog of their own
+    keepAliveTimeout: 65_000,
+    forceCloseConnections: 'idle',
+    genReqId: () => ulid(),
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, { bufferLogs: true, abortOnError: false });
+  app.useLogger(app.get(NestLogger));
+  return app;
+}
+
+/**
+ * Validates what came over HTTP.
+ * @throws WaypostError REQUEST_INVALID that names each wrong field
+ */
+export function parseMessage<Schema extends z.ZodType>(schema: Schema, body: unknown): z.infer<Schema> {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.slice(0, 10).map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
+  throw new WaypostError('REQUEST_INVALID', { detail: faults.join('; ') });
+}
+
+/** Fastify's and Node's own error codes, as ours. */
+const FRAMEWORK_ERRORS: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'REQUEST_TOO_LARGE',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'MEDIA_TYPE_UNSUPPORTED',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'REQUEST_NOT_JSON',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'REQUEST_NOT_JSON',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'REQUEST_INVALID',
+  ENOSPC: 'STORAGE_FAILED',
+  EACCES: 'STORAGE_FAILED',
+  EROFS: 'STORAGE_FAILED',
+  EIO: 'STORAGE_FAILED',
+};
+/** SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown, crash, starting up), and refused sockets. */
+const DATABASE_AWAY = /^(08|53|57P|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)/;
+
+/** Any error as one of ours. */
+export function toWaypostError(error: unknown): WaypostError {
+  if (error instanceof WaypostError) return error;
+  const code = sqlStateOf(error) ?? '';
+  const known = FRAMEWORK_ERRORS[code];
+  if (known) return new WaypostError(known, { detail: (error as Error).message, cause: error });
+  if (DATABASE_AWAY.test(code) || (error instanceof Error && /^Connection terminated/.test(error.message))) {
+    return new WaypostError('DATABASE_UNAVAILABLE', { detail: (error as Error).message, cause: error });
+  }
+  const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;
+  if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail: (error as Error).message });
+  if (status === 413) return new WaypostError('REQUEST_TOO_LARGE', { cause: error });
+  if (status === 415) return new WaypostError('MEDIA_TYPE_UNSUPPORTED', { detail: (error as Error).message });
+  if (error instanceof SyntaxError && status === 400) return new WaypostError('REQUEST_NOT_JSON', { detail: error.message });
+  if (status !== undefined && status >= 400 && status < 500)
+    return new WaypostError('REQUEST_INVALID', { detail: (error as Error).message });
+  return new WaypostError('INTERNAL', { cause: error });
+}
+
+/** Answers every error as a problem document (RFC 9457) and logs it once. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  constructor(private readonly logger: Logger) {}
+
+  async catch(thrown: unknown, host: ArgumentsHost): Promise<void> {
+    const reply = host.switchToHttp().getResponse<FastifyReply>();
+    const request = host.switchToHttp().getRequest<FastifyRequest>();
+    if (isHealthReport(thrown)) {
+      await reply.status(thrown.getStatus()).send(thrown.getResponse());
+      return;
+    }
+    const error = toWaypostError(thrown);
+    const facts = { err: error, requestId: request.id, method: request.method, url: request.url };
+    if (error.status >= 500) this.logger.error(facts, 'request failed');
+    else this.logger.warn(facts, 'request refused');
+    await this.refused(request, error).catch((cause: unknown) => {
+      this.logger.error({ err: cause, requestId: request.id }, 'the refusal could not be audited');
+    });
+    if (reply.sent || reply.raw.headersSent) {
+      // Headers are out: only breaking the connection tells the client that the body is not whole.
+      reply.raw.destroy();
+      return;
+    }
+    await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
+  }
+
+  /** Called before an error is answered: the place for audits. */
+  protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Terminus answers an unhealthy state by throwing its report. */
+function isHealthReport(thrown: unknown): thrown is HttpException {
+  if (!(thrown instanceof HttpException) || thrown.getStatus() !== 503) return false;
+  const body = thrown.getResponse();
+  return typeof body === 'object' && 'status' in body && 'details' in body;
+}

@@ -1,0 +1,109 @@
+import { WaypostError } from '@waypost/contracts';
+import pg from 'pg';
+
+/** SQLSTATEs that Waypost tells apart. */
+export const SqlState = {
+  lockNotAvailable: '55P03',
+  undefinedTable: '42P01',
+  undefinedColumn: '42703',
+  insufficientPrivilege: '42501',
+} as const;
+
+/** The SQLSTATE of an error of PostgreSQL, or the code of a network error. */
+export function sqlStateOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+interface PoolOptions {
+  url: string;
+  /** Shown in pg_stat_activity. */
+  applicationName: string;
+  maxConnections: number;
+  onIdleError: (error: Error) => void;
+}
+
+/** A pool whose idle connections may break without ending the process. */
+export function createPool({ url, applicationName, maxConnections, onIdleError }: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: applicationName,
+    max: maxConnections,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 30_000,
+    keepAlive: true,
+  });
+  pool.on('error', onIdleError);
+  return pool;
+}
+
+/**
+ * Runs `work` with a connection of its own. After any error the connection is closed, not reused: a failed COPY or a broken
+ * socket leaves it in a state that nobody should inherit.
+ * @throws what `work` throws; DATABASE_UNAVAILABLE when no connection could be had
+ */
+export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect().catch((cause: unknown) => {
+    throw new WaypostError('DATABASE_UNAVAILABLE', { detail: `No connection to the database: ${describe(cause)}`, cause });
+  });
+  let broken: Error | undefined;
+  const onError = (error: Error): void => {
+    broken = error;
+  };
+  client.on('error', onError);
+  try {
+    const result = await work(client);
+    client.off('error', onError);
+    client.release(broken);
+    return result;
+  } catch (error) {
+    client.off('error', onError);
+    client.on('error', ignoreLateError);
+    client.release(error instanceof Error ? error : true);
+    throw error;
+  }
+}
+
+/** A connection that is being closed after an error may report the same error once more. */
+function ignoreLateError(): void {}
+
+export type TransactionMode = 'READ WRITE' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
+
+/** The only place that says BEGIN. Commits when `work` returns, rolls back when it throws. */
+export async function withTransaction<T>(client: pg.ClientBase, mode: TransactionMode, work: () => Promise<T>): Promise<T> {
+  await client.query(`BEGIN ${mode}`);
+  try {
+    const result = await work();
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    // A broken connection rolls back by itself, and the first error is the one that counts.
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
+/**
+ * Settings that decide how PostgreSQL prints values, as postgres_fdw pins them, for the transaction under way. Both sides pin the same,
+ * so that equal values have equal bytes. `public` is searched for what a plan's SQL names without a schema.
+ */
+export async function pinSession(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    SET LOCAL search_path = pg_catalog, public;
+    SET LOCAL TimeZone = 'UTC';
+    SET LOCAL DateStyle = 'ISO, YMD';
+    SET LOCAL IntervalStyle = 'postgres';
+    SET LOCAL extra_float_digits = 3;
+    SET LOCAL bytea_output = 'hex';
+    SET LOCAL client_encoding = 'UTF8';
+    SET LOCAL row_security = off;
+    SET LOCAL synchronize_seqscans = off;
+    SET LOCAL jit = off;`);
+}
+
+/** Waypost's advisory locks: the first key is Waypost's own, the second says what is locked. */
+export const ADVISORY_NAMESPACE = 0x57_61_79_70; // "Wayp"
+export const AdvisoryLock = { migrations: 1, snapshotStore: 2, syncCycle: 3, epoch: 4 } as const;
+
+function describe(cause: unknown): string {
+  return cause instanceof Error ? cause.message || (sqlStateOf(cause) ?? cause.name) : String(cause);
+}
