@@ -29,10 +29,9 @@ export function quoteTable({ schema, table }: TableIdentifier): string {
  * @throws WaypostError NAME_INVALID
  */
 export function parseTableName(name: string): TableIdentifier {
-  const parts = splitName(name);
-  if (!parts || parts.length > 2) throw invalidName(name, 'is not of the form table or schema.table');
-  const [schema, table] = parts.length === 2 ? parts : ['public', parts[0]];
-  return { schema: schema as string, table: table as string };
+  const [first, second, ...rest] = splitName(name) ?? [];
+  if (first === undefined || rest.length > 0) throw invalidName(name, 'is not of the form table or schema.table');
+  return second === undefined ? { schema: 'public', table: first } : { schema: first, table: second };
 }
 
 /**
@@ -40,9 +39,9 @@ export function parseTableName(name: string): TableIdentifier {
  * @throws WaypostError NAME_INVALID
  */
 export function parseColumnName(name: string): string {
-  const parts = splitName(name);
-  if (parts?.length !== 1) throw invalidName(name, 'is not a column name');
-  return parts[0] as string;
+  const [column, ...rest] = splitName(name) ?? [];
+  if (column === undefined || rest.length > 0) throw invalidName(name, 'is not a column name');
+  return column;
 }
 
 function splitName(name: string): string[] | undefined {

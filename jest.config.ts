@@ -1,0 +1,34 @@
+import type { Config } from 'jest';
+
+const config: Config = {
+  testEnvironment: 'node',
+  roots: ['apps', 'libs', 'scripts', 'bench', 'test'].map((folder) => `<rootDir>/${folder}`),
+  testMatch: ['**/*.test.ts'],
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: {
+    '^@waypost/(contracts|runtime)$': '<rootDir>/libs/$1/src/index.ts',
+    // Sources import each other as the emitted .js files.
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+  },
+  transform: {
+    '\\.ts$': [
+      '@swc/jest',
+      {
+        // As tsconfig.json: Nest injects by the types that decorators record.
+        jsc: {
+          target: 'es2023',
+          parser: { syntax: 'typescript', decorators: true },
+          transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
+          keepClassNames: true,
+        },
+        module: { type: 'es6' },
+        sourceMaps: 'inline',
+      },
+    ],
+  },
+  // Tests that start a PostgreSQL or whole processes take long on a busy two-core machine; a pure one never comes near.
+  testTimeout: 120_000,
+  maxWorkers: 2,
+};
+
+export default config;
