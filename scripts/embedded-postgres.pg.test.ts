@@ -1,0 +1,149 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import pg from 'pg';
+import { temporaryFolder } from '../test/support/temporary-folder.js';
+import { startEmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+import { isAlive } from './postgres/processes.js';
+import { projectRoot } from './project-root.js';
+
+const COMPILED = join(projectRoot, 'dist/scripts/scripts/embedded-postgres.js');
+
+const start = (options: EmbeddedPostgresOptions) => startEmbeddedPostgres({ ...options, settings: { fsync: 'off', ...options.settings } });
+
+async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Starts a server from a process of its own, and gives both pids. */
+async function startFromChild(folder: string) {
+  const script = `
+    const { startEmbeddedPostgres } = await import(${JSON.stringify(COMPILED)});
+    const server = await startEmbeddedPostgres({ folder: ${JSON.stringify(folder)}, settings: { fsync: 'off' } });
+    console.log(server.pid);
+    setInterval(() => undefined, 60_000);`;
+  const starter = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await once(createInterface(starter.stdout), 'line')) as [string];
+  return { starter, serverPid: Number(line) };
+}
+
+test('a started server answers, and stop leaves no process', async () => {
+  await using folder = await temporaryFolder();
+  await using server = await start({ folder: folder.path });
+  const [row] = await query(
+    server.url,
+    `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version') AS version`,
+  );
+  expect(row).toEqual({ encoding: 'UTF8', version: server.version });
+  await server.stop();
+  expect(await isAlive(server.pid)).toBe(false);
+  await expect(query(server.url, 'SELECT 1')).rejects.toThrow('ECONNREFUSED');
+});
+
+test('stop ends open sessions, and may be called twice', async () => {
+  await using folder = await temporaryFolder();
+  const server = await start({ folder: folder.path });
+  const client = new pg.Client({ connectionString: server.url });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.query('BEGIN; CREATE TABLE never_committed (id int)');
+  await Promise.all([server.stop(), server.stop()]);
+  await server.stop();
+  expect(await isAlive(server.pid)).toBe(false);
+});
+
+test('a second start keeps the data and the password, and takes the settings given', async () => {
+  await using folder = await temporaryFolder();
+  const first = await start({ folder: folder.path });
+  await query(first.url, `CREATE TABLE kept AS SELECT 'yes' AS answer`);
+  await first.stop();
+  await using second = await start({ folder: folder.path, port: first.port, settings: { work_mem: '7MB' } });
+  expect(second.url).toBe(first.url);
+  expect(await query(second.url, `SELECT answer, current_setting('work_mem') AS work_mem FROM kept`)).toEqual([
+    { answer: 'yes', work_mem: '7MB' },
+  ]);
+});
+
+test('a server whose starter was killed is replaced', async () => {
+  await using folder = await temporaryFolder();
+  const { starter, serverPid } = await startFromChild(folder.path);
+  starter.kill('SIGKILL');
+  await once(starter, 'exit');
+  expect(await isAlive(serverPid)).toBe(true);
+  await using server = await start({ folder: folder.path });
+  expect(await isAlive(serverPid)).toBe(false);
+  expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+});
+
+test('a server whose starter still lives is left alone, with a message that names the starter', async () => {
+  await using folder = await temporaryFolder();
+  const { starter, serverPid } = await startFromChild(folder.path);
+  try {
+    await expect(start({ folder: folder.path })).rejects.toThrow(`in use by process ${starter.pid}`);
+    expect(await isAlive(serverPid)).toBe(true);
+  } finally {
+    starter.kill('SIGKILL');
+    await once(starter, 'exit');
+    await (await start({ folder: folder.path })).stop();
+  }
+});
+
+test('a postmaster.pid that names an unrelated process is ignored, and the process lives on', async () => {
+  await using folder = await temporaryFolder();
+  await (await start({ folder: folder.path })).stop();
+  const bystander = spawn(process.execPath, ['--eval', 'setInterval(() => undefined, 60_000)'], { stdio: 'ignore' });
+  try {
+    await writeFile(
+      join(folder.path, 'data', 'postmaster.pid'),
+      `${bystander.pid}\n${join(folder.path, 'data')}\n0\n1\n\n127.0.0.1\n\nready\n`,
+    );
+    await using server = await start({ folder: folder.path });
+    expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    expect(bystander.exitCode ?? bystander.signalCode).toBeNull();
+  } finally {
+    bystander.kill();
+    await once(bystander, 'exit');
+  }
+});
+
+test('what an interrupted initdb left is made anew', async () => {
+  await using folder = await temporaryFolder();
+  await mkdir(join(folder.path, 'data-unfinished', 'base'), { recursive: true });
+  await writeFile(join(folder.path, 'data-unfinished', 'PG_VERSION'), '18\n');
+  await mkdir(join(folder.path, 'data', 'base'), { recursive: true });
+  await using server = await start({ folder: folder.path });
+  expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+});
+
+test('data of another major version is refused, not touched', async () => {
+  await using folder = await temporaryFolder();
+  await mkdir(join(folder.path, 'data'), { recursive: true });
+  await writeFile(join(folder.path, 'data', 'PG_VERSION'), '15\n');
+  await expect(start({ folder: folder.path })).rejects.toThrow(/was made by PostgreSQL 15, the installed one is 18/);
+});
+
+test('a bad setting fails with the last lines of the log', async () => {
+  await using folder = await temporaryFolder();
+  await expect(start({ folder: folder.path, settings: { wal_compression: 'no-such-method' } })).rejects.toThrow(/wal_compression/);
+});
+
+test('a busy port fails with the reason', async () => {
+  await using folder = await temporaryFolder();
+  const squatter = createServer().listen(0, '127.0.0.1');
+  await once(squatter, 'listening');
+  const { port } = squatter.address() as { port: number };
+  try {
+    await expect(start({ folder: folder.path, port })).rejects.toThrow(/Address already in use/);
+  } finally {
+    squatter.close();
+  }
+});
