@@ -19,16 +19,18 @@ interface PoolOptions {
   /** Shown in pg_stat_activity. */
   applicationName: string;
   maxConnections: number;
+  /** How long to wait for a connection, new or given back; 10 s by default. */
+  queueTimeoutMs?: number;
   onIdleError: (error: Error) => void;
 }
 
 /** A pool whose idle connections may break without ending the process. */
-export function createPool({ url, applicationName, maxConnections, onIdleError }: PoolOptions): pg.Pool {
+export function createPool({ url, applicationName, maxConnections, queueTimeoutMs = 10_000, onIdleError }: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
     application_name: applicationName,
     max: maxConnections,
-    connectionTimeoutMillis: 10_000,
+    connectionTimeoutMillis: queueTimeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   });

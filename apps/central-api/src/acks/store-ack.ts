@@ -1,0 +1,90 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } from '@waypost/contracts';
+import { LOGGER } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { DataSource } from 'typeorm';
+import { AcknowledgementRow } from '../database/entities.js';
+import { SyncMetrics } from '../health/sync-metrics.js';
+import { getManifest } from '../manifests/find-manifest.js';
+
+/** Compares acknowledgements with their manifests and keeps them. */
+@Injectable()
+export class StoreAck {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly metrics: SyncMetrics,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /**
+   * Idempotent: the same ack again, or a second success for one manifest, changes nothing. Acks of expired manifests are taken:
+   * a device that was offline still tells what it did.
+   * @param ack with its MAC normalized
+   * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS
+   */
+  async store(ack: Ack): Promise<AckResponse> {
+    const { manager } = this.dataSource;
+    const manifest = await getManifest(manager, ack.manifestId, ack.mac);
+    const reason = findDifference(ack, manifest) ?? (ack.status === 'Failed' ? (ack.error ?? 'The device gave no reason.') : null);
+    const result = reason === null ? 'Success' : 'Failed';
+    const inserted = await manager
+      .createQueryBuilder()
+      .insert()
+      .into(AcknowledgementRow)
+      .values({
+        manifestId: ack.manifestId,
+        mac: ack.mac,
+        completedAt: new Date(),
+        result,
+        reportedStatus: ack.status,
+        durationMs: String(ack.durationMs),
+        deviceCounts: ack.localCounts,
+        deviceHashes: ack.localChecksums,
+        errorText: reason,
+        ackSha256: sha256Hex(canonicalJson(ack)),
+      })
+      .orIgnore()
+      .returning('id')
+      .execute();
+    const duplicate = (inserted.raw as unknown[]).length === 0;
+    const facts = {
+      mac: ack.mac,
+      manifestId: ack.manifestId,
+      result,
+      reportedStatus: ack.status,
+      reason,
+      durationMs: ack.durationMs,
+      duplicate,
+    };
+    if (result === 'Success') this.logger.info(facts, 'ack stored');
+    else this.logger.error(facts, 'a device failed to sync');
+    if (!duplicate) this.metrics.acknowledged(result);
+    return { manifestId: ack.manifestId, result, reason, duplicate };
+  }
+}
+
+/**
+ * What an ack says otherwise than the manifest. A success must give count and hash of each table; a failure may leave out tables that it
+ * did not come to, and its own account of the failure says more than theirs.
+ */
+function findDifference(ack: Ack, manifest: Manifest): string | undefined {
+  if (ack.status === 'Failed' && ack.error) return undefined;
+  const differences: string[] = [];
+  for (const { name, rowCount, sha256 } of manifest.tables) {
+    const count = ownValue(ack.localCounts, name);
+    const checksum = ownValue(ack.localChecksums, name);
+    const mayBeMissing = ack.status === 'Failed';
+    if (count !== rowCount && !(mayBeMissing && count === undefined))
+      differences.push(`${name}: ${count ?? 'no'} rows instead of ${rowCount}`);
+    if (checksum !== sha256 && !(mayBeMissing && checksum === undefined))
+      differences.push(`${name}: sha256 ${checksum ?? 'missing'} instead of ${sha256}`);
+  }
+  const known = new Set(manifest.tables.map((table) => table.name));
+  const strangers = [...new Set([...Object.keys(ack.localCounts), ...Object.keys(ack.localChecksums)])].filter((name) => !known.has(name));
+  if (strangers.length > 0) differences.push(`not in the manifest: ${strangers.join(', ')}`);
+  return differences.length > 0 ? differences.join('; ').slice(0, 8192) : undefined;
+}
+
+function ownValue<T>(record: Record<string, T>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}

@@ -1,0 +1,67 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { TerminusModule } from '@nestjs/terminus';
+import { httpLogging, LOGGER } from '@waypost/runtime';
+import { LoggerModule } from 'nestjs-pino';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import { StoreAck } from './acks/store-ack.js';
+import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
+import { RequestAudit } from './audit/request-audit.js';
+import { CONFIG, type Config } from './config.js';
+import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
+import { HealthController } from './health/health.controller.js';
+import { SyncMetrics } from './health/sync-metrics.js';
+import { EpochKeeper } from './manifests/epoch-keeper.js';
+import { CHECKED_PLAN, checkPlan } from './plan/check-plan.js';
+import { readPlan } from './plan/read-plan.js';
+import { FileSnapshotStore } from './snapshots/file-snapshot-store.js';
+import { SNAPSHOT_STORE } from './snapshots/snapshot-store.js';
+import { SnapshotSweeper } from './snapshots/snapshot-sweeper.js';
+import { AnswerRequest } from './sync/answer-request.js';
+import { OpenChunkStream } from './sync/open-chunk-stream.js';
+import { SyncController } from './sync/sync.controller.js';
+
+/** Values that everything else is made of. */
+@Module({})
+class FoundationModule {
+  static with(config: Config, logger: Logger): DynamicModule {
+    const providers = [
+      { provide: CONFIG, useValue: config },
+      { provide: LOGGER, useValue: logger },
+    ];
+    return { module: FoundationModule, global: true, providers, exports: providers };
+  }
+}
+
+@Module({})
+export class AppModule {
+  static with(config: Config, logger: Logger): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        FoundationModule.with(config, logger),
+        LoggerModule.forRoot(httpLogging(logger)),
+        DatabaseModule,
+        TerminusModule.forRoot({ errorLogStyle: 'json' }),
+      ],
+      controllers: [SyncController, HealthController],
+      providers: [
+        {
+          provide: CHECKED_PLAN,
+          inject: [BUILD_POOL],
+          useFactory: async (pool: pg.Pool) => checkPlan(pool, await readPlan(config.SYNC_PLAN)),
+        },
+        { provide: SNAPSHOT_STORE, useFactory: () => new FileSnapshotStore(config.SNAPSHOT_STORE.folder) },
+        SnapshotSweeper,
+        EpochKeeper,
+        AnswerRequest,
+        OpenChunkStream,
+        StoreAck,
+        RequestAudit,
+        SyncMetrics,
+        { provide: APP_FILTER, useClass: AuditedProblemFilter },
+      ],
+    };
+  }
+}

@@ -1,0 +1,29 @@
+import { Catch, Inject, Injectable } from '@nestjs/common';
+import type { WaypostError } from '@waypost/contracts';
+import { LOGGER, ProblemFilter } from '@waypost/runtime';
+import type { FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { auditOf, RequestAudit } from './request-audit.js';
+
+const OPERATIONS = {
+  '/api/device-sync/request': 'request',
+  '/api/device-sync/ack': 'ack',
+  '/api/device-sync/manifests/': 'download',
+} as const;
+
+/** Answers errors as problems, and audits those of devices: also what never reached a controller, such as a body that is not JSON. */
+@Catch()
+@Injectable()
+export class AuditedProblemFilter extends ProblemFilter {
+  constructor(
+    @Inject(LOGGER) logger: Logger,
+    private readonly audit: RequestAudit,
+  ) {
+    super(logger);
+  }
+
+  protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
+    const path = Object.keys(OPERATIONS).find((prefix) => request.url.startsWith(prefix)) as keyof typeof OPERATIONS | undefined;
+    if (path) await this.audit.refused(auditOf(request, OPERATIONS[path]), error);
+  }
+}

@@ -1,0 +1,79 @@
+import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, LOGGER } from '@waypost/runtime';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { CONFIG, type Config } from '../config.js';
+import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
+import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
+
+const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
+
+/** Injection token of the pool that snapshots are read with; its size bounds the builds at one time. */
+export const BUILD_POOL = Symbol('build pool');
+
+/** Options of Waypost's own tables in the central database. */
+export function dataSourceOptions(url: string): DataSourceOptions {
+  return {
+    type: 'postgres',
+    url,
+    schema: 'waypost',
+    applicationName: 'waypost-central',
+    entities: ENTITIES,
+    migrations: [CreateAudit1795000000000],
+    migrationsTableName: 'central_migrations',
+    migrationsTransactionMode: 'all',
+    extra: { max: 5, connectionTimeoutMillis: 10_000 },
+  };
+}
+
+/** Connects and brings schema `waypost` up to date; replicas that start together take turns. */
+export async function openDataSource(options: DataSourceOptions): Promise<DataSource> {
+  const dataSource = await new DataSource(options).initialize();
+  const runner = dataSource.createQueryRunner();
+  await runner.connect();
+  await runner.query('SELECT pg_advisory_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
+  try {
+    await runner.query('CREATE SCHEMA IF NOT EXISTS waypost');
+    await dataSource.runMigrations();
+  } finally {
+    await runner.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
+    await runner.release();
+  }
+  return dataSource;
+}
+
+@Global()
+@Module({
+  imports: [
+    TypeOrmModule.forRootAsync({
+      inject: [CONFIG],
+      useFactory: (config: Config) => ({ ...dataSourceOptions(config.DATABASE_URL), retryAttempts: 30, retryDelay: 2000 }),
+      dataSourceFactory: (options) => openDataSource(options as DataSourceOptions),
+    }),
+    TypeOrmModule.forFeature(ENTITIES),
+  ],
+  providers: [
+    {
+      provide: BUILD_POOL,
+      inject: [CONFIG, LOGGER],
+      useFactory: (config: Config, logger: Logger) =>
+        createPool({
+          url: config.DATABASE_URL,
+          applicationName: 'waypost-central-build',
+          maxConnections: config.MAX_CONCURRENT_BUILDS,
+          queueTimeoutMs: config.BUILD_QUEUE_TIMEOUT,
+          onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+        }),
+    },
+  ],
+  exports: [TypeOrmModule, BUILD_POOL],
+})
+export class DatabaseModule implements OnApplicationShutdown {
+  constructor(@Inject(BUILD_POOL) private readonly pool: pg.Pool) {}
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.pool.end();
+  }
+}

@@ -1,0 +1,26 @@
+import 'reflect-metadata';
+import { createHttpApp, createLogger } from '@waypost/runtime';
+import { AppModule } from './app.module.js';
+import { type Config, readCentralConfig } from './config.js';
+
+/** Acks hold a count and a hash per table; this is enough for some thousand tables. */
+const MAX_BODY_BYTES = 512 << 10;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+const logger = createLogger('central-api', process.env['LOG_LEVEL'] || 'info');
+
+async function start(config: Config): Promise<void> {
+  const app = await createHttpApp(AppModule.with(config, logger), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: REQUEST_TIMEOUT_MS });
+  app.enableShutdownHooks();
+  await app.listen(config.PORT, config.HOST);
+  logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');
+}
+
+try {
+  await start(readCentralConfig());
+} catch (err) {
+  logger.fatal({ err }, 'central-api cannot start');
+  process.exitCode = 1;
+  // Pools may hold the process; there is nothing left to wait for.
+  setImmediate(() => process.exit());
+}

@@ -1,0 +1,68 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { Have } from '@waypost/contracts';
+import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { ulid } from 'ulid';
+
+const READ_STATE = `
+  SELECT max(value) FILTER (WHERE key = 'epoch') AS epoch, max(value) FILTER (WHERE key = 'cluster') AS cluster FROM waypost.central_state`;
+const READ_CLUSTER = `
+  SELECT (pg_control_system()).system_identifier || '/' || (pg_control_checkpoint()).timeline_id || '/' ||
+         (SELECT oid FROM pg_database WHERE datname = current_database()) AS cluster`;
+const WRITE_STATE = `
+  INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
+const READ_SEQUENCE = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last FROM waypost.manifest_sequence`;
+
+/**
+ * Knows the epoch: within one, sequences only grow. A new one starts when the database is another than before (restored, copied,
+ * failed over: other system identifier, timeline or database), or when a device proves that the database went back in time
+ * by holding a sequence that was never given out.
+ */
+@Injectable()
+export class EpochKeeper {
+  constructor(@Inject(LOGGER) private readonly logger: Logger) {}
+
+  /** The epoch in force. Call it outside of a transaction. */
+  async current(client: pg.ClientBase, have?: Have): Promise<string> {
+    const cluster = await this.readCluster(client);
+    const isRight = async (): Promise<string | undefined> => {
+      const { rows } = await client.query<{ epoch: string | null; cluster: string | null }>(READ_STATE);
+      const state = rows[0];
+      if (!state?.epoch || state.cluster !== cluster) return undefined;
+      return (await this.wentBack(client, state.epoch, have)) ? undefined : state.epoch;
+    };
+    return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
+  }
+
+  private async startEpoch(client: pg.ClientBase, cluster: string, isRight: () => Promise<string | undefined>): Promise<string> {
+    await client.query('SELECT pg_advisory_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.epoch]);
+    try {
+      const startedMeanwhile = await isRight();
+      if (startedMeanwhile) return startedMeanwhile;
+      const epoch = ulid();
+      await client.query(WRITE_STATE, [epoch, cluster]);
+      this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database is new, or was restored or replaced');
+      return epoch;
+    } finally {
+      await client.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.epoch]);
+    }
+  }
+
+  private async wentBack(client: pg.ClientBase, epoch: string, have: Have | undefined): Promise<boolean> {
+    if (have?.epoch !== epoch) return false;
+    const { rows } = await client.query<{ last: string }>(READ_SEQUENCE);
+    return have.sequence > Number(rows[0]?.last);
+  }
+
+  /** Where the server does not let us see its identity, devices' sequences remain as the way to notice a restore. */
+  private async readCluster(client: pg.ClientBase): Promise<string> {
+    try {
+      const { rows } = await client.query<{ cluster: string }>(READ_CLUSTER);
+      return rows[0]?.cluster ?? 'unknown';
+    } catch (error) {
+      if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
+      return 'unknown';
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import { parseColumnName, parseTableName, type PlanTable, quoteTable, type TableIdentifier, WaypostError } from '@waypost/contracts';
+import { type CatalogTable, describeTables, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import pg from 'pg';
+import { canonicalTableQuery, castParameter, type ResolvedTable, resolveTable } from './resolve-table.js';
+import { type PlanFile, planInvalid, type PlanPath } from './read-plan.js';
+import { parametersOf, renderParameters } from './sql-parameters.js';
+
+/** A plan table with its names read as SQL reads them. */
+export interface CheckedTable {
+  name: string;
+  identifier: TableIdentifier;
+  columns: string[] | undefined;
+  key: string[] | undefined;
+  where: string | undefined;
+  /** The scope's columns that `where` uses. */
+  parameters: string[];
+}
+
+/** A plan that fits the database: every table, column, key, parameter and SQL expression was tried. */
+export interface CheckedPlan {
+  file: PlanFile;
+  schemaVersion: number;
+  /** The scope query with `$1` for the MAC address. */
+  scopeQuery: string;
+  /** Types of the scope's columns, as SQL writes them. */
+  scopeTypes: ReadonlyMap<string, string>;
+  tables: CheckedTable[];
+}
+
+export const CHECKED_PLAN = Symbol('checked plan');
+
+/**
+ * Checks a plan against the live catalog.
+ * @throws WaypostError PLAN_INVALID with file and line of every fault found
+ */
+export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedPlan> {
+  const faults: string[] = [];
+  const names = file.plan.tables.map((table, index) => readNames(table, ['tables', index], file, faults));
+  if (faults.length > 0) throw planInvalid(faults);
+  const tables = names as CheckedTable[];
+
+  return withClient(pool, (client) =>
+    withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+      const described = await describeTables(
+        client,
+        tables.map((table) => table.identifier),
+      );
+      const scopeTypes = await checkScope(client, file, faults);
+      if (!scopeTypes) throw planInvalid(faults);
+      await pinSession(client);
+      for (const [index, table] of tables.entries()) {
+        const place: PlanPath = ['tables', index];
+        const resolved = resolveFaultless(table, described, { place, file, faults });
+        if (resolved) await checkWhere(client, table, resolved, { place, file, faults, scopeTypes });
+      }
+      checkDuplicates(tables, file, faults);
+      if (faults.length > 0) throw planInvalid(faults);
+      const scopeQuery = renderParameters(file.plan.scope.query, () => '$1');
+      return { file, schemaVersion: file.plan.schemaVersion, scopeQuery, scopeTypes, tables };
+    }),
+  );
+}
+
+interface Place {
+  place: PlanPath;
+  file: PlanFile;
+  faults: string[];
+}
+
+function readNames(table: PlanTable, place: PlanPath, file: PlanFile, faults: string[]): CheckedTable | undefined {
+  try {
+    return {
+      name: table.name,
+      identifier: parseTableName(table.name),
+      columns: table.columns?.map(parseColumnName),
+      key: table.key?.map(parseColumnName),
+      where: table.where,
+      parameters: table.where === undefined ? [] : parametersOf(table.where),
+    };
+  } catch (error) {
+    if (!(error instanceof WaypostError)) throw error;
+    faults.push(`${file.locate([...place, 'name'])}: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[]): Promise<Map<string, string> | undefined> {
+  const { query } = file.plan.scope;
+  const foreign = parametersOf(query).filter((name) => name !== 'mac');
+  for (const name of foreign) faults.push(`${file.locate(['scope', 'query'])}: the scope query knows only :mac, not :${name}`);
+  if (!parametersOf(query).includes('mac')) faults.push(`${file.locate(['scope', 'query'])}: the scope query does not use :mac`);
+  if (faults.length > 0) return undefined;
+  await pinSession(client);
+  const text = `SELECT * FROM (${renderParameters(query, () => '$1')}\n) AS scope LIMIT 0`;
+  const result = await trySql(client, text, [null], { place: ['scope', 'query'], file, faults });
+  if (!result) return undefined;
+  const { rows } = await client.query<{ type: string }>(
+    `SELECT format_type(t.oid, t.typmod) AS type FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS t(oid, typmod, position) ORDER BY position`,
+    [result.fields.map((field) => field.dataTypeID), result.fields.map((field) => field.dataTypeModifier)],
+  );
+  return new Map(result.fields.map((field, at) => [field.name, (rows[at] as { type: string }).type]));
+}
+
+function resolveFaultless(
+  table: CheckedTable,
+  described: Map<string, CatalogTable>,
+  { place, file, faults }: Place,
+): ResolvedTable | undefined {
+  const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)));
+  for (const { member, index, message } of problems) {
+    const spot = [...place, member, ...(index === undefined ? [] : [index])];
+    faults.push(`${file.locate(spot)}: ${message}`);
+  }
+  return resolved;
+}
+
+async function checkWhere(
+  client: pg.ClientBase,
+  table: CheckedTable,
+  resolved: ResolvedTable,
+  context: Place & { scopeTypes: ReadonlyMap<string, string> },
+): Promise<void> {
+  const { place, file, faults, scopeTypes } = context;
+  const unknown = table.parameters.filter((name) => !scopeTypes.has(name));
+  for (const name of unknown) {
+    const line = (table.where ?? '').slice(0, (table.where ?? '').indexOf(`:${name}`)).split('\n').length - 1;
+    faults.push(
+      `${file.locate([...place, 'where'], line)}: the scope gives no column "${name}" for :${name} (it gives ${[...scopeTypes.keys()].join(', ')})`,
+    );
+  }
+  if (unknown.length > 0) return;
+  const layout = { ...resolved, format: 'binary' as const };
+  const query = canonicalTableQuery(table, layout, (name) => castParameter('NULL', scopeTypes.get(name) as string));
+  await trySql(client, `EXPLAIN ${query}`, [], { place: [...place, 'where'], file, faults });
+}
+
+function checkDuplicates(tables: CheckedTable[], file: PlanFile, faults: string[]): void {
+  const seen = new Set<string>();
+  for (const [index, table] of tables.entries()) {
+    const quoted = quoteTable(table.identifier);
+    if (seen.has(quoted)) faults.push(`${file.locate(['tables', index, 'name'])}: table ${table.name} is named twice`);
+    seen.add(quoted);
+  }
+}
+
+/** Runs one statement by the extended protocol, which takes no second one, and turns PostgreSQL's complaint into a line of the plan. */
+async function trySql(
+  client: pg.ClientBase,
+  text: string,
+  values: null[],
+  { place, file, faults }: Place,
+): Promise<pg.QueryResult | undefined> {
+  await client.query('SAVEPOINT attempt');
+  try {
+    const result = await client.query({ text, values, queryMode: 'extended' } as pg.QueryConfig);
+    await client.query('RELEASE attempt');
+    return result;
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    await client.query('ROLLBACK TO attempt');
+    const line = error.position === undefined ? 0 : text.slice(0, Number(error.position) - 1).split('\n').length - 1;
+    faults.push(`${file.locate(place, line)}: ${error.message}${error.hint ? ` (${error.hint})` : ''}`);
+    return undefined;
+  }
+}

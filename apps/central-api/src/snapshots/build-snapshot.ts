@@ -1,0 +1,117 @@
+import { type ChunkIndex, ChunkIndexBuilder, type EnumType, quoteTable, sha256, WaypostError } from '@waypost/contracts';
+import { compress, describeTables, pinSession, readChunks, type RowLayout, TypeCatalog } from '@waypost/runtime';
+import type pg from 'pg';
+import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
+import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
+import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
+import type { SnapshotStore, SnapshotWriter } from './snapshot-store.js';
+
+/** Chunks between reading and writing: enough to keep the thread pool busy, few enough to bound memory. */
+const MAX_CHUNKS_IN_FLIGHT = 8;
+
+/** One table of a snapshot: its rows are in the store, this is what names them. */
+export interface TableSnapshot extends RowLayout {
+  table: CheckedTable;
+  columns: ResolvedTable['columns'];
+  key: string[];
+  textKeys: Set<string>;
+  /** The canonical query, its parameters read from the transaction's settings. */
+  query: string;
+  index: ChunkIndex;
+}
+
+export interface Snapshot {
+  tables: TableSnapshot[];
+  types: EnumType[];
+}
+
+interface BuildOptions {
+  plan: CheckedPlan;
+  scope: Scope;
+  store: SnapshotStore;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Reads a device's share of all tables and stores it, in the transaction under way, which must be REPEATABLE READ, so that all
+ * tables are of one moment. Streams: memory does not depend on the size of the tables.
+ * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE
+ */
+export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store, signal }: BuildOptions): Promise<Snapshot> {
+  const described = await describeTables(
+    client,
+    plan.tables.map((table) => table.identifier),
+  );
+  const resolved = plan.tables.map((table) => {
+    const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)));
+    if (resolved) return { table, ...resolved };
+    throw new WaypostError('PLAN_INVALID', {
+      detail: `The database was altered: ${problems.map((problem) => problem.message).join('; ')}`,
+    });
+  });
+  const columns = resolved.flatMap((table) => table.columns);
+  const types = await TypeCatalog.read(client, columns);
+  await pinSession(client);
+  await bindScope(client, scope);
+
+  const tables: TableSnapshot[] = [];
+  for (const { table, ...shape } of resolved) {
+    const layout = { ...shape, format: types.formatFor(shape.columns) };
+    const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
+    tables.push({ table, ...layout, query, index: await storeTable(client, { query, layout, store, signal }) });
+  }
+  return { tables, types: types.enums(columns) };
+}
+
+interface TableRead {
+  query: string;
+  layout: RowLayout;
+  store: SnapshotStore;
+  signal: AbortSignal | undefined;
+}
+
+/** Rows → chunks → digests and zstd frames → store. Compression runs in the thread pool while PostgreSQL sends the next rows. */
+async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
+  const index = new ChunkIndexBuilder(layout.format);
+  const writer = await store.create();
+  const inFlight: Promise<CompressedChunk>[] = [];
+  try {
+    await readChunks(client, {
+      query,
+      layout,
+      signal,
+      onChunk: (bytes, rowCount) => {
+        const chunk = compressChunk(Buffer.from(bytes), rowCount);
+        chunk.catch(() => undefined); // reported by whoever awaits it
+        inFlight.push(chunk);
+      },
+      afterInput: async () => {
+        if (inFlight.length >= MAX_CHUNKS_IN_FLIGHT) await writeFrames(inFlight.splice(0, MAX_CHUNKS_IN_FLIGHT / 2), writer, index);
+      },
+    });
+    await writeFrames(inFlight, writer, index);
+    const built = index.build();
+    await writer.commit(built);
+    return built;
+  } finally {
+    await writer.abort();
+  }
+}
+
+interface CompressedChunk {
+  digest: Buffer;
+  rowCount: number;
+  rawBytes: number;
+  frame: Buffer;
+}
+
+async function compressChunk(bytes: Buffer, rowCount: number): Promise<CompressedChunk> {
+  const digest = sha256(bytes);
+  return { digest, rowCount, rawBytes: bytes.length, frame: await compress(bytes) };
+}
+
+async function writeFrames(pending: readonly Promise<CompressedChunk>[], writer: SnapshotWriter, index: ChunkIndexBuilder): Promise<void> {
+  const chunks = await Promise.all(pending);
+  for (const { frame, ...entry } of chunks) index.add({ ...entry, frameBytes: frame.length });
+  await writer.append(chunks.map((chunk) => chunk.frame));
+}

@@ -1,0 +1,118 @@
+import { PassThrough } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, type Manifest, normalizeMac, syncRequestSchema } from '@waypost/contracts';
+import { parseMessage } from '@waypost/runtime';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { StoreAck } from '../acks/store-ack.js';
+import { auditOf, RequestAudit } from '../audit/request-audit.js';
+import { CONFIG, type Config } from '../config.js';
+import { AnswerRequest } from './answer-request.js';
+import { OpenChunkStream } from './open-chunk-stream.js';
+import { chooseEncoding, createEncoder, PAYLOAD_TYPES, type PayloadForm, writePayload } from './write-payload.js';
+
+/** The device's side of central: ask for a manifest, download what it names, acknowledge. */
+@Controller('api/device-sync')
+export class SyncController {
+  constructor(
+    private readonly requests: AnswerRequest,
+    private readonly chunkStreams: OpenChunkStream,
+    private readonly acks: StoreAck,
+    private readonly audit: RequestAudit,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  @Post('request')
+  @HttpCode(200)
+  async request(
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<{ manifest: Manifest } | undefined> {
+    const facts = auditOf(request, 'request');
+    facts.claimMac(body);
+    const { mac: claimed, have, payload } = parseMessage(syncRequestSchema, body);
+    const mac = (facts.mac = normalizeMac(claimed));
+    const signal = closedSignal(reply);
+    if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
+    const { manifest, isNew } = await this.requests.answer({ mac, have, signal });
+    facts.manifestId = manifest.manifestId;
+    await this.audit.issued(facts, isNew ? null : 'unchanged');
+    return { manifest };
+  }
+
+  @Get('manifests/:manifestId/tables/:table/chunks')
+  async chunks(
+    @Param('manifestId') manifestId: string,
+    @Param('table') table: string,
+    @Query('mac') claimed: unknown,
+    @Headers() headers: Record<string, string | undefined>,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const facts = auditOf(request, 'download');
+    facts.manifestId = manifestId.slice(0, 64);
+    facts.claimMac({ mac: claimed });
+    const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
+    const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
+    this.disconnectStalled(reply);
+    await reply
+      .status(stream.contentRange ? 206 : 200)
+      .headers({
+        'content-type': CHUNK_STREAM_TYPE,
+        'content-length': stream.length,
+        'accept-ranges': 'bytes',
+        'cache-control': 'private, immutable',
+        etag: stream.etag,
+        ...(stream.contentRange ? { 'content-range': stream.contentRange } : {}),
+      })
+      .send(stream.body);
+  }
+
+  @Post('ack')
+  @HttpCode(200)
+  async ack(@Body() body: unknown, @Req() request: FastifyRequest): Promise<AckResponse> {
+    const facts = auditOf(request, 'ack');
+    facts.claimMac(body);
+    const ack = parseMessage(ackSchema, body);
+    facts.manifestId = ack.manifestId;
+    facts.mac = normalizeMac(ack.mac);
+    return this.acks.store({ ...ack, mac: facts.mac });
+  }
+
+  /** Streams manifest and rows; a failure after the first byte breaks the connection, so that no client takes a part for the whole. */
+  private async sendPayload(
+    form: PayloadForm,
+    asked: Pick<Parameters<AnswerRequest['answer']>[0], 'mac' | 'have' | 'signal'>,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<undefined> {
+    const facts = auditOf(request, 'request');
+    const encoding = chooseEncoding(request.headers['accept-encoding']);
+    await this.requests.answer({
+      ...asked,
+      withRows: async ({ manifest, isNew }, snapshot, client) => {
+        facts.manifestId = manifest.manifestId;
+        await this.audit.issued(facts, isNew ? null : 'unchanged');
+        this.disconnectStalled(reply);
+        const body = encoding ? createEncoder(encoding) : new PassThrough();
+        reply.header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
+        if (encoding) reply.header('content-encoding', encoding);
+        void reply.send(body);
+        await pipeline(writePayload(form, manifest, snapshot, client), body, { signal: asked.signal });
+      },
+    });
+    return undefined;
+  }
+
+  private disconnectStalled(reply: FastifyReply): void {
+    reply.raw.setTimeout(this.config.STALL_TIMEOUT, () => reply.raw.destroy());
+  }
+}
+
+/** Aborts when the client goes away. */
+function closedSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => controller.abort());
+  return controller.signal;
+}
