@@ -97,7 +97,11 @@ export class Chunker {
   private skipHeader(): boolean {
     if (this.length < FIXED_HEADER_BYTES) return false;
     if (!this.buffer.subarray(0, COPY_SIGNATURE.length).equals(COPY_SIGNATURE)) throw malformed('its signature is missing');
-    const end = FIXED_HEADER_BYTES + this.buffer.readUInt32BE(FIXED_HEADER_BYTES - 4);
+    // PostgreSQL's documentation: bits 16 to 31 change the format, a reader should abort; the extension is to be skipped.
+    if (this.buffer.readUInt16BE(COPY_SIGNATURE.length) !== 0) throw malformed('its header has unknown flags');
+    const extensionBytes = this.buffer.readUInt32BE(FIXED_HEADER_BYTES - 4);
+    if (extensionBytes > MAX_ROW_BYTES) throw malformed('its header is too long');
+    const end = FIXED_HEADER_BYTES + extensionBytes;
     if (this.length < end) return false;
     this.buffer.copyWithin(0, end, this.length);
     this.length -= end;

@@ -8,7 +8,8 @@ export interface TableIdentifier {
 
 /** NAMEDATALEN - 1: PostgreSQL would silently cut a longer identifier. */
 const MAX_IDENTIFIER_BYTES = 63;
-const PART = /"(?:[^"]|"")+"|[\p{L}_\u0080-\uffff][\p{L}\p{N}_$\u0080-\uffff]*/uy;
+/** As PostgreSQL's scanner: without quotes, every character beyond ASCII counts as a letter. */
+const PART = /"(?:[^"\0]|"")+"|[A-Za-z_\u{80}-\u{10ffff}][\w$\u{80}-\u{10ffff}]*/uy;
 
 /**
  * The only place where an identifier enters SQL text: always quoted, inner quotes doubled.
@@ -45,6 +46,8 @@ export function parseColumnName(name: string): string {
 }
 
 function splitName(name: string): string[] | undefined {
+  // A lone surrogate has no UTF-8 form: PostgreSQL would get another name.
+  if (!name.isWellFormed()) return undefined;
   const parts: string[] = [];
   let at = 0;
   for (;;) {

@@ -94,6 +94,14 @@ export function openManifest(received: unknown): Manifest {
   }
   const names = new Set(parsed.data.tables.map((table) => table.name));
   if (names.size !== parsed.data.tables.length) throw new WaypostError('MANIFEST_INVALID', { detail: 'The manifest names a table twice.' });
+  for (const table of parsed.data.tables) {
+    const columns = new Set(table.columns.map((column) => column.name));
+    if (columns.size !== table.columns.length || table.key.some((name) => !columns.has(name))) {
+      throw new WaypostError('MANIFEST_INVALID', {
+        detail: `The manifest's columns of ${table.name} are not distinct or lack a key column.`,
+      });
+    }
+  }
   return parsed.data;
 }
 
