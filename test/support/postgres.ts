@@ -1,0 +1,128 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import pg from 'pg';
+import { startEmbeddedPostgres } from '../../scripts/embedded-postgres.js';
+import { fillFleet } from '../../scripts/fleet/fill-fleet.js';
+import type { FleetSize } from '../../scripts/fleet/fleet-size.js';
+import { temporaryFolder } from './temporary-folder.js';
+
+/** Small enough to sync in a moment, large enough for several chunks per table. */
+export const TEST_FLEET: Partial<FleetSize> = { companies: 3, locations: 6, users: 3_000, devices: 20, areas: 40 };
+
+export interface TestDatabase extends AsyncDisposable {
+  name: string;
+  url: string;
+}
+
+export interface TestServer extends AsyncDisposable {
+  /** A fresh, empty database. Disposing of it drops it; the server's end drops all of them. */
+  createDatabase(name?: string): Promise<TestDatabase>;
+  /** A fresh database with the example fleet (TEST_FLEET), cloned from a template that is filled once per server. */
+  filledFleet(name?: string): Promise<TestDatabase>;
+}
+
+interface TestServerOptions {
+  /** Server settings; only where the test starts the server itself. */
+  settings?: Readonly<Record<string, string | number>>;
+}
+
+/** Crash safety costs time, and a test's server outlives nothing. */
+const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', shared_buffers: '64MB', max_connections: 60 };
+const CONTAINER_IMAGE = 'postgres:17-bookworm';
+
+/**
+ * The server for one test file: `await using server = await startTestServer()`, or start it in beforeAll and dispose of it in afterAll.
+ * TEST_POSTGRES chooses it: `embedded` (default), `testcontainers`, or the URL of a server whose role may create databases.
+ */
+export async function startTestServer({ settings = {} }: TestServerOptions = {}): Promise<TestServer> {
+  const wanted = process.env['TEST_POSTGRES'] || 'embedded';
+  if (wanted === 'embedded') return embeddedServer(settings);
+  if (wanted === 'testcontainers') return containerServer(settings);
+  return serverAt(wanted);
+}
+
+async function embeddedServer(settings: Readonly<Record<string, string | number>>): Promise<TestServer> {
+  const folder = await temporaryFolder();
+  try {
+    const server = await startEmbeddedPostgres({ folder: join(folder.path, 'postgres'), settings: { ...FAST, ...settings } });
+    return serverAt(server.url, async () => {
+      await server.stop();
+      await folder[Symbol.asyncDispose]();
+    });
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function containerServer(settings: Readonly<Record<string, string | number>>): Promise<TestServer> {
+  const { GenericContainer, Wait } = await import('testcontainers');
+  const password = randomBytes(12).toString('hex');
+  const container = await new GenericContainer(CONTAINER_IMAGE)
+    .withEnvironment({ POSTGRES_PASSWORD: password })
+    .withCommand(['postgres', ...Object.entries({ ...FAST, ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`])])
+    .withExposedPorts(5432)
+    // The image starts a first server for its own setup: only the second "ready" counts.
+    .withWaitStrategy(Wait.forLogMessage(/ready to accept connections/, 2))
+    .start();
+  const url = `postgres://postgres:${password}@${container.getHost()}:${container.getMappedPort(5432)}/postgres`;
+  return serverAt(url, async () => {
+    await container.stop();
+  });
+}
+
+/** @param end what else ends with the server; without it only the databases made here are dropped */
+function serverAt(adminUrl: string, end?: () => Promise<void>): TestServer {
+  const made = new Set<string>();
+  // Unique, because TEST_POSTGRES=<url> is shared by all test files.
+  const unique = (name: string): string => `${name}_${randomBytes(5).toString('hex')}`;
+
+  const drop = async (name: string): Promise<void> => {
+    if (made.delete(name)) await admin(adminUrl, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
+  };
+  const create = async (name: string, template: string): Promise<TestDatabase> => {
+    await admin(adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE ${pg.escapeIdentifier(template)}`);
+    made.add(name);
+    return { name, url: urlOf(adminUrl, name), [Symbol.asyncDispose]: () => drop(name) };
+  };
+  let fleetTemplate: Promise<TestDatabase> | undefined;
+
+  return {
+    createDatabase: (name = 'test') => create(unique(name), 'template0'),
+    filledFleet: async (name = 'fleet') => {
+      fleetTemplate ??= create(unique('fleet_template'), 'template0').then(fill);
+      return create(unique(name), (await fleetTemplate).name);
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (end) return end();
+      for (const name of made) await drop(name);
+    },
+  };
+}
+
+async function fill(database: TestDatabase): Promise<TestDatabase> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  try {
+    await fillFleet(client, TEST_FLEET);
+  } finally {
+    await client.end();
+  }
+  return database;
+}
+
+async function admin(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+function urlOf(adminUrl: string, database: string): string {
+  const url = new URL(adminUrl);
+  url.pathname = `/${encodeURIComponent(database)}`;
+  return url.href;
+}
