@@ -24,11 +24,22 @@ interface CatalogType {
   oid: number;
   name: string;
   typtype: string;
-  category: string;
   elementOid: number;
   baseOid: number;
   hasSend: boolean;
   labels: string[] | null;
+}
+
+/** int8 comes as text. */
+type TypeRow = Omit<CatalogType, 'oid' | 'elementOid' | 'baseOid'> & { oid: string; elementOid: string; baseOid: string };
+
+interface TableRow extends TableIdentifier {
+  oid: string;
+  kind: string;
+  persistence: string;
+  row_security: boolean;
+  columns: CatalogColumn[];
+  primary_key: string[];
 }
 
 /** Object ids below this belong to PostgreSQL itself and are the same on every server. */
@@ -66,7 +77,7 @@ const DESCRIBE_TYPES = `
     SELECT part.oid FROM needed JOIN pg_type t ON t.oid = needed.oid,
     LATERAL (SELECT t.typelem WHERE t.typelem <> 0 AND t.typcategory = 'A' UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0) AS part(oid)
   )
-  SELECT t.oid::int8 AS oid, format_type(t.oid, NULL) AS name, t.typtype, t.typcategory AS category,
+  SELECT t.oid::int8 AS oid, format_type(t.oid, NULL) AS name, t.typtype,
          CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END::int8 AS "elementOid", t.typbasetype::int8 AS "baseOid",
          t.typsend <> 0 AS "hasSend",
          (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) AS labels
@@ -80,12 +91,12 @@ const DESCRIBE_TYPES = `
  */
 export async function describeTables(client: pg.ClientBase, tables: readonly TableIdentifier[]): Promise<Map<string, CatalogTable>> {
   await client.query('SET LOCAL search_path = pg_catalog');
-  const { rows } = await client.query(DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
+  const { rows } = await client.query<TableRow>(DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
   const described = rows.map((row): CatalogTable => ({
     oid: Number(row.oid),
     schema: row.schema,
     table: row.table,
-    kind: KINDS[row.kind as string] ?? 'other',
+    kind: KINDS[row.kind] ?? 'other',
     persistence: row.persistence === 'u' ? 'unlogged' : row.persistence === 't' ? 'temporary' : 'permanent',
     rowSecurity: row.row_security,
     columns: row.columns,
@@ -100,7 +111,7 @@ export class TypeCatalog {
 
   /** As describeTables: call it in the same transaction, right after it. */
   static async read(client: pg.ClientBase, columns: readonly CatalogColumn[]): Promise<TypeCatalog> {
-    const { rows } = await client.query(DESCRIBE_TYPES, [[...new Set(columns.map((column) => column.typeOid))]]);
+    const { rows } = await client.query<TypeRow>(DESCRIBE_TYPES, [[...new Set(columns.map((column) => column.typeOid))]]);
     return new TypeCatalog(
       new Map(
         rows.map((row) => [

@@ -28,7 +28,12 @@ export async function createHttpApp(
     forceCloseConnections: 'idle',
     genReqId: () => ulid(),
   });
-  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, { bufferLogs: true, abortOnError: false });
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
+    bufferLogs: true,
+    abortOnError: false,
+    bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
+  });
+  adapter.getInstance().removeContentTypeParser('text/plain');
   app.useLogger(app.get(NestLogger));
   return app;
 }
@@ -48,8 +53,6 @@ export function parseMessage<Schema extends z.ZodType>(schema: Schema, body: unk
 const FRAMEWORK_ERRORS: Record<string, ErrorCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'REQUEST_TOO_LARGE',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'MEDIA_TYPE_UNSUPPORTED',
-  FST_ERR_CTP_INVALID_JSON_BODY: 'REQUEST_NOT_JSON',
-  FST_ERR_CTP_EMPTY_JSON_BODY: 'REQUEST_NOT_JSON',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'REQUEST_INVALID',
   ENOSPC: 'STORAGE_FAILED',
   EACCES: 'STORAGE_FAILED',
@@ -65,16 +68,20 @@ export function toWaypostError(error: unknown): WaypostError {
   const code = sqlStateOf(error) ?? '';
   const known = FRAMEWORK_ERRORS[code];
   if (known) return new WaypostError(known, { detail: (error as Error).message, cause: error });
-  if (DATABASE_AWAY.test(code) || (error instanceof Error && /^Connection terminated/.test(error.message))) {
+  if (
+    DATABASE_AWAY.test(code) ||
+    (error instanceof Error && /^(Connection terminated|Client has encountered a connection error|Client was closed)/.test(error.message))
+  ) {
     return new WaypostError('DATABASE_UNAVAILABLE', { detail: (error as Error).message, cause: error });
   }
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;
   if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail: (error as Error).message });
   if (status === 413) return new WaypostError('REQUEST_TOO_LARGE', { cause: error });
   if (status === 415) return new WaypostError('MEDIA_TYPE_UNSUPPORTED', { detail: (error as Error).message });
-  if (error instanceof SyntaxError && status === 400) return new WaypostError('REQUEST_NOT_JSON', { detail: error.message });
-  if (status !== undefined && status >= 400 && status < 500)
-    return new WaypostError('REQUEST_INVALID', { detail: (error as Error).message });
+  if (status !== undefined && status >= 400 && status < 500) {
+    const { message } = error as Error;
+    return new WaypostError(/\bJSON\b/.test(message) ? 'REQUEST_NOT_JSON' : 'REQUEST_INVALID', { detail: message });
+  }
   return new WaypostError('INTERNAL', { cause: error });
 }
 

@@ -1,34 +1,38 @@
-import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { WaypostError } from '@waypost/contracts';
 
-const compressFrame = promisify(zstdCompress);
-const decompressFrame = promisify(zstdDecompress);
-
-/** Level 1: 0.5 s of CPU for 207 MB. Without its checksum, zstd accepted 45 of 60 flipped bits; with it, none. */
-const COMPRESSION = { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } };
+/** Without its checksum, zstd accepted 45 of 60 flipped bits; with it, none. */
+const LEVEL_1_WITH_CHECKSUM = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 };
 /** 8 MiB: what level 1 ever needs; a frame that asks for more memory is refused. */
-const MAX_WINDOW_LOG = 23;
+const MAX_WINDOW_LOG = { [constants.ZSTD_d_windowLogMax]: 23 };
+/** One output buffer holds a usual frame: 0.40 s instead of 0.50 s for 232 MB. */
+const OUTPUT_PIECE_BYTES = 32 << 10;
 
-/** One zstd frame with checksum, made in Node's thread pool. */
-export function compress(chunk: Buffer): Promise<Buffer> {
-  return compressFrame(chunk, COMPRESSION);
+/**
+ * One zstd frame with checksum. Synchronous on purpose: a chunk takes about 0.1 ms, and by way of Node's thread pool the same
+ * 232 MB took 1.2 s and 1.1 s of CPU instead of 0.5 s.
+ */
+export function compress(chunk: Buffer): Buffer {
+  return zstdCompressSync(chunk, { chunkSize: OUTPUT_PIECE_BYTES, params: LEVEL_1_WITH_CHECKSUM });
 }
 
 /**
- * Restores a chunk, in Node's thread pool.
+ * Restores a chunk; synchronous for the same reason.
  * @param rawBytes what its index entry promises: more is never written, less is refused
  * @throws WaypostError CHUNK_CORRUPT
  */
-export async function decompress(frame: Buffer, rawBytes: number): Promise<Buffer> {
-  const chunk = await decompressFrame(frame, {
-    maxOutputLength: rawBytes,
-    params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
-  }).catch((cause: unknown) => {
-    throw new WaypostError('CHUNK_CORRUPT', { detail: 'A chunk is not a valid zstd frame of the announced size.', cause });
-  });
+export function decompress(frame: Buffer, rawBytes: number): Buffer {
+  const chunk = inflate(frame, rawBytes);
   if (chunk.length !== rawBytes) {
     throw new WaypostError('CHUNK_CORRUPT', { detail: `A chunk holds ${chunk.length} bytes, ${rawBytes} were announced.` });
   }
   return chunk;
+}
+
+function inflate(frame: Buffer, rawBytes: number): Buffer {
+  try {
+    return zstdDecompressSync(frame, { chunkSize: Math.max(rawBytes, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG });
+  } catch (cause) {
+    throw new WaypostError('CHUNK_CORRUPT', { detail: 'A chunk is not a valid zstd frame of the announced size.', cause });
+  }
 }

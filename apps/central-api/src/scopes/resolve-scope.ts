@@ -17,7 +17,7 @@ const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => value.toStrin
  */
 export async function resolveScope(client: pg.ClientBase, plan: CheckedPlan, mac: string): Promise<Scope> {
   const text = `SELECT * FROM (${plan.scopeQuery}\n) AS scope LIMIT 2`;
-  const { rows } = await client.query<Record<string, string | null>>({ text, values: [mac], types: AS_TEXT as never });
+  const { rows } = await client.query<Record<string, string | null>>({ text, values: [mac], types: AS_TEXT });
   const [row, second] = rows;
   if (!row) throw new WaypostError('DEVICE_UNKNOWN', { detail: `No device has the MAC address ${mac}.` });
   if (second) throw new WaypostError('DEVICE_AMBIGUOUS', { detail: `More than one row of the scope query has the MAC address ${mac}.` });

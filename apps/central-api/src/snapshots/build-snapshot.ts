@@ -4,10 +4,10 @@ import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
-import type { SnapshotStore, SnapshotWriter } from './snapshot-store.js';
+import type { SnapshotStore } from './snapshot-store.js';
 
-/** Chunks between reading and writing: enough to keep the thread pool busy, few enough to bound memory. */
-const MAX_CHUNKS_IN_FLIGHT = 8;
+/** Frames are written in pieces of at least this size. */
+const WRITE_BYTES = 256 << 10;
 
 /** One table of a snapshot: its rows are in the store, this is what names them. */
 export interface TableSnapshot extends RowLayout {
@@ -70,48 +70,37 @@ interface TableRead {
   signal: AbortSignal | undefined;
 }
 
-/** Rows → chunks → digests and zstd frames → store. Compression runs in the thread pool while PostgreSQL sends the next rows. */
+/** Rows → chunks → digests and zstd frames → store. What was compressed is written before more is read: PostgreSQL waits for the disk. */
 async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
   const index = new ChunkIndexBuilder(layout.format);
   const writer = await store.create();
-  const inFlight: Promise<CompressedChunk>[] = [];
+  let frames: Buffer[] = [];
+  let pendingBytes = 0;
+  const flush = async (): Promise<void> => {
+    await writer.append(frames);
+    frames = [];
+    pendingBytes = 0;
+  };
   try {
     await readChunks(client, {
       query,
       layout,
       signal,
       onChunk: (bytes, rowCount) => {
-        const chunk = compressChunk(Buffer.from(bytes), rowCount);
-        chunk.catch(() => undefined); // reported by whoever awaits it
-        inFlight.push(chunk);
+        const frame = compress(bytes);
+        index.add({ digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: frame.length });
+        frames.push(frame);
+        pendingBytes += frame.length;
       },
       afterInput: async () => {
-        if (inFlight.length >= MAX_CHUNKS_IN_FLIGHT) await writeFrames(inFlight.splice(0, MAX_CHUNKS_IN_FLIGHT / 2), writer, index);
+        if (pendingBytes >= WRITE_BYTES) await flush();
       },
     });
-    await writeFrames(inFlight, writer, index);
+    await flush();
     const built = index.build();
     await writer.commit(built);
     return built;
   } finally {
     await writer.abort();
   }
-}
-
-interface CompressedChunk {
-  digest: Buffer;
-  rowCount: number;
-  rawBytes: number;
-  frame: Buffer;
-}
-
-async function compressChunk(bytes: Buffer, rowCount: number): Promise<CompressedChunk> {
-  const digest = sha256(bytes);
-  return { digest, rowCount, rawBytes: bytes.length, frame: await compress(bytes) };
-}
-
-async function writeFrames(pending: readonly Promise<CompressedChunk>[], writer: SnapshotWriter, index: ChunkIndexBuilder): Promise<void> {
-  const chunks = await Promise.all(pending);
-  for (const { frame, ...entry } of chunks) index.add({ ...entry, frameBytes: frame.length });
-  await writer.append(chunks.map((chunk) => chunk.frame));
 }

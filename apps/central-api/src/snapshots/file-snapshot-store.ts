@@ -97,6 +97,7 @@ class FileSnapshotWriter implements SnapshotWriter {
   ) {}
 
   async append(frames: readonly Buffer[]): Promise<void> {
+    if (frames.length === 0) return;
     for (const frame of frames) this.hash.update(frame);
     const total = frames.reduce((sum, frame) => sum + frame.length, 0);
     try {

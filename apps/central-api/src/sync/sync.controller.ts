@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
-import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, type Manifest, normalizeMac, syncRequestSchema } from '@waypost/contracts';
+import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, normalizeMac, syncRequestSchema } from '@waypost/contracts';
 import { parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { StoreAck } from '../acks/store-ack.js';
@@ -23,12 +23,7 @@ export class SyncController {
   ) {}
 
   @Post('request')
-  @HttpCode(200)
-  async request(
-    @Body() body: unknown,
-    @Req() request: FastifyRequest,
-    @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<{ manifest: Manifest } | undefined> {
+  async request(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const facts = auditOf(request, 'request');
     facts.claimMac(body);
     const { mac: claimed, have, payload } = parseMessage(syncRequestSchema, body);
@@ -38,7 +33,7 @@ export class SyncController {
     const { manifest, isNew } = await this.requests.answer({ mac, have, signal });
     facts.manifestId = manifest.manifestId;
     await this.audit.issued(facts, isNew ? null : 'unchanged');
-    return { manifest };
+    await reply.status(200).send({ manifest });
   }
 
   @Get('manifests/:manifestId/tables/:table/chunks')
@@ -86,7 +81,7 @@ export class SyncController {
     asked: Pick<Parameters<AnswerRequest['answer']>[0], 'mac' | 'have' | 'signal'>,
     request: FastifyRequest,
     reply: FastifyReply,
-  ): Promise<undefined> {
+  ): Promise<void> {
     const facts = auditOf(request, 'request');
     const encoding = chooseEncoding(request.headers['accept-encoding']);
     await this.requests.answer({
@@ -96,13 +91,12 @@ export class SyncController {
         await this.audit.issued(facts, isNew ? null : 'unchanged');
         this.disconnectStalled(reply);
         const body = encoding ? createEncoder(encoding) : new PassThrough();
-        reply.header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
+        reply.status(200).header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
         if (encoding) reply.header('content-encoding', encoding);
         void reply.send(body);
         await pipeline(writePayload(form, manifest, snapshot, client), body, { signal: asked.signal });
       },
     });
-    return undefined;
   }
 
   private disconnectStalled(reply: FastifyReply): void {

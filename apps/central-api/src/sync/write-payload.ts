@@ -38,45 +38,50 @@ export async function* writePayload(
     const name = JSON.stringify(table.table.name);
     if (form === 'json') yield Buffer.from(`${at > 0 ? ',' : ''}${name}:[`);
     const frame =
-      form === 'json'
-        ? { first: '', prefix: ',', suffix: '' }
-        : { first: `{"table":${name},"row":`, prefix: `{"table":${name},"row":`, suffix: '}\n' };
+      form === 'json' ? { prefix: '', separator: ',', suffix: '' } : { prefix: `{"table":${name},"row":`, separator: '', suffix: '}\n' };
     rows += yield* writeRows(table, frame, client);
     if (form === 'json') yield Buffer.from(']');
   }
   yield Buffer.from(form === 'json' ? '}}' : `{"end":true,"rows":${rows}}\n`);
 }
 
+/** What stands around each row's JSON. */
 interface RowFrame {
-  first: string;
   prefix: string;
+  separator: string;
   suffix: string;
 }
 
 async function* writeRows({ query }: TableSnapshot, frame: RowFrame, client: pg.ClientBase): AsyncGenerator<Buffer, number> {
   // Raw line breaks occur only in the white space of json columns; a line must not have them.
   const json = `SELECT pg_catalog.translate(pg_catalog.row_to_json(r)::text, E'\\n\\r', '  ') FROM (${query}) AS r`;
-  const prefix = Buffer.from(frame.prefix);
-  const suffix = Buffer.from(frame.suffix);
+  const first = Buffer.from(frame.prefix);
+  const between = Buffer.from(frame.suffix + frame.separator + frame.prefix);
   let rows = 0;
   let pieces: Buffer[] = [];
-  const chunker = new Chunker({ format: 'binary', fieldCount: 1, keyFields: [0] }, (bytes) => {
-    for (let at = 0; at < bytes.length;) {
-      const end = at + ROW_OVERHEAD_BYTES + bytes.readInt32BE(at + 2);
-      pieces.push(rows === 0 ? Buffer.from(frame.first) : prefix, Buffer.from(bytes.subarray(at + ROW_OVERHEAD_BYTES, end)), suffix);
-      rows += 1;
-      at = end;
+  const chunker = new Chunker({ format: 'binary', fieldCount: 1, keyFields: [] }, (bytes, rowCount) => {
+    // A row's framing gives way to what stands between two rows.
+    const piece = Buffer.allocUnsafe(first.length + bytes.length + rowCount * between.length);
+    let used = 0;
+    for (let at = 0; at < bytes.length; rows += 1) {
+      used += (rows === 0 ? first : between).copy(piece, used);
+      const start = at + ROW_OVERHEAD_BYTES;
+      at = start + bytes.readInt32BE(at + 2);
+      used += bytes.copy(piece, used, start, at);
     }
+    pieces.push(piece.subarray(0, used));
   });
+  const flush = function* (): Generator<Buffer> {
+    for (const piece of pieces) yield* splitPieces(piece);
+    pieces = [];
+  };
   for await (const input of client.query(copyTo(copyOutStatement(json, 'binary')))) {
     chunker.push(input as Buffer);
-    if (pieces.length > 0) {
-      yield* splitPieces(Buffer.concat(pieces));
-      pieces = [];
-    }
+    yield* flush();
   }
   chunker.end();
-  if (pieces.length > 0) yield Buffer.concat(pieces);
+  yield* flush();
+  if (rows > 0) yield Buffer.from(frame.suffix);
   return rows;
 }
 
