@@ -1,0 +1,110 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { type Ack, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import { LOGGER } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { Repository } from 'typeorm';
+import { CentralCircuit } from '../central/central-circuit.js';
+import { CentralClient } from '../central/central-client.js';
+import { RefusedAnswer } from '../central/central-errors.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { AckEntity } from '../database/entities/ack.entity.js';
+import { Metrics } from '../metrics/metrics.js';
+import { COUNT_PENDING, DELETE_SENT, MARK_UNSENT, PENDING_ACKS, QUEUE_ACK } from './acks.sql.js';
+
+interface PendingAck {
+  manifestId: string;
+  status: Ack['status'];
+  body: Ack;
+  createdAt: string;
+}
+
+/** ackSchema's limit. */
+const MAX_ERROR_CHARS = 8192;
+
+/** Acknowledgements wait in waypost.edge_acks until central has them: a cycle writes, any later cycle sends. Central takes repeats well. */
+@Injectable()
+export class AckOutbox {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @InjectRepository(AckEntity) private readonly acks: Repository<AckEntity>,
+    private readonly client: CentralClient,
+    private readonly circuit: CentralCircuit,
+    private readonly metrics: Metrics,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /** In the transaction that makes the ack true. */
+  async queueSuccess(client: pg.ClientBase, manifest: Manifest, durationMs: number): Promise<void> {
+    const of = <T>(value: (table: ManifestTable) => T) => Object.fromEntries(manifest.tables.map((table) => [table.name, value(table)]));
+    const ack: Ack = {
+      manifestId: manifest.manifestId,
+      mac: this.config.DEVICE_MAC,
+      status: 'Success',
+      localCounts: of(({ rowCount }) => rowCount),
+      localChecksums: of(({ sha256 }) => sha256),
+      durationMs,
+      error: null,
+    };
+    await client.query(QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
+  }
+
+  async queueFailure(manifestId: string, error: WaypostError, durationMs: number): Promise<void> {
+    const ack: Ack = {
+      manifestId,
+      mac: this.config.DEVICE_MAC,
+      status: 'Failed',
+      localCounts: {},
+      localChecksums: {},
+      durationMs,
+      error: `${error.code}: ${error.message}`.slice(0, MAX_ERROR_CHARS),
+    };
+    await this.acks.query(QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
+  }
+
+  /**
+   * Sends what is pending, oldest first. One that central refuses for good is set aside and does not hold up the others; when central
+   * cannot be reached, the rest stays. Never throws for central's sake.
+   * @returns how many are still pending
+   */
+  async send(signal: AbortSignal): Promise<number> {
+    const pending = await this.acks.query<PendingAck[]>(PENDING_ACKS);
+    for (const ack of pending) {
+      if (!(await this.sendOne(ack, signal))) break;
+    }
+    return this.countPending();
+  }
+
+  async countPending(): Promise<number> {
+    const [row] = await this.acks.query<[{ pending: string }]>(COUNT_PENDING);
+    const count = Number(row.pending);
+    this.metrics.pendingAcks.set(count);
+    return count;
+  }
+
+  /** @returns false when it makes no sense to go on with the next */
+  private async sendOne({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {
+    try {
+      const receipt = await this.circuit.run(() => this.client.sendAck(body, signal), signal);
+      await this.acks.query(DELETE_SENT, [manifestId, status, createdAt]);
+      const facts = { manifestId, status, result: receipt.result, duplicate: receipt.duplicate, reason: receipt.reason };
+      if (receipt.result === status) this.logger.info(facts, 'ack sent');
+      else this.logger.error(facts, 'central counts the cycle as failed');
+      return true;
+    } catch (error) {
+      if (!(error instanceof WaypostError)) throw error;
+      if (error.code === 'SHUTTING_DOWN') return false;
+      const final = isFinal(error);
+      await this.acks.query(MARK_UNSENT, [manifestId, status, `${error.code}: ${error.message}`, final]);
+      this.logger.warn({ err: error, manifestId, status, final }, final ? 'ack refused by central, set aside' : 'ack not sent, kept');
+      return final;
+    }
+  }
+}
+
+/** A 4xx that neither time nor another try changes. */
+function isFinal(error: WaypostError): boolean {
+  const answered = error.cause instanceof RefusedAnswer && error.cause.status >= 400 && error.cause.status < 500;
+  return answered && (error.heals === 'operator' || error.heals === 'resnapshot');
+}

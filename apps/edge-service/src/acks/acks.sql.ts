@@ -1,0 +1,21 @@
+/** One ack per manifest and outcome: a newer one takes the place of one that was not sent. $1: manifest, $2: status, $3: body. */
+export const QUEUE_ACK = `
+  INSERT INTO waypost.edge_acks (manifest_id, status, body) VALUES ($1, $2, $3)
+  ON CONFLICT (manifest_id, status) DO UPDATE
+  SET body = excluded.body, created_at = clock_timestamp(), attempts = 0, last_error = NULL, refused_at = NULL`;
+
+/** $1: manifest, $2: status, $3: created_at as it was read: a newer one stays. */
+export const DELETE_SENT = 'DELETE FROM waypost.edge_acks WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz';
+
+/** $1, $2: which, $3: the error, $4: whether it is final. */
+export const MARK_UNSENT = `
+  UPDATE waypost.edge_acks
+  SET attempts = attempts + 1, last_error = $3, refused_at = CASE WHEN $4 THEN clock_timestamp() END
+  WHERE manifest_id = $1 AND status = $2`;
+
+/** created_at as text: a JS Date would lose its microseconds. */
+export const PENDING_ACKS = `
+  SELECT manifest_id AS "manifestId", status, body, created_at::text AS "createdAt"
+  FROM waypost.edge_acks WHERE refused_at IS NULL ORDER BY created_at`;
+
+export const COUNT_PENDING = 'SELECT count(*) AS pending FROM waypost.edge_acks WHERE refused_at IS NULL';

@@ -1,0 +1,46 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { httpLogging, LOGGER, ProblemFilter } from '@waypost/runtime';
+import { LoggerModule } from 'nestjs-pino';
+import type { Logger } from 'pino';
+import { AcksModule } from './acks/acks.module.js';
+import { ApiModule } from './api/api.module.js';
+import { AuditModule } from './audit/audit.module.js';
+import { CentralModule } from './central/central.module.js';
+import type { EdgeConfig } from './config.js';
+import { CycleModule } from './cycle/cycle.module.js';
+import { DatabaseModule } from './database/database.module.js';
+import { DownloadModule } from './download/download.module.js';
+import { HealthModule } from './health/health.module.js';
+import { LoadModule } from './load/load.module.js';
+import { MetricsModule } from './metrics/metrics.module.js';
+import { ScheduleSyncModule } from './schedule/schedule.module.js';
+import { SettingsModule } from './settings.module.js';
+import { StateModule } from './state/state.module.js';
+
+/** The edge service, in the order of the data's path. */
+@Module({})
+export class AppModule {
+  static of(config: EdgeConfig, logger: Logger): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        SettingsModule.of(config, logger),
+        LoggerModule.forRoot(httpLogging(logger)),
+        MetricsModule,
+        DatabaseModule,
+        CentralModule,
+        DownloadModule,
+        LoadModule,
+        StateModule,
+        AuditModule,
+        AcksModule,
+        CycleModule,
+        ScheduleSyncModule,
+        HealthModule,
+        ApiModule,
+      ],
+      providers: [{ provide: APP_FILTER, useFactory: (root: Logger) => new ProblemFilter(root), inject: [LOGGER] }],
+    };
+  }
+}

@@ -1,0 +1,92 @@
+import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import type pg from 'pg';
+import { Not, Repository } from 'typeorm';
+import { SyncLogEntity, type SyncStatus } from '../database/entities/sync-log.entity.js';
+import { BEGIN_CYCLE, FAIL_INTERRUPTED, FINISH_CYCLE, INSERT_TABLES, TOTALS } from './audit.sql.js';
+
+export interface TableOutcome {
+  name: string;
+  rowCount: number;
+  sha256: string;
+  action: 'loaded' | 'unchanged';
+  downloadedBytes: number;
+}
+
+export interface CycleOutcome {
+  cycleId: string;
+  status: Exclude<SyncStatus, 'Running'>;
+  manifestId: string | undefined;
+  downloadedBytes: number;
+  rowsLoaded: number;
+  tables?: readonly TableOutcome[];
+  error?: { code: string; text: string };
+}
+
+export interface Totals {
+  cycles: number;
+  successful: number;
+  unchanged: number;
+  failed: number;
+  /** Loaded, over all cycles. */
+  rows: number;
+}
+
+/** waypost.edge_sync_log and edge_sync_tables: one row per cycle, whatever became of it. */
+@Injectable()
+export class SyncLog {
+  constructor(@InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>) {}
+
+  /**
+   * Closes the rows of cycles whose process died. Only for the holder of the cycle lock: nobody else can be running then.
+   * @returns how many there were
+   */
+  async failInterrupted(): Promise<number> {
+    const [rows] = await this.cycles.query<[unknown[], number]>(FAIL_INTERRUPTED);
+    return rows.length;
+  }
+
+  async begin(cycleId: string, trigger: string): Promise<void> {
+    await this.cycles.query(BEGIN_CYCLE, [cycleId, trigger]);
+  }
+
+  /** In the transaction under way: the row says Success if and only if the data is there. */
+  async finishWith(client: pg.ClientBase, outcome: CycleOutcome): Promise<void> {
+    await client.query(FINISH_CYCLE, finishParameters(outcome));
+    const tables = outcome.tables ?? [];
+    await client.query(INSERT_TABLES, [
+      outcome.cycleId,
+      tables.map(({ name }) => name),
+      tables.map(({ rowCount }) => rowCount),
+      tables.map(({ sha256 }) => sha256),
+      tables.map(({ action }) => action),
+      tables.map(({ downloadedBytes }) => downloadedBytes),
+    ]);
+  }
+
+  /** Closes a failed cycle's row, unless its transaction did commit before the connection broke. */
+  async fail(outcome: CycleOutcome): Promise<void> {
+    await this.cycles.query(FINISH_CYCLE, finishParameters(outcome));
+  }
+
+  async findLast(): Promise<SyncLogEntity | undefined> {
+    const [last] = await this.cycles.find({ where: { status: Not('Running') }, order: { startedAt: 'DESC' }, take: 1 });
+    return last;
+  }
+
+  /** Over all cycles that the log holds, restarts included. */
+  async totals(): Promise<Totals> {
+    const [row] = await this.cycles.query<[Record<keyof Totals, string>]>(TOTALS);
+    return {
+      cycles: Number(row.cycles),
+      successful: Number(row.successful),
+      unchanged: Number(row.unchanged),
+      failed: Number(row.failed),
+      rows: Number(row.rows),
+    };
+  }
+}
+
+function finishParameters({ cycleId, status, manifestId, error, downloadedBytes, rowsLoaded }: CycleOutcome): unknown[] {
+  return [cycleId, status, manifestId ?? null, error?.code ?? null, error?.text ?? null, downloadedBytes, rowsLoaded];
+}

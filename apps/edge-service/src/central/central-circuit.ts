@@ -1,0 +1,103 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type ErrorCode, WaypostError } from '@waypost/contracts';
+import { LOGGER } from '@waypost/runtime';
+import {
+  BrokenCircuitError,
+  type CircuitBreakerPolicy,
+  CircuitState,
+  circuitBreaker,
+  ConsecutiveBreaker,
+  ExponentialBackoff,
+  handleWhen,
+  retry,
+  type RetryPolicy,
+} from 'cockatiel';
+import type { Logger } from 'pino';
+import { Metrics } from '../metrics/metrics.js';
+import { stoppable } from './stoppable.js';
+
+export interface CircuitLimits {
+  /** Tries of one request within a cycle after the first. */
+  retries: number;
+  firstDelayMs: number;
+  maxDelayMs: number;
+  /** Requests in a row that failed, each with all its tries, before the breaker opens. */
+  failuresToOpen: number;
+  /** How long it stays open before one request may try again. */
+  openMs: number;
+}
+
+/** Injection token of CircuitLimits. */
+export const CIRCUIT_LIMITS = Symbol('circuit limits');
+export const DEFAULT_CIRCUIT_LIMITS: CircuitLimits = {
+  retries: 3,
+  firstDelayMs: 200,
+  maxDelayMs: 5000,
+  failuresToOpen: 4,
+  openMs: 10_000,
+};
+
+/** Worth another try at once: the network, or a central that says so. */
+const RETRIED: ReadonlySet<ErrorCode> = new Set([
+  'CENTRAL_UNREACHABLE',
+  'TRANSFER_STALLED',
+  'CENTRAL_BUSY',
+  'CHUNK_CORRUPT',
+  'RANGE_INVALID',
+]);
+/** Central did not answer. Whatever else happens, it did, and the breaker stays closed. */
+const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED']);
+
+const hasCode = (codes: ReadonlySet<ErrorCode>) => (error: unknown) => error instanceof WaypostError && codes.has(error.code);
+
+export type BreakerState = 'closed' | 'open' | 'half-open';
+const METRIC: Record<BreakerState, number> = { closed: 0, 'half-open': 1, open: 2 };
+
+/** All that goes to central goes through here: tried again with growing, jittered delays, and not at all while the breaker is open. */
+@Injectable()
+export class CentralCircuit {
+  private readonly retries: RetryPolicy;
+  private readonly breaker: CircuitBreakerPolicy;
+
+  constructor(
+    @Inject(CIRCUIT_LIMITS) private readonly limits: CircuitLimits,
+    private readonly metrics: Metrics,
+    @Inject(LOGGER) logger: Logger,
+  ) {
+    this.retries = retry(handleWhen(hasCode(RETRIED)), {
+      maxAttempts: limits.retries,
+      backoff: new ExponentialBackoff({ initialDelay: limits.firstDelayMs, maxDelay: limits.maxDelayMs }),
+    });
+    this.retries.onRetry((event) => {
+      const err = 'error' in event ? event.error : undefined;
+      logger.info({ err, attempt: event.attempt, retryInMs: Math.round(event.delay) }, 'asking central again');
+    });
+    this.breaker = circuitBreaker(handleWhen(hasCode(UNREACHABLE)), {
+      breaker: new ConsecutiveBreaker(limits.failuresToOpen),
+      halfOpenAfter: limits.openMs,
+    });
+    this.breaker.onStateChange(() => {
+      this.metrics.breakerState.set(METRIC[this.state]);
+      logger.warn({ breaker: this.state }, 'circuit breaker towards central changed');
+    });
+    this.metrics.breakerState.set(METRIC[this.state]);
+  }
+
+  get state(): BreakerState {
+    if (this.breaker.state === CircuitState.Closed) return 'closed';
+    return this.breaker.state === CircuitState.HalfOpen ? 'half-open' : 'open';
+  }
+
+  /** @throws CENTRAL_UNREACHABLE at once while the breaker is open; SHUTTING_DOWN when `signal` fires; else what `work` threw last */
+  async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const attempts = this.breaker.execute(() => this.retries.execute(work, signal), signal);
+    return stoppable(attempts, signal).catch((error: unknown) => {
+      if (!(error instanceof BrokenCircuitError)) throw error;
+      throw new WaypostError('CENTRAL_UNREACHABLE', {
+        detail: 'Central did not answer lately; it is not asked again for a moment.',
+        hint: `The next try is allowed ${Math.ceil(this.limits.openMs / 1000)} s after the last failure; the device goes on by itself. Check central’s /health.`,
+        cause: error,
+      });
+    });
+  }
+}

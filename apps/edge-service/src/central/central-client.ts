@@ -1,0 +1,120 @@
+import type { Readable } from 'node:stream';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { type Ack, type AckResponse, ackResponseSchema, chunkStreamPath, type Have, WaypostError } from '@waypost/contracts';
+import { Agent, type Dispatcher } from 'undici';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { networkError, refusalError } from './central-errors.js';
+
+/** A manifest of 100,000 tables stays below. */
+const MAX_JSON_BYTES = 64 << 20;
+const MAX_PROBLEM_BYTES = 64 << 10;
+
+export interface ChunkStreamRequest {
+  manifestId: string;
+  table: string;
+  /** Take the stream up from this byte, if it still has this ETag. */
+  resume?: { offset: number; etag: string } | undefined;
+}
+
+export interface ChunkStreamAnswer {
+  body: Readable;
+  /** Where the body starts within the stream; 0 unless the range was honoured. */
+  offset: number;
+  /** Of the body, if central says so. */
+  contentLength: number | undefined;
+  etag: string | undefined;
+}
+
+/** Central's HTTP API, one request per call: trying again is for CentralCircuit. All errors are WaypostErrors. */
+@Injectable()
+export class CentralClient implements OnApplicationShutdown {
+  private readonly agent: Agent;
+
+  constructor(@Inject(CONFIG) private readonly config: EdgeConfig) {
+    this.agent = new Agent({
+      connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
+      headersTimeout: config.REQUEST_TIMEOUT,
+      // undici's own timer does not fire while the reader is slow: steady.ts watches instead.
+      bodyTimeout: 0,
+    });
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  /** @returns what claims to be a manifest, unchecked, and central's clock if it tells the time */
+  async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<{ manifest: unknown; centralTime: Date | undefined }> {
+    const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
+    const { body, headers } = await this.postJson('/api/device-sync/request', message, signal);
+    const date = typeof headers.date === 'string' ? new Date(headers.date) : undefined;
+    const manifest = typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
+    return { manifest, centralTime: date && !Number.isNaN(date.getTime()) ? date : undefined };
+  }
+
+  async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
+    const { body } = await this.postJson('/api/device-sync/ack', ack, signal);
+    const parsed = ackResponseSchema.safeParse(body);
+    if (!parsed.success)
+      throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered an ack with something else than its receipt.' });
+    return parsed.data;
+  }
+
+  /** The caller reads the body to its end or destroys it. */
+  async openChunkStream({ manifestId, table, resume }: ChunkStreamRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
+    const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.config.DEVICE_MAC)}`;
+    const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
+    const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, signal);
+    if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
+    const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
+    const contentLength = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
+    const offset = statusCode === 200 ? 0 : Number(/^bytes (\d+)-/.exec(String(headers['content-range']))?.[1]);
+    if (headers['content-encoding'] !== undefined || Number.isNaN(offset)) {
+      body.destroy();
+      throw new WaypostError('CHUNK_CORRUPT', { detail: 'Something between device and central altered a chunk stream’s headers.' });
+    }
+    return { body, offset, contentLength, etag };
+  }
+
+  private async postJson(path: string, message: object, signal: AbortSignal) {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(this.config.REQUEST_TIMEOUT)]);
+    const options = { method: 'POST', path, body: JSON.stringify(message), headers: { 'content-type': 'application/json' } } as const;
+    const { statusCode, headers, body } = await this.send(options, deadline);
+    const text = await readText(body, statusCode === 200 ? MAX_JSON_BYTES : MAX_PROBLEM_BYTES);
+    if (statusCode !== 200) throw refusalError({ status: statusCode, body: text });
+    try {
+      return { headers, body: JSON.parse(text) as unknown };
+    } catch (cause) {
+      throw new WaypostError('CENTRAL_REFUSED', {
+        detail: 'Central’s address answered with something that is not JSON.',
+        hint: 'Check CENTRAL_URL: what answers there does not seem to be a Waypost central.',
+        cause,
+      });
+    }
+  }
+
+  private async send(options: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
+    const { origin, pathname } = new URL(this.config.CENTRAL_URL);
+    const prefix = pathname === '/' ? '' : pathname;
+    // Compressed bodies that end too early can pass for whole ones; rows are compressed chunk by chunk anyway.
+    const headers = { 'accept-encoding': 'identity', 'user-agent': 'waypost-edge', ...(options.headers as Record<string, string>) };
+    return this.agent.request({ ...options, origin, path: prefix + options.path, headers, signal }).catch((error: unknown) => {
+      throw networkError(error);
+    });
+  }
+}
+
+async function readText(body: Readable, maxBytes: number): Promise<string> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const part of body as AsyncIterable<Buffer>) {
+      length += part.length;
+      if (length > maxBytes) throw new WaypostError('CENTRAL_REFUSED', { detail: `Central’s answer is longer than ${maxBytes} bytes.` });
+      parts.push(part);
+    }
+  } catch (error) {
+    throw networkError(error);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}

@@ -1,0 +1,68 @@
+import { ERROR_KINDS, type ErrorCode, problemSchema, WaypostError } from '@waypost/contracts';
+import { errors } from 'undici';
+
+/** What central answered in place of what was asked for. */
+export interface Refusal {
+  status: number;
+  /** The body's text, cut to a sane length. */
+  body: string;
+}
+
+/** The cause of an error that central answered with. */
+export class RefusedAnswer extends Error {
+  override readonly name = 'RefusedAnswer';
+  constructor(readonly status: number) {
+    super(`HTTP ${status}`);
+  }
+}
+
+/** Statuses by which a proxy, or a starting central, says: later. */
+const LATER = new Set([408, 425, 429, 502, 503, 504]);
+
+/**
+ * An answer that is not a success, as the error that tells the cycle how it heals: central's own code where trying again or a new
+ * manifest helps, CENTRAL_REFUSED where somebody has to act, CENTRAL_UNREACHABLE where central is not really there.
+ */
+export function refusalError({ status, body }: Refusal): WaypostError {
+  const problem = parseProblem(body);
+  const cause = new RefusedAnswer(status);
+  if (!problem) {
+    const detail = `Central's address answered HTTP ${status} without saying why.`;
+    return new WaypostError(LATER.has(status) ? 'CENTRAL_UNREACHABLE' : 'CENTRAL_REFUSED', {
+      detail,
+      cause,
+      ...(LATER.has(status) ? {} : { hint: 'Check CENTRAL_URL: what answers there does not seem to be a Waypost central.' }),
+    });
+  }
+  const detail = `Central: ${problem.code}: ${problem.detail ?? problem.title}`;
+  const kind = Object.hasOwn(ERROR_KINDS, problem.code) ? ERROR_KINDS[problem.code as ErrorCode] : undefined;
+  const sameHere = kind?.heals === 'resnapshot' || problem.code === 'CENTRAL_BUSY' || problem.code === 'RANGE_INVALID';
+  if (sameHere) return new WaypostError(problem.code as ErrorCode, { detail, hint: problem.hint, cause });
+  const later = kind ? kind.heals === 'retry' : LATER.has(status);
+  return new WaypostError(later ? 'CENTRAL_UNREACHABLE' : 'CENTRAL_REFUSED', { detail, hint: problem.hint, cause });
+}
+
+function parseProblem(body: string) {
+  try {
+    return problemSchema.safeParse(JSON.parse(body)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a request or a body threw: ours stay as they are, everything else is the network's. */
+export function networkError(error: unknown): WaypostError {
+  if (error instanceof WaypostError) return error;
+  if (error instanceof Error && error.name === 'TimeoutError') {
+    return new WaypostError('TRANSFER_STALLED', { detail: 'Central did not answer within REQUEST_TIMEOUT.', cause: error });
+  }
+  if (error instanceof errors.ResponseContentLengthMismatchError) {
+    return new WaypostError('CHUNK_CORRUPT', { detail: 'A body has another length than its header says.', cause: error });
+  }
+  return new WaypostError('CENTRAL_UNREACHABLE', { detail: `Central cannot be reached: ${describe(error)}`, cause: error });
+}
+
+function describe(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(describe).join('; ');
+  return error instanceof Error ? error.message || error.name : String(error);
+}

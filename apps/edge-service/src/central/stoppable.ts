@@ -1,0 +1,19 @@
+import { WaypostError } from '@waypost/contracts';
+
+export function shuttingDown(): WaypostError {
+  return new WaypostError('SHUTTING_DOWN', { detail: 'The service is stopping; the cycle was given up and will be taken up again.' });
+}
+
+/** The promise's outcome, or SHUTTING_DOWN as soon as the signal fires, whatever becomes of the promise then. */
+export async function stoppable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: stopped, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(shuttingDown());
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([stopped, promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,51 @@
+import { normalizeMac } from '@waypost/contracts';
+import { databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
+import { z } from 'zod';
+
+const mac = z.string().transform((text, context) => {
+  try {
+    return normalizeMac(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be a MAC address such as 48:b0:2d:e9:c3:b7' });
+    return z.NEVER;
+  }
+});
+
+const configSchema = z.object({
+  PORT: portNumber.default(8081),
+  /** POST /api/sync/now asks for no password: other machines reach it only where this is set so. */
+  HOST: z.string().default('127.0.0.1'),
+  DATABASE_URL: databaseUrl,
+  CENTRAL_URL: httpUrl,
+  DEVICE_MAC: mac,
+  /** From the end of one cycle to the start of the next; 0 syncs on demand only. */
+  SYNC_INTERVAL: durationMs
+    .refine((ms) => ms === 0 || ms >= 1000, { message: 'must be 0 (only on demand) or at least 1s' })
+    .default(5 * 60_000),
+  /** Manifests of another schema version are refused. */
+  SCHEMA_VERSION: integer(0, 2 ** 31 - 1).default(1),
+  /** `auto` chooses by itself; in this version there is only `truncate` to choose. */
+  LOAD_STRATEGY: z
+    .enum(['auto', 'truncate', 'merge'], { error: 'must be auto or truncate' })
+    .refine((strategy) => strategy !== 'merge', { message: 'must be auto or truncate: merge is not part of this version yet' })
+    .default('truncate'),
+  /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
+  DOWNLOAD_DIR: z.string().default('./var/downloads'),
+  LOG_LEVEL: logLevel.default('info'),
+  /** How long TRUNCATE may wait for readers, with new readers queueing behind it, before it steps back and tries again. */
+  LOCK_TIMEOUT: durationMs.refine((ms) => ms >= 10, { message: 'must be at least 10ms' }).default(2000),
+  /** A transfer that brings nothing for so long is broken off and resumed. */
+  STALL_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(30_000),
+  /** For central to answer; it may be building the manifest meanwhile. */
+  REQUEST_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(10 * 60_000),
+});
+
+export type EdgeConfig = z.infer<typeof configSchema>;
+
+/** Injection token of the service's EdgeConfig. */
+export const CONFIG = Symbol('config');
+
+/** @throws WaypostError CONFIG_INVALID that names every faulty variable */
+export function readEdgeConfig(env: NodeJS.ProcessEnv): EdgeConfig {
+  return readConfig(configSchema, env);
+}

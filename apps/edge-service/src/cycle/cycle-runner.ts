@@ -1,0 +1,94 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
+import { LOGGER, toWaypostError } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { ulid } from 'ulid';
+import { shuttingDown } from '../central/stoppable.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import type { Cycle, CycleOptions, CycleReport } from './cycle.js';
+import { CycleLock } from './cycle-lock.js';
+import { SyncCycle } from './sync-cycle.js';
+import { SyncStatus } from './sync-status.js';
+
+/** What a load that is under way gets to finish when the service stops; docker kills after 10 s. */
+const GRACE_MS = 5000;
+
+/** Runs one cycle at a time and reports what became of it. */
+@Injectable()
+export class CycleRunner implements OnModuleDestroy {
+  private current: Promise<CycleReport> | undefined;
+  private readonly stop = new AbortController();
+  private readonly cut = new AbortController();
+
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly lock: CycleLock,
+    private readonly cycle: SyncCycle,
+    private readonly status: SyncStatus,
+  ) {}
+
+  /**
+   * Runs a cycle to its end. A failed cycle is a report, too.
+   * @throws WaypostError SYNC_RUNNING when one is running, here or in another process; SHUTTING_DOWN
+   */
+  async run(options: CycleOptions): Promise<CycleReport> {
+    if (this.stop.signal.aborted) throw shuttingDown();
+    if (this.current) throw new WaypostError('SYNC_RUNNING');
+    this.current = this.runOnce(options);
+    try {
+      return await this.current;
+    } finally {
+      this.current = undefined;
+    }
+  }
+
+  /** Gives up what waits for the network at once, and what is being loaded after a while: PostgreSQL rolls it back. */
+  async onModuleDestroy(): Promise<void> {
+    this.stop.abort();
+    const done = this.current?.catch(() => undefined);
+    if (!done) return;
+    this.logger.info('waiting for the cycle to end');
+    await Promise.race([done, delay(GRACE_MS, undefined, { ref: false })]);
+    this.cut.abort();
+    await done;
+  }
+
+  private async runOnce(options: CycleOptions): Promise<CycleReport> {
+    const cycleId = ulid();
+    const log = this.logger.child({ cycleId, mac: this.config.DEVICE_MAC });
+    const startedAt = new Date();
+    const cycle: Cycle = {
+      ...options,
+      cycleId,
+      startedAt,
+      log,
+      stop: this.stop.signal,
+      cut: this.cut.signal,
+      progress: { downloadedBytes: 0 },
+    };
+    const base = { cycleId, startedAt, progress: cycle.progress };
+    this.status.started(startedAt);
+    const report = await this.lock
+      .hold((client) => this.cycle.run(cycle, client))
+      .then(
+        (done): CycleReport => ({ ...base, ...done, durationMs: since(startedAt) }),
+        (thrown: unknown): CycleReport => ({ ...base, ...failed(thrown), durationMs: since(startedAt) }),
+      );
+    if (report.error?.code === 'SYNC_RUNNING') {
+      this.status.abandoned();
+      throw report.error;
+    }
+    this.status.finished(report, log);
+    return report;
+  }
+}
+
+function failed(thrown: unknown): Omit<CycleReport, 'cycleId' | 'startedAt' | 'progress' | 'durationMs'> {
+  return { status: 'Failed', tables: [], rowsLoaded: 0, rawBytes: 0, ack: 'none', error: toWaypostError(thrown) };
+}
+
+function since(startedAt: Date): number {
+  return Date.now() - startedAt.getTime();
+}

@@ -1,0 +1,19 @@
+import { Module } from '@nestjs/common';
+import { AcksModule } from '../acks/acks.module.js';
+import { AuditModule } from '../audit/audit.module.js';
+import { CentralModule } from '../central/central.module.js';
+import { DownloadModule } from '../download/download.module.js';
+import { LoadModule } from '../load/load.module.js';
+import { StateModule } from '../state/state.module.js';
+import { CycleLock } from './cycle-lock.js';
+import { CycleRunner } from './cycle-runner.js';
+import { CycleSteps } from './cycle-steps.js';
+import { SyncCycle } from './sync-cycle.js';
+import { SyncStatus } from './sync-status.js';
+
+@Module({
+  imports: [CentralModule, DownloadModule, LoadModule, StateModule, AuditModule, AcksModule],
+  providers: [CycleLock, CycleSteps, SyncCycle, SyncStatus, CycleRunner],
+  exports: [CycleRunner, SyncStatus],
+})
+export class CycleModule {}

@@ -1,0 +1,48 @@
+import type { WaypostError } from '@waypost/contracts';
+import type { Logger } from 'pino';
+import type { TableOutcome } from '../audit/sync-log.js';
+
+export type CycleTrigger = 'schedule' | 'request';
+
+export interface CycleOptions {
+  trigger: CycleTrigger;
+  /** Hash all mirrored tables anew instead of trusting the hashes of the last load: finds and repairs local drift. */
+  verify: boolean;
+}
+
+/** One cycle under way. */
+export interface Cycle extends CycleOptions {
+  cycleId: string;
+  startedAt: Date;
+  log: Logger;
+  /** Fires at once when the service stops: no more requests, no new load. */
+  stop: AbortSignal;
+  /** Fires a little later: a load that is still running is cut off. */
+  cut: AbortSignal;
+  progress: CycleProgress;
+}
+
+/** What a cycle knows of itself so far; a failed one is reported with it. */
+export interface CycleProgress {
+  manifestId?: string;
+  epoch?: string;
+  sequence?: number;
+  downloadedBytes: number;
+}
+
+/** A finished cycle, good or failed. */
+export interface CycleReport {
+  cycleId: string;
+  status: 'Success' | 'Unchanged' | 'Failed';
+  startedAt: Date;
+  durationMs: number;
+  progress: CycleProgress;
+  tables: TableOutcome[];
+  rowsLoaded: number;
+  rawBytes: number;
+  ack: 'sent' | 'queued' | 'none';
+  error?: WaypostError;
+}
+
+/** What the steps make of a manifest. */
+export type Applied = Pick<CycleReport, 'tables' | 'rowsLoaded' | 'rawBytes'> & { status: 'Success' | 'Unchanged'; acknowledge: boolean };

@@ -1,0 +1,211 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import { pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import { AckOutbox } from '../acks/ack-outbox.js';
+import { SyncLog, type TableOutcome } from '../audit/sync-log.js';
+import { CentralCircuit } from '../central/central-circuit.js';
+import { CentralClient } from '../central/central-client.js';
+import { shuttingDown } from '../central/stoppable.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { Downloads } from '../download/downloads.js';
+import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
+import { LoadTransaction } from '../load/load-transaction.js';
+import { withReferencing } from '../load/local-references.js';
+import { type AppliedState, type KnownTables, MirrorState } from '../state/mirror-state.js';
+import { readFacts } from '../verify/verify-table.js';
+import { changedTables } from './changed-tables.js';
+import { checkManifest, openOwnManifest } from './check-manifest.js';
+import type { Applied, Cycle, CycleReport } from './cycle.js';
+import { CycleSteps } from './cycle-steps.js';
+
+/** What a cycle found before it touches anything. */
+interface Plan {
+  manifest: Manifest;
+  before: AppliedState | undefined;
+  /** To download and load, in the manifest's order. */
+  changed: ManifestTable[];
+  /** Read back and hashed anew in this cycle, and as they should be. */
+  rehashed: ManifestTable[];
+}
+
+/** The steps of one sync, in order. It has the cycle lock's connection for itself; the network is never awaited inside a transaction. */
+@Injectable()
+export class SyncCycle {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly central: CentralClient,
+    private readonly circuit: CentralCircuit,
+    private readonly downloads: Downloads,
+    private readonly loading: LoadTransaction,
+    private readonly state: MirrorState,
+    private readonly audit: SyncLog,
+    private readonly acks: AckOutbox,
+    private readonly steps: CycleSteps,
+  ) {}
+
+  async run(cycle: Cycle, client: pg.PoolClient): Promise<Applied & Pick<CycleReport, 'ack'>> {
+    await this.begin(cycle);
+    try {
+      await this.sendAcks(cycle);
+      const applied = await this.sync(cycle, client);
+      const ack = applied.acknowledge ? ((await this.sendAcks(cycle)) === 0 ? 'sent' : 'queued') : 'none';
+      return { ...applied, ack };
+    } catch (thrown) {
+      const error = cycle.stop.aborted && !(thrown instanceof WaypostError) ? shuttingDown() : toWaypostError(thrown);
+      await this.recordFailure(cycle, error);
+      throw error;
+    }
+  }
+
+  /** A manifest that turns out to be stale is replaced by a new one, once. */
+  private async sync(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
+    try {
+      return await this.syncOnce(cycle, client);
+    } catch (error) {
+      if (!(error instanceof WaypostError) || error.heals !== 'resnapshot') throw error;
+      cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'asking for a new manifest');
+      return this.syncOnce(cycle, client);
+    }
+  }
+
+  private async syncOnce(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
+    const { manifest, before } = await this.steps.run(cycle, 'request', {}, () => this.requestManifest(cycle));
+    const plan = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
+      this.compare(cycle, client, manifest, before),
+    );
+    return plan.changed.length === 0 ? this.confirm(cycle, client, plan) : this.replace(cycle, client, plan);
+  }
+
+  private async requestManifest({ progress, stop, log }: Cycle) {
+    const before = await this.state.findApplied();
+    const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
+    const { manifest: received, centralTime } = await this.circuit.run(() => this.central.requestManifest(have, stop), stop);
+    const manifest = openOwnManifest(received, this.config.DEVICE_MAC);
+    Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
+    checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
+    if (before && before.epoch !== manifest.epoch) {
+      log.warn(
+        { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },
+        'central started a new epoch: it was restored or replaced',
+      );
+    }
+    return { manifest, before };
+  }
+
+  /** What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. */
+  private async compare(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
+    return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+      const mirror = await inspectMirror(client, manifest);
+      const known = cycle.verify ? await this.rehash(client, manifest, mirror) : await this.state.knownTables();
+      const changed = withReferencing(manifest.tables, changedTables(manifest, known, mirror), mirror.references);
+      const rehashed = cycle.verify ? manifest.tables.filter((table) => !changed.includes(table)) : [];
+      return { manifest, before, changed, rehashed };
+    });
+  }
+
+  private async rehash(client: pg.PoolClient, manifest: Manifest, mirror: Mirror): Promise<KnownTables> {
+    await pinSession(client);
+    const known = new Map<string, Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'>>();
+    for (const table of manifest.tables) {
+      const local = mirror.tables.get(table.name);
+      if (local) known.set(table.name, { ...(await readFacts(client, table, local)), format: table.format });
+    }
+    return known;
+  }
+
+  /** The device holds what the manifest says already: only that is written down. */
+  private async confirm(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
+    const acknowledge = plan.manifest.manifestId !== plan.before?.manifestId;
+    const applied: Applied = { status: 'Unchanged', tables: outcomes(plan), rowsLoaded: 0, rawBytes: 0, acknowledge };
+    await this.steps.run(cycle, 'confirm', {}, () =>
+      withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
+    );
+    return applied;
+  }
+
+  private async replace(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
+    const { manifest, changed } = plan;
+    const streamBytes = sum(changed, (table) => table.streamBytes);
+    await using downloaded = await this.steps.run(cycle, 'download', { tables: changed.map(({ name }) => name), streamBytes }, () =>
+      this.downloads.fetch(manifest, changed, cycle.stop, (bytes) => (cycle.progress.downloadedBytes += bytes)),
+    );
+    if (cycle.stop.aborted) throw shuttingDown();
+    const applied: Applied = {
+      status: 'Success',
+      tables: outcomes(plan, downloaded.receivedBytes),
+      rowsLoaded: sum(changed, (table) => table.rowCount),
+      rawBytes: sum(changed, (table) => table.rawBytes),
+      acknowledge: true,
+    };
+    await this.loading.run(client, {
+      manifest,
+      tables: changed,
+      spooled: downloaded.byTable,
+      record: () => this.record(cycle, client, plan, applied),
+      step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
+      signal: cycle.cut,
+    });
+    await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
+    return applied;
+  }
+
+  /** The last statements of the transaction: audit, state and ack become true together with the rows. */
+  private async record({ cycleId, startedAt, progress }: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied): Promise<void> {
+    const { manifest, before, changed, rehashed } = plan;
+    await this.state.record(client, manifest, before, [...changed, ...rehashed]);
+    await this.audit.finishWith(client, {
+      cycleId,
+      status: applied.status,
+      manifestId: manifest.manifestId,
+      downloadedBytes: progress.downloadedBytes,
+      rowsLoaded: applied.rowsLoaded,
+      tables: applied.tables,
+    });
+    if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, Date.now() - startedAt.getTime());
+  }
+
+  private async begin({ cycleId, trigger, log }: Cycle): Promise<void> {
+    const interrupted = await this.audit.failInterrupted();
+    if (interrupted > 0) log.warn({ interrupted }, 'an earlier cycle was interrupted');
+    await this.audit.begin(cycleId, trigger);
+  }
+
+  /** @returns how many could not be sent */
+  private async sendAcks(cycle: Cycle): Promise<number> {
+    const pending = await this.acks.countPending();
+    return pending === 0 ? 0 : this.steps.run(cycle, 'acks', { pending }, () => this.acks.send(cycle.stop));
+  }
+
+  private async recordFailure({ cycleId, startedAt, progress, log }: Cycle, error: WaypostError): Promise<void> {
+    const { manifestId, downloadedBytes } = progress;
+    try {
+      const text = `${error.message} Hint: ${error.hint}`;
+      await this.audit.fail({ cycleId, status: 'Failed', manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } });
+      if (manifestId !== undefined && concernsCentral(error))
+        await this.acks.queueFailure(manifestId, error, Date.now() - startedAt.getTime());
+    } catch (cause) {
+      log.warn({ err: cause }, 'the failure could not be written down');
+    }
+  }
+}
+
+/** Central hears of failures that it does not know of already. */
+function concernsCentral({ code, heals }: WaypostError): boolean {
+  const unheard = ['CENTRAL_UNREACHABLE', 'CENTRAL_REFUSED', 'CENTRAL_BUSY', 'TRANSFER_STALLED', 'SHUTTING_DOWN', 'DATABASE_UNAVAILABLE'];
+  return heals !== 'resnapshot' && !unheard.includes(code);
+}
+
+function outcomes({ manifest, changed }: Plan, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
+  return manifest.tables.map((table) => ({
+    name: table.name,
+    rowCount: table.rowCount,
+    sha256: table.sha256,
+    action: changed.includes(table) ? 'loaded' : 'unchanged',
+    downloadedBytes: receivedBytes?.get(table.name) ?? 0,
+  }));
+}
+
+function sum(tables: readonly ManifestTable[], value: (table: ManifestTable) => number): number {
+  return tables.reduce((total, table) => total + value(table), 0);
+}

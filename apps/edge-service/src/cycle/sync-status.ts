@@ -1,0 +1,175 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { ErrorCode, WaypostError } from '@waypost/contracts';
+import { LOGGER, toWaypostError } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { AckOutbox } from '../acks/ack-outbox.js';
+import { SyncLog, type Totals } from '../audit/sync-log.js';
+import { type BreakerState, CentralCircuit } from '../central/central-circuit.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { Database } from '../database/database.js';
+import type { SyncLogEntity } from '../database/entities/sync-log.entity.js';
+import { Metrics } from '../metrics/metrics.js';
+import { type AppliedState, MirrorState } from '../state/mirror-state.js';
+import type { CycleReport } from './cycle.js';
+
+/** An error that somebody has to act on, until a cycle succeeds. */
+export interface Alert {
+  code: ErrorCode;
+  detail: string;
+  hint: string;
+  since: Date;
+}
+
+export interface StatusReport {
+  running: boolean;
+  intervalMs: number;
+  lastAttempt: { startedAt: Date; status: string; error?: { code: string; detail: string } } | null;
+  lastSuccess: { at: Date; manifestId: string; sequence: number; epoch: string } | null;
+  /** Over all cycles in edge_sync_log; null while the database is away. */
+  totals: Totals | null;
+  consecutiveFailures: number;
+  /** Since the data was last found equal to a manifest; restarts do not reset it. */
+  verifiedAgeMs: number | null;
+  breaker: BreakerState;
+  pendingAcks: number | null;
+  alert: Alert | null;
+}
+
+/** What heals by itself as a rule, but should be looked at when it does not. */
+const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['VERIFICATION_FAILED', 'CHUNK_CORRUPT', 'MANIFEST_INVALID']);
+
+/** How this device's sync is doing: for the API, for /health and for the metrics. */
+@Injectable()
+export class SyncStatus {
+  readonly startedAt = new Date();
+  private attempt: { startedAt: Date; status: string; error?: WaypostError } | undefined;
+  private runningSince: Date | undefined;
+  private failures = 0;
+  private applied: AppliedState | undefined;
+  alert: Alert | null = null;
+
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly database: Database,
+    private readonly log: SyncLog,
+    private readonly acks: AckOutbox,
+    private readonly state: MirrorState,
+    private readonly circuit: CentralCircuit,
+    private readonly metrics: Metrics,
+  ) {}
+
+  get consecutiveFailures(): number {
+    return this.failures;
+  }
+
+  get lastError(): WaypostError | undefined {
+    return this.attempt?.error;
+  }
+
+  started(at: Date): void {
+    this.runningSince = at;
+  }
+
+  /** It was another process's turn: nothing happened here. */
+  abandoned(): void {
+    this.runningSince = undefined;
+  }
+
+  finished(report: CycleReport, log: Logger): void {
+    this.runningSince = undefined;
+    const { error, status, startedAt, durationMs, progress, rowsLoaded, rawBytes, ack } = report;
+    this.attempt = { startedAt, status, ...(error ? { error } : {}) };
+    const facts = { status, durationMs, ...progress, rowsLoaded, ack };
+    if (error) this.failed(error, facts, log);
+    else this.succeeded(facts, log);
+    this.metrics.cycles.inc({ status: status.toLowerCase() });
+    this.metrics.cycleSeconds.observe(durationMs / 1000);
+    this.metrics.rowsLoaded.inc(rowsLoaded);
+    this.metrics.rawBytes.inc(rawBytes);
+    this.metrics.consecutiveFailures.set(this.failures);
+  }
+
+  /** Age of the verified state, as far as known without asking the database. */
+  get verifiedAt(): Date | undefined {
+    return this.metrics.verifiedAt;
+  }
+
+  /** Everything at once; what only the database knows is null or as last known while it is away. */
+  async report(): Promise<StatusReport> {
+    const stored = await this.readStored();
+    const { applied } = this;
+    return {
+      running: this.runningSince !== undefined,
+      intervalMs: this.config.SYNC_INTERVAL,
+      lastAttempt: this.attempt ? attemptOf(this.attempt) : (stored?.last ?? null),
+      lastSuccess: applied
+        ? { at: applied.verifiedAt, manifestId: applied.manifestId, sequence: applied.sequence, epoch: applied.epoch }
+        : null,
+      totals: stored?.totals ?? null,
+      consecutiveFailures: this.failures,
+      verifiedAgeMs: applied ? Math.max(0, Date.now() - applied.verifiedAt.getTime()) : null,
+      breaker: this.circuit.state,
+      pendingAcks: stored?.pendingAcks ?? null,
+      alert: this.alert,
+    };
+  }
+
+  /** Brings the metrics up to what an earlier process left. */
+  async restore(): Promise<void> {
+    await this.database.whenReady(2 ** 31 - 1);
+    await this.readStored();
+  }
+
+  private async readStored() {
+    if (!this.database.ready) return undefined;
+    try {
+      const [last, totals, pendingAcks, applied] = await Promise.all([
+        this.log.findLast(),
+        this.log.totals(),
+        this.acks.countPending(),
+        this.state.findApplied(),
+      ]);
+      this.applied = applied;
+      this.metrics.verifiedAt = applied?.verifiedAt;
+      return { last: last ? storedAttempt(last) : null, totals, pendingAcks };
+    } catch (error) {
+      this.logger.warn({ reason: toWaypostError(error).message }, 'the status could not be read from the database');
+      return undefined;
+    }
+  }
+
+  private succeeded(facts: object, log: Logger): void {
+    this.failures = 0;
+    this.alert = null;
+    this.metrics.alerts.reset();
+    this.metrics.verifiedAt = new Date();
+    log.info(facts, 'cycle finished');
+  }
+
+  private failed(error: WaypostError, facts: object, log: Logger): void {
+    if (error.code === 'SHUTTING_DOWN') {
+      log.info({ ...facts, reason: error.message }, 'cycle given up');
+      return;
+    }
+    this.failures += 1;
+    const urgent = error.heals === 'operator' || error.heals === 'bug' || SUSPICIOUS.has(error.code);
+    if (urgent) this.raise(error);
+    log[urgent ? 'error' : 'warn']({ err: error, ...facts, consecutiveFailures: this.failures, alert: urgent }, 'cycle failed');
+  }
+
+  private raise({ code, message, hint }: WaypostError): void {
+    const since = this.alert?.code === code ? this.alert.since : new Date();
+    this.alert = { code, detail: message, hint, since };
+    this.metrics.alerts.reset();
+    this.metrics.alerts.set({ code }, 1);
+  }
+}
+
+function attemptOf({ startedAt, status, error }: { startedAt: Date; status: string; error?: WaypostError }) {
+  return { startedAt, status, ...(error ? { error: { code: error.code, detail: error.message } } : {}) };
+}
+
+function storedAttempt({ startedAt, status, errorCode, errorText }: SyncLogEntity) {
+  return { startedAt, status, ...(errorCode ? { error: { code: errorCode, detail: errorText ?? '' } } : {}) };
+}

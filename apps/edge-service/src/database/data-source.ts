@@ -1,0 +1,29 @@
+import type { DataSourceOptions } from 'typeorm';
+import type { EdgeConfig } from '../config.js';
+import { AckEntity } from './entities/ack.entity.js';
+import { MirrorTableEntity } from './entities/mirror-table.entity.js';
+import { SyncLogEntity } from './entities/sync-log.entity.js';
+import { SyncStateEntity } from './entities/sync-state.entity.js';
+import { SyncTableEntity } from './entities/sync-table.entity.js';
+import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create-edge-tables.js';
+
+export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, AckEntity];
+
+/** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
+export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error) => void): DataSourceOptions {
+  return {
+    type: 'postgres',
+    url: config.DATABASE_URL,
+    schema: 'waypost',
+    applicationName: 'waypost-edge',
+    entities: ENTITIES,
+    migrations: [CreateEdgeTables1795000000000],
+    migrationsTableName: 'edge_migrations',
+    installExtensions: false,
+    synchronize: false,
+    logging: false,
+    poolSize: 3,
+    connectTimeoutMS: 10_000,
+    poolErrorHandler: onIdleError,
+  };
+}

@@ -1,0 +1,71 @@
+import { WaypostError } from '@waypost/contracts';
+import type { CentralCircuit } from '../central/central-circuit.js';
+import type { CentralClient, ChunkStreamAnswer } from '../central/central-client.js';
+import { steady } from '../central/steady.js';
+import { shuttingDown } from '../central/stoppable.js';
+import { corrupt } from './check-index.js';
+import type { SpooledTable } from './spooled-table.js';
+import { StreamReceiver } from './stream-receiver.js';
+
+export interface Transfer {
+  client: CentralClient;
+  circuit: CentralCircuit;
+  manifestId: string;
+  stallMs: number;
+  signal: AbortSignal;
+  onBytes: (count: number) => void;
+}
+
+/**
+ * Brings the rest of a table's chunk stream. A transfer that breaks off is resumed behind the last good chunk, as often as it takes
+ * while each try brings at least one chunk, and a few times without.
+ * @throws WaypostError CHUNK_CORRUPT, TRANSFER_STALLED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, and what central refuses with
+ */
+export async function downloadTable(spooled: SpooledTable, transfer: Transfer): Promise<void> {
+  while (!spooled.complete) {
+    const before = spooled.length;
+    try {
+      await transfer.circuit.run(() => transferOnce(spooled, transfer), transfer.signal);
+    } catch (error) {
+      const goesOn = error instanceof WaypostError && error.heals === 'retry' && error.code !== 'SHUTTING_DOWN';
+      if (!goesOn || spooled.length <= before) throw error;
+    }
+  }
+}
+
+async function transferOnce(spooled: SpooledTable, { client, manifestId, stallMs, signal, onBytes }: Transfer): Promise<void> {
+  if (spooled.complete) return;
+  const table = spooled.promise.name;
+  const resume = spooled.length > 0 && spooled.etag !== undefined ? { offset: spooled.length, etag: spooled.etag } : undefined;
+  const answer = await client.openChunkStream({ manifestId, table, resume }, signal).catch(async (error: unknown) => {
+    if (error instanceof WaypostError && error.code === 'RANGE_INVALID') await spooled.restart(undefined);
+    throw error;
+  });
+  await prepare(spooled, answer);
+  const receiver = new StreamReceiver(spooled);
+  try {
+    for await (const bytes of steady(answer.body, stallMs)) {
+      if (signal.aborted) throw shuttingDown();
+      onBytes(bytes.length);
+      await receiver.push(bytes);
+    }
+  } finally {
+    await receiver.settle();
+  }
+  if (!spooled.complete) throw corrupt(spooled.promise, `it ended after ${spooled.length} of ${spooled.promise.streamBytes} bytes`);
+}
+
+/** Makes sure that what comes continues what is there. */
+async function prepare(spooled: SpooledTable, { body, offset, contentLength, etag }: ChunkStreamAnswer): Promise<void> {
+  try {
+    if (offset === 0) await spooled.restart(etag);
+    if (offset !== spooled.length) throw corrupt(spooled.promise, `its range starts at ${offset}, ${spooled.length} was asked for`);
+    const rest = spooled.promise.streamBytes - offset;
+    if (contentLength !== undefined && contentLength !== rest) {
+      throw corrupt(spooled.promise, `${contentLength} bytes are announced, the manifest leaves ${rest}`);
+    }
+  } catch (error) {
+    body.on('error', () => undefined).destroy();
+    throw error;
+  }
+}

@@ -1,0 +1,12 @@
+import { type ChunkEntry, sha256, WaypostError } from '@waypost/contracts';
+import { decompress } from '@waypost/runtime';
+
+/**
+ * Restores a chunk from its frame, and proves that it is the one that the index names.
+ * @throws WaypostError CHUNK_CORRUPT
+ */
+export function openChunk(frame: Buffer, { digest, rawBytes }: ChunkEntry): Buffer {
+  const chunk = decompress(frame, rawBytes);
+  if (!sha256(chunk).equals(digest)) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A chunk is not the one that its index names.' });
+  return chunk;
+}

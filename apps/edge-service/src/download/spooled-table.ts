@@ -1,0 +1,170 @@
+import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { type ChunkEntry, type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
+import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
+import { openChunk } from './open-chunk.js';
+
+/** Frames are read together, up to about this much. */
+const READ_BYTES = 512 << 10;
+
+/** A chunk as it lies on disk. */
+export interface SpooledFrame {
+  entry: ChunkEntry;
+  frame: Buffer;
+}
+
+/**
+ * A table's chunk stream on disk: exactly the bytes of the wire, as far as they have come. What the file holds up to `length` was checked
+ * by this process: at arrival, or anew when the file of an earlier attempt was opened. Anything behind the last good chunk is cut off.
+ */
+export class SpooledTable {
+  /** Set once header and index are there. */
+  index: ChunkIndex | undefined;
+  /** Chunks on disk, from the first. */
+  chunkCount = 0;
+  /** Bytes on disk: header, index and `chunkCount` frames. */
+  length = 0;
+  /** The stream's ETag at central, without which it cannot be resumed. */
+  etag: string | undefined;
+
+  private constructor(
+    readonly promise: StreamPromise,
+    private readonly path: string,
+    private readonly file: FileHandle,
+  ) {}
+
+  /** @throws WaypostError STORAGE_FAILED */
+  static async open(path: string, promise: StreamPromise): Promise<SpooledTable> {
+    const file = await openOrCreate(path).catch((error: unknown) => failed(path, error));
+    const spooled = new SpooledTable(promise, path, file);
+    try {
+      await spooled.takeUp();
+      return spooled;
+    } catch (error) {
+      await file.close();
+      return failed(path, error);
+    }
+  }
+
+  get complete(): boolean {
+    return this.length === this.promise.streamBytes;
+  }
+
+  /** Forgets what is there: the stream starts anew, under this ETag. */
+  async restart(etag: string | undefined): Promise<void> {
+    this.index = undefined;
+    this.chunkCount = 0;
+    this.length = 0;
+    this.etag = etag;
+    await this.file.truncate(0).catch((error: unknown) => failed(this.path, error));
+    const remember = etag === undefined ? rm(`${this.path}.etag`, { force: true }) : writeFile(`${this.path}.etag`, etag);
+    await remember.catch((error: unknown) => failed(this.path, error));
+  }
+
+  async appendIndex(bytes: Buffer, index: ChunkIndex): Promise<void> {
+    await this.append([bytes]);
+    this.index = index;
+  }
+
+  /** @param frames checked ones, the next in order */
+  async appendFrames(frames: Buffer[]): Promise<void> {
+    await this.append(frames);
+    this.chunkCount += frames.length;
+  }
+
+  /**
+   * The frames on disk, in order. The next ones are read while the caller works on these.
+   * @throws WaypostError STORAGE_FAILED, CHUNK_CORRUPT when the file is shorter than what was written to it
+   */
+  async *frames(): AsyncGenerator<SpooledFrame, void> {
+    if (this.index) yield* this.framesOf(this.index, this.chunkCount);
+  }
+
+  async close(): Promise<void> {
+    await this.file.close();
+  }
+
+  private async *framesOf(index: ChunkIndex, count: number): AsyncGenerator<SpooledFrame, void> {
+    let position = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
+    let next = 0;
+    const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
+      const first = next;
+      let length = 0;
+      for (; next < count && (length === 0 || length < READ_BYTES); next += 1) length += index.entry(next).frameBytes;
+      const bytes = length === 0 ? Promise.resolve(Buffer.alloc(0)) : this.read(position, length);
+      bytes.catch(() => undefined); // reported when its turn comes
+      position += length;
+      return { first, bytes };
+    };
+    for (let block = readAhead(); block.first < count;) {
+      const bytes = await block.bytes;
+      const until = next;
+      const following = readAhead();
+      for (let at = block.first, start = 0; at < until; at += 1) {
+        const entry = index.entry(at);
+        yield { entry, frame: bytes.subarray(start, start + entry.frameBytes) };
+        start += entry.frameBytes;
+      }
+      block = following;
+    }
+  }
+
+  private async read(position: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(length);
+    const { bytesRead } = await this.file.read(bytes, 0, length, position).catch((error: unknown) => failed(this.path, error));
+    if (bytesRead !== length) throw new WaypostError('CHUNK_CORRUPT', { detail: `${this.path} is shorter than what was written to it.` });
+    return bytes;
+  }
+
+  private async append(buffers: Buffer[]): Promise<void> {
+    const expected = buffers.reduce((sum, { length }) => sum + length, 0);
+    const { bytesWritten } = await this.file.writev(buffers, this.length).catch((error: unknown) => failed(this.path, error));
+    if (bytesWritten !== expected) {
+      throw new WaypostError('STORAGE_FAILED', { detail: `${this.path} could not be written in full: is the disk full?` });
+    }
+    this.length += bytesWritten;
+  }
+
+  /** Adopts what an earlier attempt left, as far as it is good. */
+  private async takeUp(): Promise<void> {
+    const { size } = await this.file.stat();
+    this.etag = await readFile(`${this.path}.etag`, 'utf8').catch(() => undefined);
+    if (this.etag !== undefined && size >= HEADER_BYTES) {
+      await this.takeUpChunks(size).catch((error: unknown) => {
+        if (!(error instanceof WaypostError) || error.code !== 'CHUNK_CORRUPT') throw error;
+      });
+    }
+    if (this.index) await this.file.truncate(this.length);
+    else await this.restart(undefined);
+  }
+
+  private async takeUpChunks(size: number): Promise<void> {
+    const indexBytes = checkHeader(await this.read(0, HEADER_BYTES), this.promise);
+    if (size < indexBytes) return;
+    const index = checkIndex(await this.read(0, indexBytes), this.promise);
+    this.index = index;
+    this.length = indexBytes;
+    let whole = 0;
+    for (let end = indexBytes; whole < index.length; whole += 1) {
+      end += index.entry(whole).frameBytes;
+      if (end > size) break;
+    }
+    for await (const { entry, frame } of this.framesOf(index, whole)) {
+      openChunk(frame, entry);
+      this.length += entry.frameBytes;
+      this.chunkCount += 1;
+    }
+  }
+}
+
+async function openOrCreate(path: string): Promise<FileHandle> {
+  return open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return open(path, 'w+');
+    throw error;
+  });
+}
+
+function failed(path: string, error: unknown): never {
+  if (error instanceof WaypostError) throw error;
+  const why = error instanceof Error ? error.message : String(error);
+  throw new WaypostError('STORAGE_FAILED', { detail: `${path}: ${why}`, cause: error });
+}

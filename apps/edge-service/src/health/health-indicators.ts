@@ -1,0 +1,60 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { HealthIndicatorService } from '@nestjs/terminus';
+import { CentralCircuit } from '../central/central-circuit.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { SyncStatus } from '../cycle/sync-status.js';
+import { Database } from '../database/database.js';
+
+const DATABASE_TIMEOUT_MS = 3000;
+/** Intervals without a good cycle after which the data counts as stale. */
+const STALE_INTERVALS = 3;
+/** Short intervals are no reason to call a central restart unhealthy. */
+const MIN_STALE_MS = 60_000;
+
+/**
+ * Down (503): the database is away, migrations did not run, or no cycle was good for three intervals (counted from the start of the
+ * process at the earliest, so that a device that was off for weeks is not unhealthy before it had its chance).
+ * Degraded (200): central does not answer, or the last cycle failed; the data is readable and may still be fresh enough.
+ */
+@Injectable()
+export class HealthIndicators {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly checks: HealthIndicatorService,
+    private readonly db: Database,
+    private readonly status: SyncStatus,
+    private readonly circuit: CentralCircuit,
+  ) {}
+
+  database() {
+    return this.checks
+      .check('database')
+      .attempt(async () => {
+        await this.db.pool.query('SELECT 1');
+      })
+      .withTimeout(DATABASE_TIMEOUT_MS);
+  }
+
+  migrations() {
+    const check = this.checks.check('migrations');
+    return this.db.ready ? check.up() : check.down('not run yet');
+  }
+
+  sync() {
+    const check = this.checks.check('sync');
+    const { verifiedAt, startedAt, consecutiveFailures, alert } = this.status;
+    const staleAfterMs = Math.max(STALE_INTERVALS * this.config.SYNC_INTERVAL, MIN_STALE_MS);
+    const since = Math.max(verifiedAt?.getTime() ?? 0, startedAt.getTime());
+    const facts = { phase: verifiedAt ? 'synced' : 'starting', consecutiveFailures, ...(alert ? { alert: alert.code } : {}) };
+    if (this.config.SYNC_INTERVAL > 0 && Date.now() - since > staleAfterMs) {
+      return check.down({ ...facts, message: `no good cycle for ${Math.round((Date.now() - since) / 1000)} s` });
+    }
+    return consecutiveFailures > 0 ? check.degraded({ ...facts, message: 'the last cycle failed' }) : check.up(facts);
+  }
+
+  central() {
+    const check = this.checks.check('central');
+    const { state } = this.circuit;
+    return state === 'closed' ? check.up({ breaker: state }) : check.degraded({ breaker: state, message: 'central does not answer' });
+  }
+}

@@ -1,0 +1,34 @@
+/** Types by schema and name. $1: schemas, $2: names. */
+export const FIND_TYPES = `
+  SELECT n.nspname AS schema, t.typname AS name, t.typtype,
+         coalesce((SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), '[]') AS labels
+  FROM unnest($1::text[], $2::text[]) AS wanted(schema, name)
+  JOIN pg_namespace n ON n.nspname = wanted.schema
+  JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = wanted.name`;
+
+/**
+ * Foreign keys onto tables. $1: their oids. A partitioned table's keys are repeated for each of its partitions, with conparentid set:
+ * one of them is enough.
+ */
+export const FIND_REFERENCES = `
+  SELECT k.conname AS "constraint", k.conrelid::int8 AS "fromOid", k.confrelid::int8 AS "toOid",
+         format('%I.%I', n.nspname, c.relname) AS "fromTable"
+  FROM pg_constraint k
+  JOIN pg_class c ON c.oid = k.conrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1::oid[])
+  ORDER BY 4, 1`;
+
+/**
+ * Whether each text is the name of one existing type, and nothing else: only then may it stand in SQL text. PostgreSQL parses it as a
+ * type name. $1: the texts.
+ */
+export const PARSE_TYPES = `
+  SELECT wanted.type, t.oid IS NOT NULL AS known, coalesce(t.typcollation, 0) <> 0 AS collatable
+  FROM unnest($1::text[]) AS wanted(type)
+  LEFT JOIN pg_type t ON t.oid = to_regtype(wanted.type)`;
+
+/** Labels as SQL literals, in a list. $1: the labels. */
+export const QUOTE_LABELS = `
+  SELECT coalesce(string_agg(quote_literal(label), ', ' ORDER BY position), '') AS list
+  FROM unnest($1::text[]) WITH ORDINALITY AS l(label, position)`;

@@ -1,0 +1,52 @@
+import { type Manifest, type ManifestTable, parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { type CatalogTable, describeTables } from '@waypost/runtime';
+import type pg from 'pg';
+import { compareColumns } from './compare-columns.js';
+import { checkEnums } from './enum-types.js';
+import { findReferences, type LocalReference } from './local-references.js';
+
+/** The mirrored tables as the device's database has them. */
+export interface Mirror {
+  /** By the manifest's name; missing tables are not in it. */
+  tables: ReadonlyMap<string, CatalogTable>;
+  references: readonly LocalReference[];
+}
+
+/**
+ * Compares the local tables with the manifest. Call it in a transaction, which it leaves with search_path at pg_catalog.
+ * @throws WaypostError SCHEMA_MISMATCH that names every difference
+ */
+export async function inspectMirror(client: pg.ClientBase, manifest: Manifest): Promise<Mirror> {
+  const described = await describeTables(
+    client,
+    manifest.tables.map(({ name }) => parseTableName(name)),
+  );
+  const tables = new Map<string, CatalogTable>();
+  const differences: string[] = [];
+  for (const table of manifest.tables) {
+    const local = described.get(quoteTable(parseTableName(table.name)));
+    if (!local) continue;
+    tables.set(table.name, local);
+    differences.push(...compareColumns(table, local));
+  }
+  differences.push(...(await checkEnums(client, manifest.types)));
+  if (differences.length > 0) throw new WaypostError('SCHEMA_MISMATCH', { detail: `${differences.join('; ')}.` });
+  return { tables, references: await findReferences(client, tables) };
+}
+
+/** @throws WaypostError MANIFEST_INVALID when two names mean one table, or a key is not among the columns */
+export function checkTableNames(tables: readonly ManifestTable[]): void {
+  const seen = new Map<string, string>();
+  for (const { name, key, columns } of tables) {
+    const quoted = quoteTable(parseTableName(name));
+    const other = seen.get(quoted);
+    if (other !== undefined)
+      throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest's ${other} and ${name} are the same table.` });
+    seen.set(quoted, name);
+    if (parseTableName(name).schema === 'waypost')
+      throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest names Waypost's own ${name}.` });
+    const missing = key.find((part) => !columns.some((column) => column.name === part));
+    if (missing !== undefined)
+      throw new WaypostError('MANIFEST_INVALID', { detail: `The key column ${missing} of ${name} is not among its columns.` });
+  }
+}

@@ -1,0 +1,28 @@
+import { pipeline } from 'node:stream/promises';
+import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
+import type { CatalogTable } from '@waypost/runtime';
+import type pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import type { SpooledTable } from '../download/spooled-table.js';
+import { copyDataOf } from './copy-data.js';
+
+/** Streams a spooled table into the local one, which this very transaction created or truncated. Memory holds a few chunks. */
+export async function loadTable(client: pg.ClientBase, table: ManifestTable, local: CatalogTable, spooled: SpooledTable): Promise<void> {
+  await pipeline(copyDataOf(spooled, table.format), client.query(copyFrom(copyInStatement(table, local))));
+}
+
+/** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables. */
+function copyInStatement({ name, columns, format }: ManifestTable, local: CatalogTable): string {
+  const names = columns.map((column) => quoteIdentifier(column.name)).join(', ');
+  const freeze = local.kind === 'table' ? ', FREEZE' : '';
+  return `COPY ${quoteTable(parseTableName(name))} (${names}) FROM STDIN (FORMAT ${format}${freeze})`;
+}
+
+/**
+ * One TRUNCATE for all: PostgreSQL then accepts foreign keys among them. Never CASCADE: it would empty tables that are not ours. ONLY
+ * leaves the rows of inheriting tables alone, which then fail verification rather than vanish.
+ */
+export function truncateStatement(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+  const names = tables.map(({ name }) => `${locals.get(name)?.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(name))}`);
+  return `TRUNCATE ${names.join(', ')} RESTART IDENTITY`;
+}

@@ -1,0 +1,54 @@
+import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import type { CatalogTable } from '@waypost/runtime';
+import type pg from 'pg';
+import { FIND_REFERENCES } from './catalog.sql.js';
+
+/** A foreign key onto a mirrored table. */
+export interface LocalReference {
+  constraint: string;
+  /** The mirrored table that is referenced, by the manifest's name. */
+  to: string;
+  /** The mirrored table that references it; undefined for a table outside of the mirror. */
+  from: string | undefined;
+  /** The referencing table as SQL names it. */
+  fromTable: string;
+}
+
+interface ReferenceRow {
+  constraint: string;
+  fromOid: string;
+  toOid: string;
+  fromTable: string;
+}
+
+export async function findReferences(client: pg.ClientBase, tables: ReadonlyMap<string, CatalogTable>): Promise<LocalReference[]> {
+  const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
+  const { rows } = await client.query<ReferenceRow>(FIND_REFERENCES, [[...names.keys()]]);
+  return rows.map((row) => ({
+    constraint: row.constraint,
+    to: names.get(Number(row.toOid)) as string,
+    from: names.get(Number(row.fromOid)),
+    fromTable: row.fromTable,
+  }));
+}
+
+/**
+ * The tables to load: those that changed, and those that reference one of them here, since PostgreSQL truncates a referenced table only
+ * together with all that reference it. In the manifest's order.
+ * @throws WaypostError LOCAL_REFERENCE when a table outside of the mirror references one of them: its rows are not ours to remove
+ */
+export function withReferencing(
+  tables: readonly ManifestTable[],
+  changed: ReadonlySet<string>,
+  references: readonly LocalReference[],
+): ManifestTable[] {
+  const all = new Set(changed);
+  for (const name of all) {
+    for (const { to, from, fromTable, constraint } of references) {
+      if (to !== name) continue;
+      if (from !== undefined) all.add(from);
+      else throw new WaypostError('LOCAL_REFERENCE', { detail: `${fromTable} references ${to} by its constraint ${constraint}.` });
+    }
+  }
+  return tables.filter(({ name }) => all.has(name));
+}

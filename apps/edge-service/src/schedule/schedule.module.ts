@@ -1,0 +1,7 @@
+import { Module } from '@nestjs/common';
+import { ScheduleModule } from '@nestjs/schedule';
+import { CycleModule } from '../cycle/cycle.module.js';
+import { SyncSchedule } from './sync-schedule.js';
+
+@Module({ imports: [ScheduleModule.forRoot(), CycleModule], providers: [SyncSchedule] })
+export class ScheduleSyncModule {}

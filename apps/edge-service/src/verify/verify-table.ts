@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto';
+import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
+import { type CatalogTable, canonicalQuery, readChunks } from '@waypost/runtime';
+import type pg from 'pg';
+
+/** What a table really holds. */
+export interface TableFacts {
+  rowCount: number;
+  sha256: string;
+}
+
+/**
+ * Reads a local table back and hashes it as central did.
+ *
+ * First in the order in which the rows lie on disk: rows that were loaded in key order into an empty table come back in that order, and
+ * such a scan is far cheaper than one through the key's index. Where that does not give the expected hash, the rows are read once more
+ * in key order, and this decides. The shortcut cannot pass a wrong table: whatever path the rows take, the hash covers each of their bytes and
+ * their order, so equal hashes mean that the table holds exactly the manifest's rows.
+ *
+ * Call it in a transaction with pinned session.
+ */
+export async function readFacts(
+  client: pg.ClientBase,
+  table: ManifestTable,
+  local: CatalogTable,
+  signal?: AbortSignal,
+): Promise<TableFacts> {
+  const source = quoteTable(parseTableName(table.name));
+  const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
+  const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}`, table, signal);
+  if (matches(asStored, table) || asStored.rowCount !== table.rowCount) return asStored;
+  const textKeys = new Set(local.columns.filter(({ collatable }) => collatable).map(({ name }) => name));
+  return hashRows(client, canonicalQuery({ layout: table, table: source, textKeys }), table, signal);
+}
+
+/** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */
+export function mustMatch(facts: TableFacts, table: ManifestTable): void {
+  if (matches(facts, table)) return;
+  throw new WaypostError('VERIFICATION_FAILED', {
+    detail: `${table.name} holds ${facts.rowCount} rows with sha256 ${facts.sha256}, the manifest says ${table.rowCount} with ${table.sha256}.`,
+  });
+}
+
+export function matches(facts: TableFacts, table: ManifestTable): boolean {
+  return facts.sha256 === table.sha256 && facts.rowCount === table.rowCount;
+}
+
+async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTable, signal?: AbortSignal): Promise<TableFacts> {
+  const hasher = createHash('sha256');
+  let rowCount = 0;
+  const onChunk = (bytes: Buffer, rows: number): void => {
+    hasher.update(sha256(bytes));
+    rowCount += rows;
+  };
+  await readChunks(client, { query, layout, onChunk, signal });
+  return { rowCount, sha256: hasher.digest('hex') };
+}
