@@ -1,0 +1,45 @@
+import { WaypostError } from '@waypost/contracts';
+import { createPool, databaseUrl, readConfig } from '@waypost/runtime';
+import { z } from 'zod';
+import { checkPlan } from './check-plan.js';
+import { explainPlan, type TableExplanation } from './explain-plan.js';
+import { readPlan } from './read-plan.js';
+
+/** `npm run plan:check`: checks SYNC_PLAN against DATABASE_URL, explains it, starts nothing. Exit status 1 when it does not fit. */
+async function main(): Promise<void> {
+  const config = readConfig(z.object({ SYNC_PLAN: z.string(), DATABASE_URL: databaseUrl }), process.env);
+  const file = await readPlan(config.SYNC_PLAN);
+  const pool = createPool({
+    url: config.DATABASE_URL,
+    applicationName: 'waypost-plan-check',
+    maxConnections: 1,
+    onIdleError: () => undefined,
+  });
+  try {
+    const plan = await checkPlan(pool, file);
+    const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
+    console.log(`${config.SYNC_PLAN} fits the database.\n\nschemaVersion ${plan.schemaVersion}\nscope gives   ${scope}\n`);
+    for (const table of await explainPlan(pool, plan)) console.log(describe(table));
+  } finally {
+    await pool.end();
+  }
+}
+
+function describe({ name, columns, key, parameters, estimatedRows, orderedByIndex, reads }: TableExplanation): string {
+  return [
+    name,
+    `  rows       about ${estimatedRows} per device, by the planner's statistics; ${columns} columns`,
+    `  key        ${key.join(', ')} (${orderedByIndex ? 'an index gives the order' : 'sorted for each snapshot: an index on the filter and the key would save that'})`,
+    `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,
+    `  reads      ${reads.join(', ')}`,
+    '',
+  ].join('\n');
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof WaypostError)) throw error;
+  console.error(`${error.code}\n${error.message}\n\n${error.hint}`);
+  process.exitCode = 1;
+}
