@@ -1,0 +1,101 @@
+import type { FullSample, SizeRun } from './full.js';
+import type { Machine } from './machine.js';
+import type { CpuSeconds, Sample } from './measure.js';
+import type { Side } from './servers.js';
+import type { Steps } from './services.js';
+import { mediansByName, medianOf, type Spread, spreadOf } from './statistics.js';
+
+/** What is to be reached, as issue 2 sets it. */
+const MAX_RSS_BYTES = 200e6;
+const MAX_RSS_GROWTH = 0.15;
+const RATIO_LIMITS = { orderedBinaryCopy: 2.2, textCopy: 1, logicalReplication: 1 } as const;
+
+export interface Way {
+  ms: Spread;
+  /** Medians. */
+  cpuSeconds: CpuSeconds;
+}
+
+export interface Target {
+  name: string;
+  value: number;
+  /** Reached when the value is not above it. */
+  limit: number;
+  unit: 'ratio' | 'bytes' | 'share';
+  met: boolean;
+}
+
+interface ServiceMemory {
+  idleBytes: number;
+  smallPeakBytes: number;
+  largePeakBytes: number;
+}
+
+/** The result of `bench full`, as --json prints it. */
+export interface FullReport {
+  case: 'full';
+  date: string;
+  machine: Machine;
+  versions: { node: string; postgres: string };
+  settings: Record<Side, Record<string, string>>;
+  table: { rows: number; columns: number; bytes: number };
+  rounds: number;
+  ways: Record<string, Way>;
+  /** Medians; `build` is part of `request`, all others follow one another. */
+  stepMs: Steps;
+  downloadedBytes: number;
+  /** Absent where there is no /proc. */
+  memory: { smallRows: number; services: Partial<Record<Side, ServiceMemory>> };
+  targets: Target[];
+}
+
+interface Measured extends Pick<FullReport, 'machine' | 'versions' | 'settings' | 'table' | 'rounds'> {
+  date: Date;
+  small: SizeRun;
+  large: SizeRun;
+}
+
+/** Medians, ratios and targets of all measurements. */
+export function summarize({ date, small, large, ...facts }: Measured): FullReport {
+  const ways = Object.fromEntries(
+    Object.entries<Sample[] | FullSample[]>({ full: large.full, ...large.peers }).map(([name, samples]) => [name, wayOf(samples)]),
+  );
+  const services: Partial<Record<Side, ServiceMemory>> = {};
+  for (const side of ['central', 'edge'] as const) {
+    const [idle, smallPeak, largePeak] = [large.memory.idle[side], small.memory.after[side], large.memory.after[side]];
+    if (!idle || !smallPeak || !largePeak) continue;
+    services[side] = { idleBytes: idle.bytes, smallPeakBytes: smallPeak.peakBytes, largePeakBytes: largePeak.peakBytes };
+  }
+  return {
+    case: 'full',
+    date: date.toISOString(),
+    ...facts,
+    ways,
+    stepMs: mediansByName(large.full.map(({ steps }) => steps)),
+    downloadedBytes: medianOf(large.full.map(({ downloadedBytes }) => downloadedBytes)),
+    memory: { smallRows: small.rows, services },
+    targets: [...ratioTargets(ways), ...memoryTargets(services)],
+  };
+}
+
+function wayOf(samples: readonly Sample[]): Way {
+  return { ms: spreadOf(samples.map(({ ms }) => ms)), cpuSeconds: mediansByName(samples.map(({ cpuSeconds }) => cpuSeconds)) };
+}
+
+function ratioTargets(ways: Record<string, Way>): Target[] {
+  const fullMs = ways['full']?.ms.median ?? NaN;
+  return Object.entries(RATIO_LIMITS).map(([name, limit]) =>
+    target({ name: `full / ${name}`, value: fullMs / (ways[name]?.ms.median ?? NaN), limit, unit: 'ratio' }),
+  );
+}
+
+function memoryTargets(services: FullReport['memory']['services']): Target[] {
+  return Object.entries(services).flatMap(([side, { smallPeakBytes, largePeakBytes }]) => [
+    target({ name: `peak RSS of ${side}`, value: largePeakBytes, limit: MAX_RSS_BYTES, unit: 'bytes' }),
+    target({ name: `peak RSS of ${side}, growth`, value: largePeakBytes / smallPeakBytes - 1, limit: MAX_RSS_GROWTH, unit: 'share' }),
+  ]);
+}
+
+function target(facts: Omit<Target, 'met'>): Target {
+  return { ...facts, met: facts.value <= facts.limit };
+}

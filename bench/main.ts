@@ -1,0 +1,63 @@
+import { parseArgs } from 'node:util';
+import { runFull } from './full.js';
+import { formatFull } from './report.js';
+
+const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
+
+  full   a device's first sync (request → build → download → verified commit → ack) beside plain COPY and logical replication
+
+  --rows    rows of the table, at least 1000 (default 1000000); the memory of the services is also measured at a tenth of it
+  --rounds  measurements of each way, interleaved (default 3)
+  --json    one JSON document in place of the table`;
+
+/** A command line that means nothing. */
+class UsageError extends Error {}
+
+interface CommandLine {
+  rows: number;
+  rounds: number;
+  json: boolean;
+}
+
+/** Exit status: 0 also where a target was missed, for this is a report; 1 when something failed or data differ; 2 for a wrong command line. */
+async function main(): Promise<void> {
+  const { rows, rounds, json } = readCommandLine(process.argv.slice(2));
+  const interruption = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interruption.abort());
+  // Progress goes to stderr: stdout belongs to the report.
+  const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
+  const report = await runFull({ rows, rounds, say, signal: interruption.signal });
+  process.stdout.write(json ? `${JSON.stringify(report, undefined, 2)}\n` : formatFull(report));
+}
+
+function readCommandLine(args: string[]): CommandLine {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        rows: { type: 'string', default: '1000000' },
+        rounds: { type: 'string', default: '3' },
+        json: { type: 'boolean', default: false },
+      },
+    });
+    if (positionals.join(' ') !== 'full') throw new Error(`There is no case "${positionals.join(' ')}".`);
+    return { rows: wholeNumber('rows', values.rows, 1000), rounds: wholeNumber('rounds', values.rounds, 1), json: values.json };
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause });
+  }
+}
+
+function wholeNumber(name: string, text: string, min: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < min || value > 100_000_000) throw new Error(`--${name} must be a whole number of at least ${min}.`);
+  return value;
+}
+
+try {
+  await main();
+} catch (error) {
+  const isUsage = error instanceof UsageError;
+  process.stderr.write(isUsage ? `${error.message}\n\n${USAGE}\n` : `bench: ${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exitCode = isUsage ? 2 : 1;
+}

@@ -1,0 +1,87 @@
+import type { FullReport, Target } from './full-report.js';
+
+const TITLES: Record<string, string> = {
+  full: 'full sync, verified',
+  orderedBinaryCopy: '(a) ordered binary COPY piped',
+  textCopy: '(b) text COPY piped',
+  logicalReplication: '(c) logical replication',
+};
+const CPU_COLUMNS = ['central', 'edge', 'bench', 'centralPostgres', 'edgePostgres'] as const;
+
+/** `bench full` for a person. */
+export function formatFull(report: FullReport): string {
+  const { machine, versions, table, rounds, settings } = report;
+  const rows = table.rows.toLocaleString('en-US');
+  return [
+    `bench full, ${report.date}`,
+    '',
+    ...columns([
+      ['machine', `${machine.cpu}, ${machine.cores} cores, ${gigabytes(machine.memoryBytes)}, ${machine.system}`],
+      ['versions', `Node ${versions.node}, PostgreSQL ${versions.postgres}`],
+      ['central', settingsLine(settings.central)],
+      ['edge', settingsLine(settings.edge)],
+      [
+        'table',
+        `${rows} rows × ${table.columns} columns, ${megabytes(table.bytes)}, ${(table.bytes / table.rows).toFixed(0)} bytes per row`,
+      ],
+    ]),
+    '',
+    `Seconds, median of ${rounds} (min–max), and CPU seconds of each process`,
+    ...columns(waysTable(report)),
+    '',
+    `Steps of the full sync, median seconds (build is part of request; on the wire ${megabytes(report.downloadedBytes)})`,
+    ...columns([Object.keys(report.stepMs), Object.values(report.stepMs).map(seconds)]),
+    '',
+    `Memory (RSS) of the services: idle, peak at ${report.memory.smallRows.toLocaleString('en-US')} rows, peak at ${rows} rows`,
+    ...columns(
+      Object.entries(report.memory.services).map(([side, memory]) => [
+        side,
+        ...[memory.idleBytes, memory.smallPeakBytes, memory.largePeakBytes].map(megabytes),
+      ]),
+    ),
+    '',
+    'Targets',
+    ...columns(report.targets.map(targetRow)),
+    '',
+  ].join('\n');
+}
+
+function waysTable({ ways }: FullReport): string[][] {
+  const header = ['', 'wall', '', ...CPU_COLUMNS];
+  const lines = Object.entries(ways).map(([name, { ms, cpuSeconds }]) => [
+    TITLES[name] ?? name,
+    seconds(ms.median),
+    `(${seconds(ms.min)}–${seconds(ms.max)})`,
+    ...CPU_COLUMNS.map((column) => cpuSeconds[column]?.toFixed(2) ?? '–'),
+  ]);
+  return [header, ...lines];
+}
+
+function targetRow({ name, value, limit, unit, met }: Target): string[] {
+  const format = { ratio: (v: number) => `${v.toFixed(2)} ×`, bytes: megabytes, share: (v: number) => `${(v * 100).toFixed(0)} %` }[unit];
+  return [met ? '✓' : '✗', name, format(value), `≤ ${format(limit)}`];
+}
+
+function settingsLine(settings: Record<string, string>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
+}
+
+function columns(rows: readonly string[][]): string[] {
+  const count = Math.max(0, ...rows.map((row) => row.length));
+  const widths = Array.from({ length: count }, (_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
+  return rows.map((row) => `  ${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  ')}`.trimEnd());
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(2);
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(0)} GB`;
+}
