@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, open, readFile, realpath, rename } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { freePort, isPortFree } from './ports.js';
 import { findBinaries } from './postgres/binaries.js';
 import { ensureDataFolder } from './postgres/data-folder.js';
 import { EmbeddedPostgresError } from './postgres/embedded-postgres-error.js';
@@ -19,8 +19,8 @@ const LOG_TAIL_LINES = 12;
 export interface EmbeddedPostgresOptions {
   /** Holds the server's data, password and log. It must be workable for PostgreSQL's user: see `findHome`. */
   folder: string;
-  /** Default: any free one. */
-  port?: number;
+  /** A fixed one, or one to take if it is free. Default: any free one. */
+  port?: number | { preferred: number };
   /** Server settings, as in postgresql.conf. */
   settings?: Readonly<Record<string, string | number>>;
 }
@@ -53,7 +53,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   await takeOver(folder, join(folder, 'data'));
   const { data: dataDir, password } = await ensureDataFolder(folder, binaries, user);
 
-  const port = options.port ?? (await freePort());
+  const port = await choosePort(options.port);
   const logFile = join(folder, 'server.log');
   await rename(logFile, `${logFile}.previous`).catch(() => undefined);
   const log = await open(logFile, 'w', 0o644);
@@ -106,12 +106,8 @@ async function stopChild(child: ChildProcess, dataDir: string, exited: Promise<v
   await exited;
 }
 
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
+async function choosePort(wanted: EmbeddedPostgresOptions['port']): Promise<number> {
+  if (typeof wanted === 'number') return wanted;
+  if (wanted && (await isPortFree(wanted.preferred))) return wanted.preferred;
+  return freePort();
 }

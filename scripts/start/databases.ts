@@ -1,0 +1,52 @@
+import { join } from 'node:path';
+import pg from 'pg';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres.js';
+import { existingFleetTables, fillFleet } from '../fleet/fill-fleet.js';
+
+export interface Database {
+  url: string;
+  server: EmbeddedPostgres;
+}
+
+/** So that the printed URLs stay the same from start to start, where nobody else uses these ports. */
+const PREFERRED_PORTS = { central: 54_320, edge: 54_321 };
+
+/** Starts the embedded server of one side, and creates its database on first use. Data stays from run to run. */
+export async function startDatabase(side: 'central' | 'edge', home: string): Promise<Database> {
+  const server = await startEmbeddedPostgres({
+    folder: join(home, `${side}-db`),
+    port: { preferred: PREFERRED_PORTS[side] },
+    // Loading and filling write a lot at once: fewer checkpoints meanwhile.
+    settings: { max_wal_size: '2GB', log_checkpoints: 'off' },
+  });
+  try {
+    await withClient(server.url, async (client) => {
+      const { rowCount } = await client.query('SELECT FROM pg_database WHERE datname = $1', [side]);
+      if (rowCount === 0) await client.query(`CREATE DATABASE ${side}`);
+    });
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return { url: new URL(`/${side}`, server.url).href, server };
+}
+
+/** Fills the example fleet unless it is there. True if it was filled now. */
+export async function ensureFleet(url: string): Promise<boolean> {
+  return withClient(url, async (client) => {
+    if ((await existingFleetTables(client)).length > 0) return false;
+    await fillFleet(client);
+    return true;
+  });
+}
+
+async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
