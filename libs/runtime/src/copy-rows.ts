@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Chunker, type ChunkSink, keyFieldsOf, type ManifestColumn, quoteIdentifier, type RowFormat } from '@waypost/contracts';
 import type pg from 'pg';
@@ -30,8 +31,22 @@ export function canonicalQuery({ layout, table, textKeys, where }: RowSource): s
   return `SELECT ${columns} FROM ${table}${filter} ORDER BY ${order}`;
 }
 
-export function copyOutStatement(query: string, format: RowFormat): string {
+function copyOutStatement(query: string, format: RowFormat): string {
   return `COPY (${query}) TO STDOUT (FORMAT ${format})`;
+}
+
+/**
+ * Starts a COPY to here. Given up before its end, it takes the connection along: nobody would read the rows that are still to come, and
+ * whatever is queued behind them, a ROLLBACK for one, would wait for ever.
+ */
+export function openCopyOut(client: pg.ClientBase, query: string, format: RowFormat): Readable {
+  const rows = client.query(copyTo(copyOutStatement(query, format)));
+  rows.once('close', () => {
+    if (!rows.readableEnded) void (client as pg.Client).end();
+  });
+  // The end of the connection reports itself once more, when nobody listens any longer.
+  rows.on('error', () => undefined);
+  return rows;
 }
 
 interface ChunkReader {
@@ -46,12 +61,12 @@ interface ChunkReader {
 
 /**
  * Reads a query's rows in chunks. Memory holds one chunk and one network buffer, whatever the table's size.
- * The client must be in a transaction with pinned session; after an error it must not be reused.
+ * The client must be in a transaction with pinned session; an error closes it.
  */
 export async function readChunks(client: pg.ClientBase, { query, layout, onChunk, afterInput, signal }: ChunkReader): Promise<void> {
   const shape = { format: layout.format, fieldCount: layout.columns.length, keyFields: keyFieldsOf(layout) };
   const chunker = new Chunker(shape, onChunk);
-  const rows = client.query(copyTo(copyOutStatement(query, layout.format)));
+  const rows = openCopyOut(client, query, layout.format);
   await pipeline(
     rows,
     async (source: AsyncIterable<Buffer>) => {

@@ -70,12 +70,17 @@ function ignoreLateError(): void {}
 
 export type TransactionMode = 'READ WRITE' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
 
-/** The only place that says BEGIN. Commits when `work` returns, rolls back when it throws. */
+/**
+ * The only place that says BEGIN. Commits when `work` returns, rolls back when it throws.
+ * @throws what `work` throws; INTERNAL when `work` returned although one of its statements had failed
+ */
 export async function withTransaction<T>(client: pg.ClientBase, mode: TransactionMode, work: () => Promise<T>): Promise<T> {
   await client.query(`BEGIN ${mode}`);
   try {
     const result = await work();
-    await client.query('COMMIT');
+    // PostgreSQL answers COMMIT of a failed transaction with success, and ROLLBACK.
+    const { command } = await client.query('COMMIT');
+    if (command !== 'COMMIT') throw new WaypostError('INTERNAL', { detail: 'A transaction was to be committed after a failed statement.' });
     return result;
   } catch (error) {
     // A broken connection rolls back by itself, and the first error is the one that counts.

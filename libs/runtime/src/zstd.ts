@@ -30,8 +30,18 @@ export function decompress(frame: Buffer, rawBytes: number): Buffer {
 }
 
 function inflate(frame: Buffer, rawBytes: number): Buffer {
+  const { buffer, engine } = inflateFirstFrame(frame, rawBytes);
+  // zlib drops silently what follows the first frame.
+  if (engine.bytesWritten === frame.length) return buffer;
+  throw new WaypostError('CHUNK_CORRUPT', { detail: `${frame.length - engine.bytesWritten} bytes follow the zstd frame of a chunk.` });
+}
+
+function inflateFirstFrame(frame: Buffer, rawBytes: number): { buffer: Buffer; engine: { bytesWritten: number } } {
+  // The byte more keeps zlib from allocating a second buffer, to see whether anything follows a full one.
+  const options = { chunkSize: Math.max(rawBytes + 1, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG, info: true };
   try {
-    return zstdDecompressSync(frame, { chunkSize: Math.max(rawBytes, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG });
+    // Its types do not know what `info` does: the engine says how much of the input it took.
+    return zstdDecompressSync(frame, options) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
   } catch (cause) {
     throw new WaypostError('CHUNK_CORRUPT', { detail: 'A chunk is not a valid zstd frame of the announced size.', cause });
   }

@@ -3,7 +3,7 @@ import { type CatalogTable, describeTables, pinSession, withClient, withTransact
 import pg from 'pg';
 import { canonicalTableQuery, castParameter, type ResolvedTable, resolveTable } from './resolve-table.js';
 import { type PlanFile, planInvalid, type PlanPath } from './read-plan.js';
-import { parametersOf, renderParameters } from './sql-parameters.js';
+import { lineAt, parameterLines, parametersOf, renderParameters } from './sql-parameters.js';
 
 /** A plan table with its names read as SQL reads them. */
 export interface CheckedTable {
@@ -68,27 +68,29 @@ interface Place {
 }
 
 function readNames(table: PlanTable, place: PlanPath, file: PlanFile, faults: string[]): CheckedTable | undefined {
-  try {
-    return {
-      name: table.name,
-      identifier: parseTableName(table.name),
-      columns: table.columns?.map(parseColumnName),
-      key: table.key?.map(parseColumnName),
-      where: table.where,
-      parameters: table.where === undefined ? [] : parametersOf(table.where),
-    };
-  } catch (error) {
-    if (!(error instanceof WaypostError)) throw error;
-    faults.push(`${file.locate([...place, 'name'])}: ${error.message}`);
-    return undefined;
-  }
+  const read = <T>(parse: (name: string) => T, name: string, ...spot: (string | number)[]): T | undefined => {
+    try {
+      return parse(name);
+    } catch (error) {
+      if (!(error instanceof WaypostError)) throw error;
+      faults.push(`${file.locate([...place, ...spot])}: ${error.message}`);
+      return undefined;
+    }
+  };
+  const identifier = read(parseTableName, table.name, 'name');
+  const columns = table.columns?.flatMap((name, at) => read(parseColumnName, name, 'columns', at) ?? []);
+  const key = table.key?.flatMap((name, at) => read(parseColumnName, name, 'key', at) ?? []);
+  const { name, where } = table;
+  return identifier && { name, identifier, columns, key, where, parameters: where === undefined ? [] : parametersOf(where) };
 }
 
 async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[]): Promise<Map<string, string> | undefined> {
   const { query } = file.plan.scope;
-  const foreign = parametersOf(query).filter((name) => name !== 'mac');
-  for (const name of foreign) faults.push(`${file.locate(['scope', 'query'])}: the scope query knows only :mac, not :${name}`);
-  if (!parametersOf(query).includes('mac')) faults.push(`${file.locate(['scope', 'query'])}: the scope query does not use :mac`);
+  const lines = parameterLines(query);
+  for (const [name, line] of lines) {
+    if (name !== 'mac') faults.push(`${file.locate(['scope', 'query'], line)}: the scope query knows only :mac, not :${name}`);
+  }
+  if (!lines.has('mac')) faults.push(`${file.locate(['scope', 'query'])}: the scope query does not use :mac`);
   if (faults.length > 0) return undefined;
   await pinSession(client);
   const text = `SELECT * FROM (${renderParameters(query, () => '$1')}\n) AS scope LIMIT 0`;
@@ -121,9 +123,8 @@ async function checkWhere(
   context: Place & { scopeTypes: ReadonlyMap<string, string> },
 ): Promise<void> {
   const { place, file, faults, scopeTypes } = context;
-  const unknown = table.parameters.filter((name) => !scopeTypes.has(name));
-  for (const name of unknown) {
-    const line = (table.where ?? '').slice(0, (table.where ?? '').indexOf(`:${name}`)).split('\n').length - 1;
+  const unknown = [...parameterLines(table.where ?? '')].filter(([name]) => !scopeTypes.has(name));
+  for (const [name, line] of unknown) {
     faults.push(
       `${file.locate([...place, 'where'], line)}: the scope gives no column "${name}" for :${name} (it gives ${[...scopeTypes.keys()].join(', ')})`,
     );
@@ -158,7 +159,8 @@ async function trySql(
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
     await client.query('ROLLBACK TO attempt');
-    const line = error.position === undefined ? 0 : text.slice(0, Number(error.position) - 1).split('\n').length - 1;
+    // PostgreSQL counts characters from 1, JavaScript UTF-16 units from 0.
+    const line = error.position === undefined ? 0 : lineAt([...text].slice(0, Number(error.position) - 1).join(''), Infinity);
     faults.push(`${file.locate(place, line)}: ${error.message}${error.hint ? ` (${error.hint})` : ''}`);
     return undefined;
   }

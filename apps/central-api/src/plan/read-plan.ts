@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Plan, planSchema, WaypostError } from '@waypost/contracts';
-import { isScalar, LineCounter, parseDocument, Scalar } from 'yaml';
+import { type Document, isScalar, LineCounter, parseDocument, Scalar } from 'yaml';
 
 /** A place in the plan, as zod and YAML name it: `['tables', 2, 'where']`. */
 export type PlanPath = readonly (string | number)[];
@@ -46,7 +46,7 @@ export function parsePlan(path: string, source: string): PlanFile {
     return at(1);
   };
 
-  const parsed = planSchema.safeParse(document.toJS());
+  const parsed = planSchema.safeParse(toValue(document, at));
   if (!parsed.success) {
     const faults = parsed.error.issues.map((issue) => {
       const place = issue.path as PlanPath;
@@ -56,6 +56,15 @@ export function parsePlan(path: string, source: string): PlanFile {
     throw planInvalid(faults);
   }
   return { path, plan: parsed.data, locate };
+}
+
+function toValue(document: Document.Parsed, at: (line: number) => string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    // Aliases that refer to each other, so that the plan would grow without bound.
+    throw planInvalid([`${at(1)}: ${(error as Error).message}`]);
+  }
 }
 
 export function planInvalid(faults: readonly string[]): WaypostError {

@@ -1,16 +1,20 @@
+/** What may stand in an SQL name: PostgreSQL's scanner takes every character beyond ASCII for a letter. */
+const WORD = String.raw`\w\u0080-\uffff`;
+const NAME = String.raw`[A-Za-z_\u0080-\uffff][${WORD}]*`;
+
 /**
  * What `:name` must not be looked for in: quoted text and comments. Tried in this order at each position; the last
  * alternative is a parameter, unless the colon follows a word, a bracket or another colon (casts, array slices).
  */
 const TOKEN = new RegExp(
   [
-    String.raw`(?<![\w$])[eE]'(?:[^'\\]|\\[\s\S]|'')*'`,
+    String.raw`(?<![${WORD}$])[eE]'(?:[^'\\]|\\[\s\S]|'')*'`,
     String.raw`'(?:[^']|'')*'`,
     String.raw`"(?:[^"]|"")*"`,
-    String.raw`--[^\n]*`,
-    String.raw`(?<![\w$])\$(?<tag>[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*|)\$[\s\S]*?\$\k<tag>\$`,
+    String.raw`--[^\n\r]*`,
+    String.raw`(?<![${WORD}$])\$(?<tag>${NAME}|)\$[\s\S]*?\$\k<tag>\$`,
     String.raw`/\*`,
-    String.raw`(?<![\w:)\]]):(?<parameter>[A-Za-z_]\w*)`,
+    String.raw`(?<![${WORD}:)\]]):(?<parameter>${NAME})`,
   ].join('|'),
   'g',
 );
@@ -18,8 +22,9 @@ const TOKEN = new RegExp(
 /**
  * Replaces each parameter of an SQL text by what `render` gives for its name. Text in quotes, dollar quotes and (nested) comments
  * is left alone, and so are casts (`::`) and array slices (`a[1:n]`). Line breaks stay where they are.
+ * @param render gets the name and where its colon stands
  */
-export function renderParameters(sql: string, render: (name: string) => string): string {
+export function renderParameters(sql: string, render: (name: string, position: number) => string): string {
   let result = '';
   let done = 0;
   TOKEN.lastIndex = 0;
@@ -27,7 +32,7 @@ export function renderParameters(sql: string, render: (name: string) => string):
     if (token[0] === '/*') TOKEN.lastIndex = endOfComment(sql, token.index);
     const name = token.groups?.['parameter'];
     if (name === undefined) continue;
-    result += sql.slice(done, token.index) + render(name);
+    result += sql.slice(done, token.index) + render(name, token.index);
     done = TOKEN.lastIndex;
   }
   return result + sql.slice(done);
@@ -35,12 +40,22 @@ export function renderParameters(sql: string, render: (name: string) => string):
 
 /** Names of an SQL text's parameters, each once, in order of appearance. */
 export function parametersOf(sql: string): string[] {
-  const names = new Set<string>();
-  renderParameters(sql, (name) => {
-    names.add(name);
+  return [...parameterLines(sql).keys()];
+}
+
+/** As parametersOf, with the line of each one's first appearance, from 0. */
+export function parameterLines(sql: string): Map<string, number> {
+  const lines = new Map<string, number>();
+  renderParameters(sql, (name, position) => {
+    if (!lines.has(name)) lines.set(name, lineAt(sql, position));
     return '';
   });
-  return [...names];
+  return lines;
+}
+
+/** The line of a position in a text, from 0. */
+export function lineAt(text: string, position: number): number {
+  return text.slice(0, position).split('\n').length - 1;
 }
 
 /** PostgreSQL's block comments nest. */

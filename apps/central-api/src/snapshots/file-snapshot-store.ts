@@ -59,9 +59,11 @@ export class FileSnapshotStore implements SnapshotStore {
         if (folder === 'incoming') {
           const age = Date.now() - ((await stat(path).catch(() => undefined))?.mtimeMs ?? Date.now());
           if (age > ABANDONED_AFTER_MS) await rm(path, { force: true });
-        } else if (sha256 && !isNeeded({ sha256, format: format as RowFormat }) && part === 'index') {
-          await rm(path, { force: true });
-          await rm(path.replace(/index$/, 'frames'), { force: true });
+        } else if (sha256 && !isNeeded({ sha256, format: format as RowFormat })) {
+          // Also frames whose index was never written. The index goes first, so that nobody finds half a snapshot.
+          const stem = path.slice(0, -String(part).length);
+          await rm(`${stem}index`, { force: true });
+          await rm(`${stem}frames`, { force: true });
           removed.add(`${sha256}.${format}`);
         }
       }

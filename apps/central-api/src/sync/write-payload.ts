@@ -1,9 +1,8 @@
 import { createGzip, createZstdCompress } from 'node:zlib';
 import type { Transform } from 'node:stream';
 import { canonicalJson, Chunker, type Manifest } from '@waypost/contracts';
-import { copyOutStatement } from '@waypost/runtime';
+import { openCopyOut } from '@waypost/runtime';
 import type pg from 'pg';
-import { to as copyTo } from 'pg-copy-streams';
 import type { Snapshot, TableSnapshot } from '../snapshots/build-snapshot.js';
 
 export type PayloadForm = 'json' | 'ndjson';
@@ -54,7 +53,7 @@ interface RowFrame {
 
 async function* writeRows({ query }: TableSnapshot, frame: RowFrame, client: pg.ClientBase): AsyncGenerator<Buffer, number> {
   // Raw line breaks occur only in the white space of json columns; a line must not have them.
-  const json = `SELECT pg_catalog.translate(pg_catalog.row_to_json(r)::text, E'\\n\\r', '  ') FROM (${query}) AS r`;
+  const json = `SELECT pg_catalog.translate(pg_catalog.row_to_json(r.*)::text, E'\\n\\r', '  ') FROM (${query}) AS r`;
   const first = Buffer.from(frame.prefix);
   const between = Buffer.from(frame.suffix + frame.separator + frame.prefix);
   let rows = 0;
@@ -75,7 +74,7 @@ async function* writeRows({ query }: TableSnapshot, frame: RowFrame, client: pg.
     for (const piece of pieces) yield* splitPieces(piece);
     pieces = [];
   };
-  for await (const input of client.query(copyTo(copyOutStatement(json, 'binary')))) {
+  for await (const input of openCopyOut(client, json, 'binary')) {
     chunker.push(input as Buffer);
     yield* flush();
   }
