@@ -15,7 +15,8 @@ export async function createEdgeApp(config: EdgeConfig, logger: Logger): Promise
     .getHttpAdapter()
     .getInstance()
     .addHook('onRequest', (request, _reply, done) => {
-      if (request.headers['content-length'] === '0') delete request.headers['content-type'];
+      const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+      if (encoding === undefined && (length === undefined || length === '0')) delete request.headers['content-type'];
       done();
     });
   return app;

@@ -1,4 +1,5 @@
 export * from './catalog.js';
+export * from './collect-garbage.js';
 export * from './config.js';
 export * from './copy-rows.js';
 export * from './http.js';

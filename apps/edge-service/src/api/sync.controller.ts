@@ -37,7 +37,7 @@ export class SyncController {
   }
 }
 
-function factsOf({ cycleId, progress, durationMs, tables, ack }: CycleReport): object {
+function factsOf({ cycleId, progress, durationMs, tables }: CycleReport): object {
   return {
     cycleId,
     manifestId: progress.manifestId ?? null,
@@ -46,6 +46,6 @@ function factsOf({ cycleId, progress, durationMs, tables, ack }: CycleReport): o
     downloadedBytes: progress.downloadedBytes,
     // Loaded ones were read back in this cycle; the others when they were loaded, or in this cycle if it was asked to verify.
     tables: tables.map((table) => ({ ...table, verified: true })),
-    ack,
+    ack: progress.ack,
   };
 }

@@ -66,7 +66,7 @@ export class CycleRunner implements OnModuleDestroy {
       log,
       stop: this.stop.signal,
       cut: this.cut.signal,
-      progress: { downloadedBytes: 0 },
+      progress: { downloadedBytes: 0, ack: 'none' },
     };
     const base = { cycleId, startedAt, progress: cycle.progress };
     this.status.started(startedAt);
@@ -86,7 +86,7 @@ export class CycleRunner implements OnModuleDestroy {
 }
 
 function failed(thrown: unknown): Omit<CycleReport, 'cycleId' | 'startedAt' | 'progress' | 'durationMs'> {
-  return { status: 'Failed', tables: [], rowsLoaded: 0, rawBytes: 0, ack: 'none', error: toWaypostError(thrown) };
+  return { status: 'Failed', tables: [], rowsLoaded: 0, rawBytes: 0, error: toWaypostError(thrown) };
 }
 
 function since(startedAt: Date): number {

@@ -28,6 +28,7 @@ export interface CycleProgress {
   epoch?: string;
   sequence?: number;
   downloadedBytes: number;
+  ack: 'sent' | 'queued' | 'none';
 }
 
 /** A finished cycle, good or failed. */
@@ -40,7 +41,6 @@ export interface CycleReport {
   tables: TableOutcome[];
   rowsLoaded: number;
   rawBytes: number;
-  ack: 'sent' | 'queued' | 'none';
   error?: WaypostError;
 }
 

@@ -16,7 +16,7 @@ import { type AppliedState, type KnownTables, MirrorState } from '../state/mirro
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
-import type { Applied, Cycle, CycleReport } from './cycle.js';
+import type { Applied, Cycle } from './cycle.js';
 import { CycleSteps } from './cycle-steps.js';
 
 /** What a cycle found before it touches anything. */
@@ -44,13 +44,13 @@ export class SyncCycle {
     private readonly steps: CycleSteps,
   ) {}
 
-  async run(cycle: Cycle, client: pg.PoolClient): Promise<Applied & Pick<CycleReport, 'ack'>> {
+  async run(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
     await this.begin(cycle);
     try {
       await this.sendAcks(cycle);
       const applied = await this.sync(cycle, client);
-      const ack = applied.acknowledge ? ((await this.sendAcks(cycle)) === 0 ? 'sent' : 'queued') : 'none';
-      return { ...applied, ack };
+      if (applied.acknowledge) await this.acknowledge(cycle);
+      return applied;
     } catch (thrown) {
       const error = cycle.stop.aborted && !(thrown instanceof WaypostError) ? shuttingDown() : toWaypostError(thrown);
       await this.recordFailure(cycle, error);
@@ -177,16 +177,23 @@ export class SyncCycle {
     return pending === 0 ? 0 : this.steps.run(cycle, 'acks', { pending }, () => this.acks.send(cycle.stop));
   }
 
-  private async recordFailure({ cycleId, startedAt, progress, log }: Cycle, error: WaypostError): Promise<void> {
+  private async recordFailure(cycle: Cycle, error: WaypostError): Promise<void> {
+    const { cycleId, startedAt, progress, log } = cycle;
     const { manifestId, downloadedBytes } = progress;
     try {
       const text = `${error.message} Hint: ${error.hint}`;
       await this.audit.fail({ cycleId, status: 'Failed', manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } });
-      if (manifestId !== undefined && concernsCentral(error))
-        await this.acks.queueFailure(manifestId, error, Date.now() - startedAt.getTime());
+      if (manifestId === undefined || !concernsCentral(error)) return;
+      await this.acks.queueFailure(manifestId, error, Date.now() - startedAt.getTime());
+      await this.acknowledge(cycle);
     } catch (cause) {
       log.warn({ err: cause }, 'the failure could not be written down');
     }
+  }
+
+  private async acknowledge(cycle: Cycle): Promise<void> {
+    cycle.progress.ack = 'queued';
+    if ((await this.sendAcks(cycle)) === 0) cycle.progress.ack = 'sent';
   }
 }
 

@@ -78,9 +78,9 @@ export class SyncStatus {
 
   finished(report: CycleReport, log: Logger): void {
     this.runningSince = undefined;
-    const { error, status, startedAt, durationMs, progress, rowsLoaded, rawBytes, ack } = report;
+    const { error, status, startedAt, durationMs, progress, rowsLoaded, rawBytes } = report;
     this.attempt = { startedAt, status, ...(error ? { error } : {}) };
-    const facts = { status, durationMs, ...progress, rowsLoaded, ack };
+    const facts = { status, durationMs, ...progress, rowsLoaded };
     if (error) this.failed(error, facts, log);
     else this.succeeded(facts, log);
     this.metrics.cycles.inc({ status: status.toLowerCase() });

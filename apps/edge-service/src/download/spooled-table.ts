@@ -1,7 +1,7 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { type ChunkEntry, type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
 import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
-import { openChunk } from './open-chunk.js';
+import { checkChunk } from './open-chunk.js';
 
 /** Frames are read together, up to about this much. */
 const READ_BYTES = 512 << 10;
@@ -61,18 +61,19 @@ export class SpooledTable {
   }
 
   async appendIndex(bytes: Buffer, index: ChunkIndex): Promise<void> {
-    await this.append([bytes]);
+    await this.append(bytes);
     this.index = index;
   }
 
-  /** @param frames checked ones, the next in order */
-  async appendFrames(frames: Buffer[]): Promise<void> {
+  /** @param frames `count` checked ones, the next in order, one after another */
+  async appendFrames(frames: Buffer, count: number): Promise<void> {
     await this.append(frames);
-    this.chunkCount += frames.length;
+    this.chunkCount += count;
   }
 
   /**
-   * The frames on disk, in order. The next ones are read while the caller works on these.
+   * The frames on disk, in order. The next ones are read while the caller works on these. A frame is valid only until the caller asks for
+   * the next one: its memory is used again.
    * @throws WaypostError STORAGE_FAILED, CHUNK_CORRUPT when the file is shorter than what was written to it
    */
   async *frames(): AsyncGenerator<SpooledFrame, void> {
@@ -86,11 +87,13 @@ export class SpooledTable {
   private async *framesOf(index: ChunkIndex, count: number): AsyncGenerator<SpooledFrame, void> {
     let position = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
     let next = 0;
+    let [memory, spare] = [Buffer.alloc(0), Buffer.alloc(0)];
     const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
       const first = next;
       let length = 0;
       for (; next < count && (length === 0 || length < READ_BYTES); next += 1) length += index.entry(next).frameBytes;
-      const bytes = length === 0 ? Promise.resolve(Buffer.alloc(0)) : this.read(position, length);
+      [memory, spare] = [spare.length < length ? Buffer.allocUnsafeSlow(length + READ_BYTES / 4) : spare, memory];
+      const bytes = length === 0 ? Promise.resolve(memory) : this.readInto(memory.subarray(0, length), position);
       bytes.catch(() => undefined); // reported when its turn comes
       position += length;
       return { first, bytes };
@@ -108,17 +111,16 @@ export class SpooledTable {
     }
   }
 
-  private async read(position: number, length: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(length);
-    const { bytesRead } = await this.file.read(bytes, 0, length, position).catch((error: unknown) => failed(this.path, error));
-    if (bytesRead !== length) throw new WaypostError('CHUNK_CORRUPT', { detail: `${this.path} is shorter than what was written to it.` });
+  private async readInto(bytes: Buffer, position: number): Promise<Buffer> {
+    const { bytesRead } = await this.file.read(bytes, 0, bytes.length, position).catch((error: unknown) => failed(this.path, error));
+    if (bytesRead !== bytes.length)
+      throw new WaypostError('CHUNK_CORRUPT', { detail: `${this.path} is shorter than what was written to it.` });
     return bytes;
   }
 
-  private async append(buffers: Buffer[]): Promise<void> {
-    const expected = buffers.reduce((sum, { length }) => sum + length, 0);
-    const { bytesWritten } = await this.file.writev(buffers, this.length).catch((error: unknown) => failed(this.path, error));
-    if (bytesWritten !== expected) {
+  private async append(bytes: Buffer): Promise<void> {
+    const { bytesWritten } = await this.file.write(bytes, 0, bytes.length, this.length).catch((error: unknown) => failed(this.path, error));
+    if (bytesWritten !== bytes.length) {
       throw new WaypostError('STORAGE_FAILED', { detail: `${this.path} could not be written in full: is the disk full?` });
     }
     this.length += bytesWritten;
@@ -138,9 +140,9 @@ export class SpooledTable {
   }
 
   private async takeUpChunks(size: number): Promise<void> {
-    const indexBytes = checkHeader(await this.read(0, HEADER_BYTES), this.promise);
+    const indexBytes = checkHeader(await this.readInto(Buffer.alloc(HEADER_BYTES), 0), this.promise);
     if (size < indexBytes) return;
-    const index = checkIndex(await this.read(0, indexBytes), this.promise);
+    const index = checkIndex(await this.readInto(Buffer.alloc(indexBytes), 0), this.promise);
     this.index = index;
     this.length = indexBytes;
     let whole = 0;
@@ -149,7 +151,7 @@ export class SpooledTable {
       if (end > size) break;
     }
     for await (const { entry, frame } of this.framesOf(index, whole)) {
-      openChunk(frame, entry);
+      checkChunk(frame, entry);
       this.length += entry.frameBytes;
       this.chunkCount += 1;
     }

@@ -1,23 +1,26 @@
 import { type ChunkIndex, HEADER_BYTES } from '@waypost/contracts';
 import { checkHeader, checkIndex, corrupt } from './check-index.js';
-import { openChunk } from './open-chunk.js';
+import { checkChunk } from './open-chunk.js';
 import type { SpooledTable } from './spooled-table.js';
 
-/** Frames are written together, up to about this much. */
-const WRITE_BYTES = 256 << 10;
+/** Frames are collected and written together. */
+const BLOCK_BYTES = 512 << 10;
 
 /**
  * Takes a chunk stream as it arrives, split anywhere, and spools what is good: the index when the manifest's hash vouches for it, each
- * frame when its digest is right. Memory holds a few frames, whatever the table's size.
+ * frame when its digest is right. Memory holds one block, or one frame where that is larger, whatever the table's size.
  */
 export class StreamReceiver {
-  /** What is being put together: header, index or one frame. */
-  private gathering: Buffer | undefined;
+  /** Header and index, until they are complete. */
+  private head = Buffer.alloc(HEADER_BYTES);
+  /** [0, goodBytes) are checked frames, then comes the one under way. */
+  private block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+  private goodBytes = 0;
+  private goodFrames = 0;
+  /** How much of the head, or of the frame under way, is there. */
   private gathered = 0;
   private nextChunk: number;
   private position: number;
-  private checked: Buffer[] = [];
-  private checkedBytes = 0;
 
   constructor(private readonly spooled: SpooledTable) {
     this.nextChunk = spooled.chunkCount;
@@ -30,11 +33,8 @@ export class StreamReceiver {
     if (this.position + input.length > promise.streamBytes) throw corrupt(promise, 'it is longer than the manifest says');
     this.position += input.length;
     for (let at = 0; at < input.length;) {
-      this.gathering ??= Buffer.allocUnsafeSlow(this.spooled.index ? this.spooled.index.entry(this.nextChunk).frameBytes : HEADER_BYTES);
-      const taken = input.copy(this.gathering, this.gathered, at);
-      at += taken;
-      this.gathered += taken;
-      if (this.gathered === this.gathering.length) await this.gatheredAll(this.gathering);
+      const { index } = this.spooled;
+      at += index ? await this.takeFrame(input, at, index) : await this.takeHead(input, at);
     }
   }
 
@@ -43,36 +43,50 @@ export class StreamReceiver {
     await this.write();
   }
 
-  private async gatheredAll(bytes: Buffer): Promise<void> {
-    if (this.spooled.index) {
-      this.gathering = undefined;
+  /** @returns how many bytes of the input it took */
+  private async takeHead(input: Buffer, at: number): Promise<number> {
+    const taken = input.copy(this.head, this.gathered, at);
+    this.gathered += taken;
+    if (this.gathered < this.head.length) return taken;
+    const { promise } = this.spooled;
+    const length = checkHeader(this.head, promise);
+    if (length > this.head.length) {
+      const larger = Buffer.allocUnsafeSlow(length);
+      this.head.copy(larger);
+      this.head = larger;
+    } else {
+      await this.spooled.appendIndex(this.head, checkIndex(this.head, promise));
       this.gathered = 0;
-      await this.check(bytes, this.spooled.index);
-      return;
     }
-    const indexBytes = checkHeader(bytes, this.spooled.promise);
-    if (bytes.length < indexBytes) {
-      this.gathering = Buffer.allocUnsafeSlow(indexBytes);
-      bytes.copy(this.gathering);
-      return;
-    }
-    this.gathering = undefined;
-    this.gathered = 0;
-    await this.spooled.appendIndex(bytes, checkIndex(bytes, this.spooled.promise));
+    return taken;
   }
 
-  private async check(frame: Buffer, index: ChunkIndex): Promise<void> {
-    openChunk(frame, index.entry(this.nextChunk));
-    this.nextChunk += 1;
-    this.checked.push(frame);
-    this.checkedBytes += frame.length;
-    if (this.checkedBytes >= WRITE_BYTES) await this.write();
+  /** As takeHead. */
+  private async takeFrame(input: Buffer, at: number, index: ChunkIndex): Promise<number> {
+    const entry = index.entry(this.nextChunk);
+    if (this.gathered === 0) await this.makeRoom(entry.frameBytes);
+    const end = this.goodBytes + entry.frameBytes;
+    const taken = input.copy(this.block, this.goodBytes + this.gathered, at, at + entry.frameBytes - this.gathered);
+    this.gathered += taken;
+    if (this.gathered === entry.frameBytes) {
+      checkChunk(this.block.subarray(this.goodBytes, end), entry);
+      this.goodBytes = end;
+      this.goodFrames += 1;
+      this.nextChunk += 1;
+      this.gathered = 0;
+    }
+    return taken;
+  }
+
+  private async makeRoom(frameBytes: number): Promise<void> {
+    if (this.goodBytes + frameBytes <= this.block.length) return;
+    await this.write();
+    if (frameBytes > this.block.length) this.block = Buffer.allocUnsafeSlow(frameBytes);
   }
 
   private async write(): Promise<void> {
-    const frames = this.checked;
-    this.checked = [];
-    this.checkedBytes = 0;
-    if (frames.length > 0) await this.spooled.appendFrames(frames);
+    if (this.goodFrames > 0) await this.spooled.appendFrames(this.block.subarray(0, this.goodBytes), this.goodFrames);
+    this.goodBytes = 0;
+    this.goodFrames = 0;
   }
 }
