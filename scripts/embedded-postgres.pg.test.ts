@@ -8,21 +8,15 @@ import pg from 'pg';
 import { temporaryFolder } from '../test/support/temporary-folder.js';
 import { startEmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
 import { isAlive } from './postgres/processes.js';
+import { withClient } from './with-client.js';
 import { projectRoot } from './project-root.js';
 
 const COMPILED = join(projectRoot, 'dist/scripts/scripts/embedded-postgres.js');
 
 const start = (options: EmbeddedPostgresOptions) => startEmbeddedPostgres({ ...options, settings: { fsync: 'off', ...options.settings } });
 
-async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
+const query = (url: string, sql: string): Promise<Record<string, unknown>[]> =>
+  withClient(url, async (client) => (await client.query<Record<string, unknown>>(sql)).rows);
 
 /** Starts a server from a process of its own, and gives both pids. */
 async function startFromChild(folder: string) {

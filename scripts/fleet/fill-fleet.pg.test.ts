@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import { startTestServer, type TestServer } from '../../test/support/postgres.js';
+import { withClient } from '../with-client.js';
 import { INACTIVE_MAC, JETSON_MAC } from './equipment.js';
 import { fillFleet, type FillOptions } from './fill-fleet.js';
 import { FLEET_TABLES } from './schema.js';
@@ -15,13 +16,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 async function withDatabase<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
   await using database = await server.createDatabase();
-  const client = new pg.Client({ connectionString: database.url });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
+  return await withClient(database.url, work);
 }
 
 /** SHA-256 over all rows of each table, as PostgreSQL prints them. */

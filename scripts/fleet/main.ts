@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import pg from 'pg';
+import { withClient } from '../with-client.js';
 import { fillFleet } from './fill-fleet.js';
 import { DEFAULT_FLEET_SIZE, type FleetSize } from './fleet-size.js';
 import { FLEET_TABLES } from './schema.js';
@@ -30,18 +30,14 @@ async function main(): Promise<void> {
 
   const given = values as Record<string, string | boolean | undefined>;
   const size = Object.fromEntries(SIZES.filter((name) => given[name] !== undefined).map((name) => [name, wholeNumber(name, given[name])]));
-  const client = new pg.Client({ connectionString: url, application_name: 'waypost-fleet' });
-  await client.connect();
-  try {
+  await withClient(url, async (client) => {
     const startedAt = performance.now();
     await fillFleet(client, { ...size, replace: values.replace ?? false });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     const counts = FLEET_TABLES.map((table) => `SELECT '${table}' AS "table", count(*)::int AS rows FROM public.${table}`);
     console.table((await client.query<object>(counts.join(' UNION ALL '))).rows);
     console.log(`filled in ${seconds} s`);
-  } finally {
-    await client.end();
-  }
+  });
 }
 
 function wholeNumber(name: string, text: unknown): number {

@@ -49,7 +49,11 @@ async function makeCluster(folder: string, data: string, passwordFile: string, {
     await runAs(user, initdb, [`--pgdata=${unfinished}`, `--pwfile=${passwordFile}`, ...args]);
   } catch (cause) {
     const said = ((cause as { stderr?: string }).stderr ?? String(cause)).trim();
-    throw new EmbeddedPostgresError(`initdb failed for ${folder}: ${said}`, 'Look for a full disk or missing permissions.', { cause });
+    throw new EmbeddedPostgresError(
+      `initdb failed for ${folder}: ${said}`,
+      'Often a full disk, missing permissions, or a user id without an entry in /etc/passwd.',
+      { cause },
+    );
   }
   await rename(unfinished, data);
 }

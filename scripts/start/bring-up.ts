@@ -6,6 +6,7 @@ import { findDatabaseUser } from '../postgres/run-as.js';
 import { projectRoot } from '../project-root.js';
 import { type Database, ensureFleet, startDatabase } from './databases.js';
 import { syncNow, untilHealthy } from './first-sync.js';
+import { includeOwnCycle } from './own-cycle.js';
 import type { ReportInput } from './report.js';
 import type { Running } from './running.js';
 import { ServiceProcess } from './service-process.js';
@@ -38,8 +39,10 @@ export async function bringUp(context: Context): Promise<ReportInput> {
 
   context.say('starting central-api and edge-service …');
   const central = await runService({ ...centralService(settings, centralDatabase.url, home), logFolder }, context);
+  const edgeStartedAt = new Date();
   const edge = await runService({ ...edgeService(settings, edgeDatabase.url, home), logFolder }, context);
-  const sync = await context.running.unlessFailed(syncNow(edge.url, context.signal));
+  const result = await context.running.unlessFailed(syncNow(edge.url, context.signal));
+  const sync = await includeOwnCycle(result, edgeDatabase.url, edgeStartedAt);
   return {
     central: { url: central.url, databaseUrl: centralDatabase.url },
     edge: { url: edge.url, databaseUrl: edgeDatabase.url },

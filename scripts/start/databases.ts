@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import pg from 'pg';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres.js';
 import { existingFleetTables, fillFleet } from '../fleet/fill-fleet.js';
+import { withClient } from '../with-client.js';
 
 export interface Database {
   url: string;
@@ -38,15 +38,4 @@ export async function ensureFleet(url: string): Promise<boolean> {
     await fillFleet(client);
     return true;
   });
-}
-
-async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
 }

@@ -1,17 +1,32 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StartError } from './settings.js';
 
-/** What POST /api/sync/now answers. */
-export interface SyncResult {
-  status: 'Success' | 'Unchanged' | 'Failed';
-  manifestId: string | null;
+export interface SyncedTable {
+  name: string;
+  rowCount: number;
+  sha256: string;
+  action: 'loaded' | 'unchanged';
+  downloadedBytes: number;
+  verified: boolean;
+}
+
+/** What became of the first sync. */
+export type FirstSync =
+  | { status: 'Success' | 'Unchanged'; durationMs: number; tables: SyncedTable[] }
+  | { status: 'Failed'; code: string; detail: string; hint: string };
+
+/** What POST /api/sync/now answers: a result, or a problem (RFC 9457). */
+interface Answer {
+  status: 'Success' | 'Unchanged' | number;
   durationMs: number;
-  tables: { name: string; rowCount: number; sha256: string; action: 'loaded' | 'unchanged'; downloadedBytes: number; verified: boolean }[];
-  error?: { code: string; detail?: string; hint: string };
+  tables: SyncedTable[];
+  code?: string;
+  detail?: string;
+  hint?: string;
 }
 
 const HEALTH_MS = 60_000;
-const POLL_MS = 100;
+const POLL_MS = 25;
 
 /** @throws StartError when the service does not call itself healthy within a minute */
 export async function untilHealthy(url: string, signal: AbortSignal): Promise<void> {
@@ -20,8 +35,8 @@ export async function untilHealthy(url: string, signal: AbortSignal): Promise<vo
   while (Date.now() < deadline) {
     try {
       const response = await fetch(`${url}/health`, { signal });
-      if (response.ok) return void (await response.arrayBuffer());
       answer = `${response.status} ${await response.text()}`;
+      if (response.ok) return;
     } catch (error) {
       signal.throwIfAborted();
       answer = String((error as Error).cause ?? error);
@@ -32,19 +47,22 @@ export async function untilHealthy(url: string, signal: AbortSignal): Promise<vo
 }
 
 /**
- * Runs one sync cycle and gives its result. While another one runs (the edge begins with one by itself), waits for its turn.
- * @throws StartError when the edge answers with anything but a result
+ * Runs one sync cycle and tells what became of it. While the edge runs one by itself, waits for its turn.
+ * @throws StartError when the edge's answer is not understood
  */
-export async function syncNow(edgeUrl: string, signal: AbortSignal): Promise<SyncResult> {
+export async function syncNow(edgeUrl: string, signal: AbortSignal): Promise<FirstSync> {
   for (;;) {
     const response = await fetch(`${edgeUrl}/api/sync/now`, { method: 'POST', signal });
+    const answer = (await response.json().catch(() => ({}))) as Partial<Answer>;
+    const { status, durationMs = 0, tables, code, detail = '', hint = '' } = answer;
     if (response.status === 409) {
-      await response.arrayBuffer();
       await sleep(POLL_MS, undefined, { signal });
-      continue;
+    } else if (response.ok && (status === 'Success' || status === 'Unchanged') && tables) {
+      return { status, durationMs, tables };
+    } else if (code !== undefined) {
+      return { status: 'Failed', code, detail, hint };
+    } else {
+      throw new StartError(`${edgeUrl}/api/sync/now answered ${response.status}: ${JSON.stringify(answer)}`);
     }
-    const body = (await response.json().catch(() => undefined)) as SyncResult | undefined;
-    if (!Array.isArray(body?.tables)) throw new StartError(`${edgeUrl}/api/sync/now answered ${response.status}: ${JSON.stringify(body)}`);
-    return body;
   }
 }

@@ -1,5 +1,5 @@
 import { JETSON_MAC } from '../fleet/equipment.js';
-import type { SyncResult } from './first-sync.js';
+import type { FirstSync, SyncedTable } from './first-sync.js';
 
 export interface ReportInput {
   central: { url: string; databaseUrl: string };
@@ -9,7 +9,7 @@ export interface ReportInput {
   /** Why the data does not lie in the clone. */
   relocatedBecause: string | undefined;
   logFolder: string;
-  sync: SyncResult;
+  sync: FirstSync;
   syncInterval: string;
   totalMs: number;
 }
@@ -45,10 +45,9 @@ export function formatReport(input: ReportInput): string {
   ].join('\n');
 }
 
-function formatSync(sync: SyncResult): string[] {
+function formatSync(sync: FirstSync): string[] {
   if (sync.status === 'Failed') {
-    const { code = 'UNKNOWN', detail = '', hint = '' } = sync.error ?? {};
-    return [`The first sync failed (${code}). ${detail}`.trimEnd(), ...(hint ? [`Hint: ${hint}`] : []), 'The edge tries again by itself.'];
+    return [`The first sync failed (${sync.code}). ${sync.detail}`, `Hint: ${sync.hint}`, 'The edge tries again by itself.'];
   }
   const rows = sync.tables.map((table) => [
     table.name,
@@ -57,7 +56,7 @@ function formatSync(sync: SyncResult): string[] {
     table.sha256.slice(0, 12),
     `${table.action}${table.verified ? ', verified ✓' : ', NOT verified'}`,
   ]);
-  const sum = (of: (table: SyncResult['tables'][number]) => number): string =>
+  const sum = (of: (table: SyncedTable) => number): string =>
     sync.tables.reduce((total, table) => total + of(table), 0).toLocaleString('en-US');
   const total = [
     'total',

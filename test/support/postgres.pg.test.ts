@@ -1,15 +1,8 @@
-import pg from 'pg';
+import { withClient } from '../../scripts/with-client.js';
 import { startTestServer, TEST_FLEET } from './postgres.js';
 
-async function count(url: string, sql: string): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${sql}`)).rows[0]?.n as number;
-  } finally {
-    await client.end();
-  }
-}
+const count = (url: string, what: string): Promise<number> =>
+  withClient(url, async (client) => (await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${what}`)).rows[0]?.n as number);
 
 test('databases are apart from each other, and gone when disposed of', async () => {
   await using server = await startTestServer();
@@ -26,9 +19,6 @@ test('each filled fleet is a copy of its own', async () => {
   await using server = await startTestServer();
   const [one, two] = await Promise.all([server.filledFleet(), server.filledFleet()]);
   expect(await count(one.url, 'users')).toBe(TEST_FLEET.users);
-  const client = new pg.Client({ connectionString: one.url });
-  await client.connect();
-  await client.query('DELETE FROM group_members');
-  await client.end();
+  await withClient(one.url, (client) => client.query('DELETE FROM group_members'));
   expect(await count(two.url, 'group_members')).toBeGreaterThan(0);
 });

@@ -4,6 +4,7 @@ import pg from 'pg';
 import { startEmbeddedPostgres } from '../../scripts/embedded-postgres.js';
 import { fillFleet } from '../../scripts/fleet/fill-fleet.js';
 import type { FleetSize } from '../../scripts/fleet/fleet-size.js';
+import { withClient } from '../../scripts/with-client.js';
 import { temporaryFolder } from './temporary-folder.js';
 
 /** Small enough to sync in a moment, large enough for several chunks per table. */
@@ -101,24 +102,12 @@ function serverAt(adminUrl: string, end?: () => Promise<void>): TestServer {
 }
 
 async function fill(database: TestDatabase): Promise<TestDatabase> {
-  const client = new pg.Client({ connectionString: database.url });
-  await client.connect();
-  try {
-    await fillFleet(client, TEST_FLEET);
-  } finally {
-    await client.end();
-  }
+  await withClient(database.url, (client) => fillFleet(client, TEST_FLEET));
   return database;
 }
 
 async function admin(url: string, sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    await client.query(sql);
-  } finally {
-    await client.end();
-  }
+  await withClient(url, (client) => client.query(sql));
 }
 
 function urlOf(adminUrl: string, database: string): string {
