@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { createHttpApp, createLogger } from '@waypost/runtime';
+import { createHttpApp, createLogger, stopOnSignals } from '@waypost/runtime';
 import { AppModule } from './app.module.js';
 import { type Config, readCentralConfig } from './config.js';
 
@@ -11,7 +11,7 @@ const logger = createLogger('central-api', process.env['LOG_LEVEL'] || 'info');
 
 async function start(config: Config): Promise<void> {
   const app = await createHttpApp(AppModule.with(config, logger), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: REQUEST_TIMEOUT_MS });
-  app.enableShutdownHooks();
+  stopOnSignals(app, logger);
   await app.listen(config.PORT, config.HOST);
   logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');
 }

@@ -5,4 +5,5 @@ export * from './copy-rows.js';
 export * from './http.js';
 export * from './logging.js';
 export * from './postgres.js';
+export * from './shutdown.js';
 export * from './zstd.js';
