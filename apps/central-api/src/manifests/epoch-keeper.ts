@@ -27,9 +27,8 @@ export class EpochKeeper {
   async current(client: pg.ClientBase, have?: Have): Promise<string> {
     const cluster = await this.readCluster(client);
     const isRight = async (): Promise<string | undefined> => {
-      const { rows } = await client.query<{ epoch: string | null; cluster: string | null }>(READ_STATE);
-      const state = rows[0];
-      if (!state?.epoch || state.cluster !== cluster) return undefined;
+      const state = await this.readState(client);
+      if (!state.epoch || state.cluster !== cluster) return undefined;
       return (await this.wentBack(client, state.epoch, have)) ? undefined : state.epoch;
     };
     return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
@@ -41,12 +40,19 @@ export class EpochKeeper {
       const startedMeanwhile = await isRight();
       if (startedMeanwhile) return startedMeanwhile;
       const epoch = ulid();
+      const isFirst = !(await this.readState(client)).epoch;
       await client.query(WRITE_STATE, [epoch, cluster]);
-      this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database is new, or was restored or replaced');
+      if (isFirst) this.logger.info({ epoch, cluster }, 'the first epoch has started');
+      else this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');
       return epoch;
     } finally {
       await client.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.epoch]);
     }
+  }
+
+  private async readState(client: pg.ClientBase): Promise<{ epoch: string | null; cluster: string | null }> {
+    const { rows } = await client.query<{ epoch: string | null; cluster: string | null }>(READ_STATE);
+    return rows[0] ?? { epoch: null, cluster: null };
   }
 
   private async wentBack(client: pg.ClientBase, epoch: string, have: Have | undefined): Promise<boolean> {
