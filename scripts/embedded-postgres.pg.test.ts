@@ -1,13 +1,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { temporaryFolder } from '../test/support/temporary-folder.js';
 import { startEmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+import { findHome } from './postgres/home.js';
 import { isAlive } from './postgres/processes.js';
+import { findDatabaseUser } from './postgres/run-as.js';
 import { withClient } from './with-client.js';
 import { projectRoot } from './project-root.js';
 
@@ -123,6 +125,31 @@ test('data of another major version is refused, not touched', async () => {
   await mkdir(join(folder.path, 'data'), { recursive: true });
   await writeFile(join(folder.path, 'data', 'PG_VERSION'), '15\n');
   await expect(start({ folder: folder.path })).rejects.toThrow(/was made by PostgreSQL 15, the installed one is 18/);
+});
+
+const asRoot = process.getuid?.() === 0 ? test : test.skip;
+asRoot('data of another user is refused with the way out', async () => {
+  await using folder = await temporaryFolder();
+  await (await start({ folder: folder.path })).stop();
+  await chown(join(folder.path, 'data'), 54_321, 54_321);
+  await expect(start({ folder: folder.path })).rejects.toThrow(/belongs to user 54321/);
+});
+
+asRoot('a folder that the database user cannot enter is replaced by one that is the same at every start', async () => {
+  await using folder = await temporaryFolder();
+  const clone = join(folder.path, 'closed', 'clone');
+  await mkdir(clone, { recursive: true });
+  await chmod(join(folder.path, 'closed'), 0o700);
+  const user = await findDatabaseUser();
+  const home = await findHome(join(clone, 'var'), user);
+  try {
+    expect(home).toEqual({ folder: expect.stringMatching(/^\/(var\/lib|tmp)\/waypost.*clone-[0-9a-f]{8}$/), relocated: true });
+    expect(await findHome(join(clone, 'var'), user)).toEqual(home);
+    await using server = await start({ folder: join(home.folder, 'central-db') });
+    expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  } finally {
+    await rm(home.folder, { recursive: true, force: true });
+  }
 });
 
 test('a bad setting fails with the last lines of the log', async () => {

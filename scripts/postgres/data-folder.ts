@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binaries } from './binaries.js';
 import { EmbeddedPostgresError } from './embedded-postgres-error.js';
@@ -32,6 +32,7 @@ export async function ensureDataFolder(folder: string, binaries: Binaries, user:
       `Remove ${folder} to start afresh, or move its rows over with pg_dump.`,
     );
   }
+  await checkOwner(data, folder, user);
   return { data, password: await readFile(passwordFile, 'utf8') };
 }
 
@@ -56,6 +57,16 @@ async function makeCluster(folder: string, data: string, passwordFile: string, {
     );
   }
   await rename(unfinished, data);
+}
+
+/** PostgreSQL would say no more than "wrong ownership". */
+async function checkOwner(data: string, folder: string, user: RunAs): Promise<void> {
+  const { uid } = await stat(data);
+  if (uid === (user.uid ?? process.getuid?.() ?? uid)) return;
+  throw new EmbeddedPostgresError(
+    `${data} belongs to user ${uid}, but PostgreSQL would run as ${user.name}.`,
+    `Start as the user who made it, or remove ${folder} to start afresh.`,
+  );
 }
 
 async function readIfThere(file: string): Promise<string | undefined> {

@@ -43,9 +43,9 @@ export class ServiceProcess implements Part {
     this.url = `http://127.0.0.1:${port}`;
     this.logFile = join(logFolder, `${name}.log`);
     const entry = join(projectRoot, 'dist', name, 'apps', name, 'src', 'main.js');
-    this.child = spawn(process.execPath, ['--enable-source-maps', '--import', EXIT_WITH_PARENT, entry], {
-      // The example is for this machine only.
-      env: { ...process.env, ...env, PORT: String(port), HOST: '127.0.0.1' },
+    this.child = spawn(process.execPath, ['--max-semi-space-size=4', '--enable-source-maps', '--import', EXIT_WITH_PARENT, entry], {
+      // On 127.0.0.1, because the example is for this machine only; with as little memory as npm run start:central and start:edge take.
+      env: { ...process.env, MALLOC_ARENA_MAX: '2', ...env, PORT: String(port), HOST: '127.0.0.1' },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
