@@ -29,7 +29,7 @@ function describe({ name, columns, key, parameters, estimatedRows, orderedByInde
   return [
     name,
     `  rows       about ${estimatedRows} per device, by the planner's statistics; ${columns} columns`,
-    `  key        ${key.join(', ')} (${orderedByIndex ? 'an index gives the order' : 'sorted for each snapshot: an index on the filter and the key would save that'})`,
+    `  key        ${key.join(', ')} (${orderedByIndex ? 'an index can give the order' : 'no index gives the order: rows are sorted for each snapshot'})`,
     `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,
     `  reads      ${reads.join(', ')}`,
     '',
