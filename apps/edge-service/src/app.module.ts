@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { AcksModule } from './acks/acks.module.js';
 import { ApiModule } from './api/api.module.js';
 import { AuditModule } from './audit/audit.module.js';
+import { type CircuitLimits, DEFAULT_CIRCUIT_LIMITS } from './central/central-circuit.js';
 import { CentralModule } from './central/central.module.js';
 import type { EdgeConfig } from './config.js';
 import { CycleModule } from './cycle/cycle.module.js';
@@ -21,11 +22,11 @@ import { StateModule } from './state/state.module.js';
 /** The edge service, in the order of the data's path. */
 @Module({})
 export class AppModule {
-  static of(config: EdgeConfig, logger: Logger): DynamicModule {
+  static of(config: EdgeConfig, logger: Logger, limits: CircuitLimits = DEFAULT_CIRCUIT_LIMITS): DynamicModule {
     return {
       module: AppModule,
       imports: [
-        SettingsModule.of(config, logger),
+        SettingsModule.of(config, logger, limits),
         LoggerModule.forRoot(httpLogging(logger)),
         MetricsModule,
         DatabaseModule,

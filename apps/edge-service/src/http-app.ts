@@ -2,14 +2,15 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
+import type { CircuitLimits } from './central/central-circuit.js';
 import type { EdgeConfig } from './config.js';
 
 /** Requests are a few words long. */
 const MAX_BODY_BYTES = 64 << 10;
 
 /** The edge service, not yet listening. */
-export async function createEdgeApp(config: EdgeConfig, logger: Logger): Promise<NestFastifyApplication> {
-  const app = await createHttpApp(AppModule.of(config, logger), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: 30_000 });
+export async function createEdgeApp(config: EdgeConfig, logger: Logger, limits?: CircuitLimits): Promise<NestFastifyApplication> {
+  const app = await createHttpApp(AppModule.of(config, logger, limits), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: 30_000 });
   // A POST without a body is welcome, also from clients that name a content type for it.
   app
     .getHttpAdapter()

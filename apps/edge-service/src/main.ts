@@ -25,7 +25,7 @@ async function main(config: EdgeConfig): Promise<void> {
   await app.listen(config.PORT, config.HOST);
   logger.info(
     { url: await app.getUrl(), mac: config.DEVICE_MAC, central: config.CENTRAL_URL, intervalMs: config.SYNC_INTERVAL },
-    'edge service ready',
+    'edge-service is ready',
   );
 }
 

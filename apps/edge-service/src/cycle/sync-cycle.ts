@@ -9,6 +9,7 @@ import { CentralClient } from '../central/central-client.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
+import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { withReferencing } from '../load/local-references.js';
@@ -97,21 +98,28 @@ export class SyncCycle {
   private async compare(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const mirror = await inspectMirror(client, manifest);
-      const known = cycle.verify ? await this.rehash(client, manifest, mirror) : await this.state.knownTables();
+      await checkCreatable(
+        client,
+        manifest,
+        manifest.tables.filter(({ name }) => !mirror.tables.has(name)),
+      );
+      const { known, rehashed: hashed } = await this.knownTables(cycle, client, manifest, mirror);
       const changed = withReferencing(manifest.tables, changedTables(manifest, known, mirror), mirror.references);
-      const rehashed = cycle.verify ? manifest.tables.filter((table) => !changed.includes(table)) : [];
+      const rehashed = hashed.filter((table) => !changed.includes(table));
       return { manifest, before, changed, rehashed };
     });
   }
 
-  private async rehash(client: pg.PoolClient, manifest: Manifest, mirror: Mirror): Promise<KnownTables> {
+  /** The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. */
+  private async knownTables({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, mirror: Mirror) {
+    const known = new Map(await this.state.knownTables());
+    const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
-    const known = new Map<string, Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'>>();
-    for (const table of manifest.tables) {
-      const local = mirror.tables.get(table.name);
-      if (local) known.set(table.name, { ...(await readFacts(client, table, local)), format: table.format });
+    for (const table of rehashed) {
+      const facts = await readFacts(client, table, mirror.tables.get(table.name)!);
+      known.set(table.name, { ...facts, format: table.format, intact: true });
     }
-    return known;
+    return { known: known as KnownTables, rehashed };
   }
 
   /** The device holds what the manifest says already: only that is written down. */
@@ -191,9 +199,14 @@ export class SyncCycle {
     }
   }
 
+  /** Its failure changes nothing: the ack is in the database, and the next cycle sends it. */
   private async acknowledge(cycle: Cycle): Promise<void> {
     cycle.progress.ack = 'queued';
-    if ((await this.sendAcks(cycle)) === 0) cycle.progress.ack = 'sent';
+    try {
+      if ((await this.sendAcks(cycle)) === 0) cycle.progress.ack = 'sent';
+    } catch (error) {
+      cycle.log.warn({ err: error }, 'the ack stays queued');
+    }
   }
 }
 

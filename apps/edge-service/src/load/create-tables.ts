@@ -1,7 +1,24 @@
-import { type Manifest, type ManifestTable, parseTableName, quoteIdentifier, quoteTable, WaypostError } from '@waypost/contracts';
+import {
+  type Manifest,
+  type ManifestColumn,
+  type ManifestTable,
+  parseTableName,
+  quoteIdentifier,
+  quoteTable,
+  WaypostError,
+} from '@waypost/contracts';
+import { sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { PARSE_TYPES } from './catalog.sql.js';
 import { createEnums } from './enum-types.js';
+
+const SYNTAX_ERROR = '42601';
+
+interface ParsedType {
+  type: string;
+  known: boolean;
+  collatable: boolean;
+}
 
 /**
  * Creates the schemas, enum types and tables that the manifest needs and the device lacks, in the transaction under way, with search_path
@@ -14,7 +31,10 @@ export async function createTables(client: pg.ClientBase, manifest: Manifest, mi
   await client.query('SET LOCAL search_path = pg_catalog');
   await createSchemas(client, manifest, missing);
   await createEnums(client, manifest.types);
-  const types = await parseTypes(client, missing);
+  const types = await parseTypes(
+    client,
+    missing.flatMap((table) => table.columns),
+  );
   for (const table of missing) await client.query(createStatement(table, types));
 }
 
@@ -27,18 +47,33 @@ async function createSchemas(client: pg.ClientBase, manifest: Manifest, missing:
   }
 }
 
+/**
+ * Checks, before anything is downloaded, that the missing tables can be created.
+ * @throws WaypostError SCHEMA_MISMATCH
+ */
+export async function checkCreatable(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
+  const enums = manifest.types.flatMap(({ name }) => [name, `${name}[]`]);
+  const columns = missing.flatMap((table) => table.columns).filter(({ type }) => !enums.includes(type));
+  await parseTypes(client, columns);
+}
+
 /** The columns' types; the value says whether a type has a collation. */
-async function parseTypes(client: pg.ClientBase, tables: readonly ManifestTable[]): Promise<Map<string, boolean>> {
-  const names = [...new Set(tables.flatMap(({ columns }) => columns.map(({ type }) => type)))];
-  const { rows } = await client.query<{ type: string; known: boolean; collatable: boolean }>(PARSE_TYPES, [names]);
+async function parseTypes(client: pg.ClientBase, columns: readonly ManifestColumn[]): Promise<Map<string, boolean>> {
+  const names = [...new Set(columns.map(({ type }) => type))];
+  const { rows } = await client.query<ParsedType>(PARSE_TYPES, [names]).catch((error: unknown) => {
+    if (sqlStateOf(error) === SYNTAX_ERROR) throw unknownTypes(names);
+    throw error;
+  });
   const unknown = rows.filter(({ known }) => !known).map(({ type }) => type);
-  if (unknown.length > 0) {
-    throw new WaypostError('SCHEMA_MISMATCH', {
-      detail: `The manifest needs the types ${unknown.join(', ')}, which this database does not have.`,
-      hint: 'Create them on the device as they are on central: CREATE EXTENSION, CREATE DOMAIN or CREATE TYPE.',
-    });
-  }
+  if (unknown.length > 0) throw unknownTypes(unknown);
   return new Map(rows.map(({ type, collatable }) => [type, collatable]));
+}
+
+function unknownTypes(names: readonly string[]): WaypostError {
+  return new WaypostError('SCHEMA_MISMATCH', {
+    detail: `This database lacks types that the manifest needs, among ${names.join(', ')}.`,
+    hint: 'Create them on the device as they are on central: CREATE EXTENSION, CREATE DOMAIN or CREATE TYPE.',
+  });
 }
 
 /** Keys are ordered by their bytes, so that the key's index serves the canonical order. */

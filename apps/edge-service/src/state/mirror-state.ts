@@ -1,11 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import type { Have, Manifest, ManifestTable } from '@waypost/contracts';
+import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
 import { Repository } from 'typeorm';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
-import { FORGET_MIRROR_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
+import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
 
 /** What the device holds, as of the last manifest that was applied or confirmed. */
 export interface AppliedState extends Have {
@@ -16,8 +16,14 @@ export interface AppliedState extends Have {
   retiredEpochs: readonly string[];
 }
 
-/** Hash, row count and format of each mirrored table when it was last hashed here, by the manifest's name. */
-export type KnownTables = ReadonlyMap<string, Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'>>;
+/** A mirrored table when it was last hashed here. */
+export interface KnownTable extends Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'> {
+  /** False when it was dropped, truncated or rewritten since: its hash says nothing any more. */
+  intact: boolean;
+}
+
+/** By the manifest's name. */
+export type KnownTables = ReadonlyMap<string, KnownTable>;
 
 /** waypost.edge_sync_state and edge_mirror_tables: written only in the transaction that makes them true. */
 @Injectable()
@@ -42,13 +48,8 @@ export class MirrorState {
   }
 
   async knownTables(): Promise<KnownTables> {
-    const rows = await this.tables.find();
-    return new Map(
-      rows.map(({ tableName, sha256, rowCount, format }) => [
-        tableName,
-        { sha256, rowCount: Number(rowCount), format: format as ManifestTable['format'] },
-      ]),
-    );
+    const rows = await this.tables.query<(KnownTable & { name: string })[]>(KNOWN_TABLES);
+    return new Map(rows.map((row) => [row.name, { ...row, rowCount: Number(row.rowCount) }]));
   }
 
   /**
@@ -78,6 +79,7 @@ export class MirrorState {
       hashed.map(({ sha256 }) => sha256),
       hashed.map(({ rowCount }) => rowCount),
       hashed.map(({ format }) => format),
+      hashed.map(({ name }) => quoteTable(parseTableName(name))),
       manifest.manifestId,
     ]);
   }

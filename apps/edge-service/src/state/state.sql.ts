@@ -4,13 +4,23 @@ export const UPSERT_STATE = `
   SELECT * FROM unnest($1::text[], $2::text[])
   ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
 
-/** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: the manifest. */
+/** A relation's object and file: both change when it is dropped and created, the file also when it is truncated or rewritten. */
+const STORAGE_OF = (relation: string): string =>
+  `concat_ws('/', to_regclass(${relation})::oid::text, pg_relation_filenode(to_regclass(${relation}))::text)`;
+
+/** What is known of each table, and whether its rows still lie where they were hashed. */
+export const KNOWN_TABLES = `
+  SELECT table_name AS name, sha256, row_count AS "rowCount", format, storage = ${STORAGE_OF('relation')} AS intact
+  FROM waypost.edge_mirror_tables`;
+
+/** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: relations, $6: the manifest. */
 export const UPSERT_MIRROR_TABLES = `
-  INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, manifest_id, verified_at)
-  SELECT t.name, t.sha256, t.row_count, t.format, $5, clock_timestamp()
-  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS t(name, sha256, row_count, format)
+  INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, relation, storage, manifest_id, verified_at)
+  SELECT t.name, t.sha256, t.row_count, t.format, t.relation, ${STORAGE_OF('t.relation')}, $6, clock_timestamp()
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[]) AS t(name, sha256, row_count, format, relation)
   ON CONFLICT (table_name) DO UPDATE
   SET sha256 = excluded.sha256, row_count = excluded.row_count, format = excluded.format,
+      relation = excluded.relation, storage = excluded.storage,
       manifest_id = excluded.manifest_id, verified_at = excluded.verified_at`;
 
 /** Tables that left the manifest stay in the database, but nobody vouches for them any more. $1: the manifest's tables. */

@@ -20,6 +20,14 @@ export class MirrorTableEntity {
   @Column({ name: 'manifest_id', type: 'text' })
   manifestId!: string;
 
+  /** The table as SQL names it, quoted. */
+  @Column({ type: 'text' })
+  relation!: string;
+
+  /** Where its rows lay then: another place means that somebody dropped, truncated or rewrote it. */
+  @Column({ type: 'text' })
+  storage!: string;
+
   @Column({ name: 'verified_at', type: 'timestamptz' })
   verifiedAt!: Date;
 }

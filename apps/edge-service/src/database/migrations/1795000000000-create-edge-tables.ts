@@ -34,6 +34,8 @@ export class CreateEdgeTables1795000000000 implements MigrationInterface {
         row_count bigint NOT NULL,
         format text NOT NULL,
         manifest_id text NOT NULL,
+        relation text NOT NULL,
+        storage text NOT NULL,
         verified_at timestamptz NOT NULL
       )`);
     await runner.query(`

@@ -1,0 +1,41 @@
+import { PassThrough } from 'node:stream';
+import { steady } from './steady.js';
+
+const STALL_MS = 50;
+
+async function collect(body: PassThrough, slowly?: () => Promise<void>): Promise<number> {
+  let length = 0;
+  for await (const part of steady(body, STALL_MS)) {
+    length += part.length;
+    await slowly?.();
+  }
+  return length;
+}
+
+test('a body that brings nothing is broken off', async () => {
+  const body = new PassThrough();
+  body.write('a');
+  await expect(collect(body)).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
+  expect(body.destroyed).toBe(true);
+});
+
+test('a body that trickles is broken off too', async () => {
+  const body = new PassThrough();
+  const trickle = setInterval(() => body.write('a'), 5);
+  await expect(collect(body)).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
+  clearInterval(trickle);
+});
+
+test('a slow consumer never looks like a stall', async () => {
+  const body = new PassThrough();
+  body.write(Buffer.alloc(10));
+  setTimeout(() => body.end(Buffer.alloc(10)), STALL_MS * 3);
+  expect(await collect(body, () => new Promise((resolve) => setTimeout(resolve, STALL_MS * 4)))).toBe(20);
+});
+
+test('a connection that breaks is reported as central being out of reach', async () => {
+  const body = new PassThrough();
+  body.write('a');
+  setImmediate(() => body.destroy(new Error('other side closed')));
+  await expect(collect(body)).rejects.toMatchObject({ code: 'CENTRAL_UNREACHABLE', heals: 'retry' });
+});

@@ -1,0 +1,44 @@
+import { readEdgeConfig } from './config.js';
+
+const GOOD = { DATABASE_URL: 'postgres://u:p@localhost/edge', CENTRAL_URL: 'http://central:8080/', DEVICE_MAC: '48-B0-2D-E9-C3-B7' };
+
+test('the defaults are those of the README', () => {
+  expect(readEdgeConfig(GOOD)).toEqual({
+    PORT: 8081,
+    HOST: '127.0.0.1',
+    DATABASE_URL: GOOD.DATABASE_URL,
+    CENTRAL_URL: 'http://central:8080',
+    DEVICE_MAC: '48:b0:2d:e9:c3:b7',
+    SYNC_INTERVAL: 300_000,
+    SCHEMA_VERSION: 1,
+    LOAD_STRATEGY: 'truncate',
+    DOWNLOAD_DIR: './var/downloads',
+    LOG_LEVEL: 'info',
+    LOCK_TIMEOUT: 2000,
+    STALL_TIMEOUT: 30_000,
+    REQUEST_TIMEOUT: 600_000,
+  });
+});
+
+test('all faults are listed at once, without any value', () => {
+  const env = {
+    DATABASE_URL: 'mysql://root:secret@db',
+    DEVICE_MAC: 'nonsense',
+    SYNC_INTERVAL: '10ms',
+    LOAD_STRATEGY: 'merge',
+    PORT: '99999',
+  };
+  let message = '';
+  try {
+    readEdgeConfig(env);
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  for (const name of [...Object.keys(env), 'CENTRAL_URL']) expect(message).toContain(name);
+  expect(message).toContain('merge is not part of this version yet');
+  expect(message).not.toMatch(/secret|nonsense|99999/);
+});
+
+test('SYNC_INTERVAL=0 means: on demand only', () => {
+  expect(readEdgeConfig({ ...GOOD, SYNC_INTERVAL: '0' }).SYNC_INTERVAL).toBe(0);
+});

@@ -1,0 +1,182 @@
+import pg from 'pg';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { Edge, queryAt, until } from '../../testing/edge.js';
+import { FakeCentral } from '../../testing/fake-central.js';
+
+const TABLES = ['companies', 'users', 'areas'];
+const CREATE = `
+  CREATE TYPE level AS ENUM ('low', 'high');
+  CREATE TABLE companies (id int PRIMARY KEY, name text NOT NULL);
+  CREATE TABLE users (id int PRIMARY KEY, company_id int NOT NULL, level level);
+  CREATE TABLE areas (id int PRIMARY KEY, name varchar(20));
+  INSERT INTO companies SELECT g, 'c' || g FROM generate_series(1, 5) g;
+  INSERT INTO users SELECT g, 1 + g % 5, 'low' FROM generate_series(1, 50) g;
+  INSERT INTO areas SELECT g, 'a' || g FROM generate_series(1, 5) g;`;
+
+let server: TestServer;
+let source: string;
+let central: FakeCentral;
+let edge: Edge;
+
+beforeAll(async () => {
+  server = await startTestServer();
+});
+beforeEach(async () => {
+  source = (await server.createDatabase('source')).url;
+  await queryAt(source, CREATE);
+  central = await FakeCentral.start(source, TABLES);
+  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+});
+afterEach(async () => {
+  await edge[Symbol.asyncDispose]();
+  await central[Symbol.asyncDispose]();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+async function change(sql: string): Promise<void> {
+  await queryAt(source, sql);
+  await central.publish();
+}
+const companies = (url: string) => queryAt(url, 'SELECT * FROM companies ORDER BY id');
+
+test('a local foreign key between mirrored tables makes the referencing one load too', async () => {
+  await edge.query('ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies');
+  await change("UPDATE companies SET name = name || '!'");
+  const answer = await edge.sync();
+  expect(answer.tables.map(({ action }) => action)).toEqual(['loaded', 'loaded', 'unchanged']);
+  expect(await companies(edge.databaseUrl)).toEqual(await companies(source));
+});
+
+test("a foreign key from a table of the device's own refuses the sync before anything is downloaded, and keeps its rows", async () => {
+  await edge.query('CREATE TABLE readings (id int, company int REFERENCES companies); INSERT INTO readings VALUES (1, 1)');
+  await change("UPDATE companies SET name = name || '!'");
+  const downloads = central.downloads('companies');
+  const answer = await edge.sync();
+  expect(answer).toMatchObject({ httpStatus: 409, code: 'LOCAL_REFERENCE', ack: 'sent' });
+  expect(answer.detail).toContain('public.readings');
+  expect(central.downloads('companies')).toBe(downloads);
+  expect(await edge.query('SELECT * FROM readings')).toHaveLength(1);
+  expect(await companies(edge.databaseUrl)).toHaveLength(5);
+  expect(central.acks.at(-1)).toMatchObject({ status: 'Failed', error: expect.stringContaining('LOCAL_REFERENCE') as unknown });
+  await edge.query('DROP TABLE readings');
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+});
+
+test.each([
+  ['ALTER TABLE areas ADD COLUMN extra int', 'areas has a column extra integer that the manifest lacks'],
+  ['ALTER TABLE areas DROP COLUMN name', 'areas lacks column name character varying(20)'],
+  ['ALTER TABLE areas ALTER COLUMN name TYPE text', 'areas.name is text here, character varying(20) in the manifest'],
+  [
+    "ALTER TYPE level ADD VALUE 'middle' BEFORE 'high'",
+    'the enum type public.level has the labels low, middle, high here, low, high in the manifest',
+  ],
+  ['DROP TABLE areas; CREATE VIEW areas AS SELECT 1 AS id', 'areas is a view, not a table'],
+])('%s: the sync is refused, names the difference, and raises an alert', async (sql, detail) => {
+  await edge.query(sql);
+  await change("UPDATE companies SET name = name || '!'");
+  const before = await companies(edge.databaseUrl);
+  expect(await edge.sync()).toMatchObject({ httpStatus: 409, code: 'SCHEMA_MISMATCH', detail: expect.stringContaining(detail) as unknown });
+  expect(await companies(edge.databaseUrl)).toEqual(before);
+  expect((await edge.status()).alert).toMatchObject({ code: 'SCHEMA_MISMATCH' });
+});
+
+test('a generated column of the device and another order of columns do not matter', async () => {
+  await edge.query(
+    'DROP TABLE areas; CREATE TABLE areas (size int GENERATED ALWAYS AS (length(name)) STORED, name varchar(20), id int PRIMARY KEY)',
+  );
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+  expect(await edge.query('SELECT id, size FROM areas WHERE id = 3')).toEqual([{ id: 3, size: 2 }]);
+});
+
+test('a table whose rows do not come back in key order is verified in key order', async () => {
+  await edge.query(`
+    DROP TABLE areas;
+    CREATE TABLE areas (id int, name varchar(20), PRIMARY KEY (id)) PARTITION BY HASH (id);
+    CREATE TABLE areas_0 PARTITION OF areas FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE areas_1 PARTITION OF areas FOR VALUES WITH (MODULUS 2, REMAINDER 1);`);
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+  expect(await edge.query('SELECT count(*)::int AS n FROM areas')).toEqual([{ n: 5 }]);
+});
+
+test('rows that a trigger alters on the way fail verification, roll back all tables, and reach central as a failure', async () => {
+  await edge.query(`
+    CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
+    CREATE TRIGGER shout BEFORE INSERT ON areas FOR EACH ROW EXECUTE FUNCTION shout();`);
+  await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = name || '!'");
+  const before = await companies(edge.databaseUrl);
+  expect(await edge.sync()).toMatchObject({
+    httpStatus: 500,
+    code: 'VERIFICATION_FAILED',
+    detail: expect.stringContaining('areas') as unknown,
+  });
+  expect(await companies(edge.databaseUrl)).toEqual(before);
+  expect(central.acks.at(-1)).toMatchObject({ status: 'Failed' });
+  await edge.query('DROP TRIGGER shout ON areas');
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+  expect(await companies(edge.databaseUrl)).toEqual(await companies(source));
+});
+
+test('a local constraint that refuses a row rolls back all tables and names itself, without row data', async () => {
+  await edge.query("ALTER TABLE areas ADD CONSTRAINT short CHECK (name <> 'secret')");
+  await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = 'secret' WHERE id = 1");
+  const before = await companies(edge.databaseUrl);
+  const answer = await edge.sync();
+  expect(answer).toMatchObject({ code: 'SCHEMA_MISMATCH', detail: expect.stringContaining('constraint short') as unknown });
+  expect(JSON.stringify(answer)).not.toContain('secret');
+  expect(await companies(edge.databaseUrl)).toEqual(before);
+});
+
+test('a reader that holds a lock for long makes the load step back and try again, and then give up', async () => {
+  await change("UPDATE companies SET name = name || '!'");
+  const reader = new pg.Client({ connectionString: edge.databaseUrl });
+  await reader.connect();
+  await reader.query('BEGIN; SELECT * FROM companies');
+  const before = await companies(edge.databaseUrl);
+  const syncing = edge.sync();
+  await until(async () => (await edge.query("SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")).length > 0);
+  expect(await syncing).toMatchObject({ httpStatus: 503, code: 'LOCK_TIMEOUT' });
+  expect(await companies(edge.databaseUrl)).toEqual(before);
+  await reader.query('COMMIT');
+  await reader.end();
+  const downloads = central.downloads('companies');
+  expect(await edge.sync()).toMatchObject({ status: 'Success', downloadedBytes: 0 });
+  expect(central.downloads('companies')).toBe(downloads);
+});
+
+test('a sync that waits for a lock goes on as soon as it is free', async () => {
+  await change("UPDATE companies SET name = name || '!'");
+  const reader = new pg.Client({ connectionString: edge.databaseUrl });
+  await reader.connect();
+  await reader.query('BEGIN; SELECT * FROM companies');
+  const syncing = edge.sync();
+  await until(async () => (await edge.query("SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")).length > 0);
+  await reader.query('COMMIT');
+  await reader.end();
+  expect(await syncing).toMatchObject({ status: 'Success' });
+});
+
+test('a table that left the manifest keeps its rows, and comes back in full', async () => {
+  const shorter = await FakeCentral.start(source, ['companies', 'users']);
+  await using other = await Edge.start({ databaseUrl: edge.databaseUrl, centralUrl: shorter.url });
+  await shorter.publish();
+  await shorter.publish();
+  expect(await other.sync()).toMatchObject({ status: 'Unchanged' });
+  expect(await edge.query('SELECT FROM areas')).toHaveLength(5);
+  expect((await edge.query('SELECT FROM waypost.edge_mirror_tables')).length).toBe(2);
+  await shorter[Symbol.asyncDispose]();
+});
+
+test('a table that somebody truncated is found and loaded anew; one that was only rewritten is left alone', async () => {
+  await edge.query('TRUNCATE areas');
+  await edge.query('VACUUM FULL companies');
+  const answer = await edge.sync();
+  expect(answer.tables.map(({ name, action }) => [name, action])).toEqual([
+    ['companies', 'unchanged'],
+    ['users', 'unchanged'],
+    ['areas', 'loaded'],
+  ]);
+  expect(await edge.sync()).toMatchObject({ status: 'Unchanged' });
+});

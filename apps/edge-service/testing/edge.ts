@@ -1,0 +1,113 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Problem } from '@waypost/contracts';
+import pg from 'pg';
+import pino from 'pino';
+import type { CircuitLimits } from '../src/central/central-circuit.js';
+import { readEdgeConfig } from '../src/config.js';
+import type { StatusReport } from '../src/cycle/sync-status.js';
+import { createEdgeApp } from '../src/http-app.js';
+import { TEST_MAC } from './fake-central.js';
+
+export interface SyncAnswer extends Partial<Omit<Problem, 'status'>> {
+  httpStatus: number;
+  status: string | number;
+  cycleId: string;
+  manifestId: string | null;
+  downloadedBytes: number;
+  tables: { name: string; rowCount: number; sha256: string; action: 'loaded' | 'unchanged'; downloadedBytes: number }[];
+  ack: string;
+}
+
+/** Quick to give up and quick to come back. */
+const TEST_LIMITS: CircuitLimits = { retries: 1, firstDelayMs: 1, maxDelayMs: 5, failuresToOpen: 1000, openMs: 50 };
+
+interface EdgeOptions {
+  databaseUrl: string;
+  centralUrl: string;
+  env?: Record<string, string>;
+  limits?: Partial<CircuitLimits>;
+}
+
+/** An edge service in this process, syncing on demand only. */
+export class Edge implements AsyncDisposable {
+  url = '';
+
+  private constructor(
+    private app: NestFastifyApplication,
+    readonly databaseUrl: string,
+    private readonly folder: string,
+    private readonly startApp: () => Promise<NestFastifyApplication>,
+  ) {}
+
+  static async start({ databaseUrl, centralUrl, env = {}, limits = {} }: EdgeOptions): Promise<Edge> {
+    const folder = await mkdtemp(join(tmpdir(), 'waypost-edge-'));
+    const config = readEdgeConfig({
+      DATABASE_URL: databaseUrl,
+      CENTRAL_URL: centralUrl,
+      DEVICE_MAC: TEST_MAC,
+      SYNC_INTERVAL: '0',
+      DOWNLOAD_DIR: folder,
+      LOCK_TIMEOUT: '100ms',
+      ...env,
+    });
+    const startApp = async (): Promise<NestFastifyApplication> => {
+      const app = await createEdgeApp(config, pino({ level: process.env['TEST_LOG'] ?? 'silent' }), { ...TEST_LIMITS, ...limits });
+      await app.listen(0, '127.0.0.1');
+      return app;
+    };
+    const edge = new Edge(await startApp(), databaseUrl, folder, startApp);
+    edge.url = await edge.app.getUrl();
+    return edge;
+  }
+
+  async sync(body?: object): Promise<SyncAnswer> {
+    const init = body ? { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {};
+    const response = await fetch(`${this.url}/api/sync/now`, { method: 'POST', ...init });
+    return { httpStatus: response.status, ...((await response.json()) as Omit<SyncAnswer, 'httpStatus'>) };
+  }
+
+  async status(): Promise<StatusReport> {
+    return (await (await fetch(`${this.url}/api/sync/status`)).json()) as StatusReport;
+  }
+
+  /** Runs SQL in the device's database, in a connection of its own. */
+  async query<Row extends object>(sql: string, parameters: unknown[] = []): Promise<Row[]> {
+    return queryAt<Row>(this.databaseUrl, sql, parameters);
+  }
+
+  /** Paths of the chunk streams that wait to be completed or loaded. */
+  async spooledFiles(): Promise<string[]> {
+    const files = await readdir(this.folder, { recursive: true });
+    return files.filter((file) => file.endsWith('.part')).map((file) => join(this.folder, file));
+  }
+
+  /** Ends the service and starts it anew with the same settings, database and files. */
+  async restart(): Promise<void> {
+    await this.app.close();
+    this.app = await this.startApp();
+    this.url = await this.app.getUrl();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.app.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Asks again and again until it is so; the test's own timeout ends a wait in vain. */
+export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+export async function queryAt<Row extends object>(url: string, sql: string, parameters: unknown[] = []): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Row>(sql, parameters)).rows;
+  } finally {
+    await client.end();
+  }
+}

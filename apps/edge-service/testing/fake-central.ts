@@ -1,0 +1,196 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Ack, type ErrorCode, type Manifest, PROBLEM_TYPE, sealManifest, toProblem, WaypostError } from '@waypost/contracts';
+import pg from 'pg';
+import { ulid } from 'ulid';
+import { readStreams, type TableStream } from './table-stream.js';
+
+export const TEST_MAC = '48:b0:2d:e9:c3:b7';
+
+/** What a chunk stream's answer becomes. */
+export interface StreamFault {
+  bytes: Buffer;
+  /** The announced length, if it differs. */
+  contentLength?: number;
+  /** What follows the bytes: a proper end (default), a broken connection, or nothing for ever. */
+  then?: 'end' | 'break' | 'hang';
+}
+
+export interface ServedRange {
+  table: string;
+  /** The whole stream. */
+  stream: TableStream;
+  /** Where the answer starts in it. */
+  offset: number;
+  /** What would be sent. */
+  bytes: Buffer;
+}
+
+/** A central that serves a database's tables by the protocol, made by hand for these tests, and misbehaves as it is told. */
+export class FakeCentral implements AsyncDisposable {
+  readonly requests: { method: string; path: string; range: string | undefined }[] = [];
+  readonly acks: Ack[] = [];
+  epoch = 'epoch-1';
+  schemaVersion = 1;
+  /** Turns the whole manifest into what is sent. */
+  manifestFault: ((manifest: Manifest) => unknown) | undefined;
+  streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
+  /** Refuses requests whose path contains the key. */
+  refusals = new Map<string, ErrorCode | 'drop'>();
+  /** Called when a request has come, before it is answered; requests wait for it. */
+  onRequest: ((path: string) => Promise<void> | void) | undefined;
+
+  private sequence = 0;
+  private current: Manifest | undefined;
+  private readonly streams = new Map<string, TableStream>();
+  private port = 0;
+  private server: Server;
+
+  private constructor(
+    private readonly databaseUrl: string,
+    private readonly tables: readonly string[],
+  ) {
+    this.server = this.makeServer();
+  }
+
+  static async start(databaseUrl: string, tables: readonly string[]): Promise<FakeCentral> {
+    const central = new FakeCentral(databaseUrl, tables);
+    await central.listen();
+    return central;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Makes a manifest of what the database holds now. Until then the last one is issued again. */
+  async publish(): Promise<Manifest> {
+    const client = new pg.Client({ connectionString: this.databaseUrl });
+    await client.connect();
+    try {
+      const { streams, types } = await readStreams(client, this.tables);
+      const manifestId = ulid();
+      for (const stream of streams) this.streams.set(`${manifestId}/${stream.table.name}`, stream);
+      this.sequence += 1;
+      const now = Date.now();
+      this.current = sealManifest({
+        manifestId,
+        generatedAt: new Date(now).toISOString(),
+        expiresAt: new Date(now + 3_600_000).toISOString(),
+        schemaVersion: this.schemaVersion,
+        epoch: this.epoch,
+        sequence: this.sequence,
+        device: { mac: TEST_MAC, id: '1' },
+        filters: {},
+        types,
+        tables: streams.map(({ table }) => table),
+      });
+      return this.current;
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** The stream of a table of the last manifest. */
+  stream(table: string): TableStream {
+    const stream = this.streams.get(`${this.current?.manifestId}/${table}`);
+    if (!stream) throw new Error(`no stream of ${table}`);
+    return stream;
+  }
+
+  /** How often chunk streams of a table were asked for. */
+  downloads(table: string): number {
+    return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/chunks`)).length;
+  }
+
+  /** Behaves again. */
+  heal(): void {
+    this.manifestFault = undefined;
+    this.streamFault = undefined;
+    this.onRequest = undefined;
+    this.refusals.clear();
+  }
+
+  /** Stops listening: connections are refused until `listen`. */
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+
+  async listen(): Promise<void> {
+    this.server = this.makeServer();
+    await new Promise<void>((resolve) => this.server.listen(this.port, '127.0.0.1', resolve));
+    this.port = (this.server.address() as AddressInfo).port;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.server.listening) await this.stop();
+  }
+
+  private makeServer(): Server {
+    return createServer((request, response) => {
+      this.answer(request, response).catch((error: unknown) => {
+        response.destroy(error as Error);
+      });
+    });
+  }
+
+  private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = request.url ?? '';
+    this.requests.push({ method: request.method ?? '', path, range: request.headers.range });
+    const parts: Buffer[] = [];
+    for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
+    await this.onRequest?.(path);
+    for (const [key, refusal] of this.refusals) {
+      if (!path.includes(key)) continue;
+      if (refusal === 'drop') response.destroy();
+      else refuse(response, refusal);
+      return;
+    }
+    const chunks = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/chunks/.exec(path);
+    if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
+    if (path === '/api/device-sync/request') return this.sendManifest(response);
+    if (path === '/api/device-sync/ack') return this.takeAck(JSON.parse(Buffer.concat(parts).toString()) as Ack, response);
+    refuse(response, 'ROUTE_UNKNOWN');
+  }
+
+  private async sendManifest(response: ServerResponse): Promise<void> {
+    const manifest = this.current ?? (await this.publish());
+    sendJson(response, { manifest: this.manifestFault ? this.manifestFault(manifest) : manifest });
+  }
+
+  private takeAck(ack: Ack, response: ServerResponse): void {
+    this.acks.push(ack);
+    sendJson(response, { manifestId: ack.manifestId, result: ack.status, reason: null, duplicate: false });
+  }
+
+  private sendStream(key: string, request: IncomingMessage, response: ServerResponse): void {
+    const stream = this.streams.get(key);
+    if (!stream) return refuse(response, 'MANIFEST_UNKNOWN');
+    const etag = `"${stream.table.sha256}"`;
+    const wanted = request.headers['if-range'] === etag ? /^bytes=(\d+)-$/.exec(request.headers.range ?? '') : null;
+    const offset = wanted ? Number(wanted[1]) : 0;
+    const rest = stream.bytes.subarray(offset);
+    const fault = this.streamFault?.({ table: stream.table.name, stream, offset, bytes: rest });
+    const { bytes, then = 'end', contentLength = bytes.length } = fault ?? { bytes: rest };
+    response.writeHead(wanted ? 206 : 200, {
+      etag,
+      'content-type': 'application/vnd.waypost.chunks',
+      'content-length': contentLength,
+      ...(wanted ? { 'content-range': `bytes ${offset}-${stream.bytes.length - 1}/${stream.bytes.length}` } : {}),
+    });
+    response.write(bytes, () => {
+      if (then === 'break') response.destroy();
+    });
+    if (then === 'end') response.end();
+  }
+}
+
+function refuse(response: ServerResponse, code: ErrorCode): void {
+  const error = new WaypostError(code, { detail: 'The fake central was told to refuse this.' });
+  response.writeHead(error.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(toProblem(error)));
+}
+
+function sendJson(response: ServerResponse, body: object): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}

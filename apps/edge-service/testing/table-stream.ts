@@ -1,0 +1,59 @@
+import { ChunkIndexBuilder, type EnumType, type ManifestTable, parseTableName, quoteTable, sha256 } from '@waypost/contracts';
+import { canonicalQuery, compress, describeTables, pinSession, readChunks, TypeCatalog, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+
+/** A table of the source database as a manifest and a download have it. */
+export interface TableStream {
+  table: ManifestTable;
+  bytes: Buffer;
+  /** Where each part of `bytes` ends: the index, then each frame. */
+  borders: number[];
+}
+
+/** Reads tables as central would, all in one snapshot. */
+export async function readStreams(client: pg.Client, names: readonly string[]): Promise<{ streams: TableStream[]; types: EnumType[] }> {
+  return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+    const described = await describeTables(
+      client,
+      names.map((name) => parseTableName(name)),
+    );
+    const all = [...described.values()].flatMap((table) => table.columns);
+    const catalog = await TypeCatalog.read(client, all);
+    const streams: TableStream[] = [];
+    await pinSession(client);
+    for (const name of names) {
+      const found = described.get(quoteTable(parseTableName(name)));
+      if (!found) throw new Error(`the source has no table ${name}`);
+      const columns = found.columns.filter(({ generated }) => !generated);
+      const layout = { format: catalog.formatFor(columns), columns, key: found.primaryKey };
+      const textKeys = new Set(columns.filter(({ collatable }) => collatable).map((column) => column.name));
+      const query = canonicalQuery({ layout, table: quoteTable(parseTableName(name)), textKeys });
+      const index = new ChunkIndexBuilder(layout.format);
+      const frames: Buffer[] = [];
+      const onChunk = (bytes: Buffer, rowCount: number): void => {
+        const frame = compress(bytes);
+        frames.push(frame);
+        index.add({ digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: frame.length });
+      };
+      await readChunks(client, { query, layout, onChunk });
+      streams.push(streamOf(name, layout, columns, index, frames));
+    }
+    return { streams, types: catalog.enums(all) };
+  });
+}
+
+function streamOf(
+  name: string,
+  { format, key }: Pick<ManifestTable, 'format' | 'key'>,
+  columns: ManifestTable['columns'],
+  builder: ChunkIndexBuilder,
+  frames: Buffer[],
+): TableStream {
+  const index = builder.build();
+  const head = index.encode();
+  const bytes = Buffer.concat([head, ...frames]);
+  const borders = frames.reduce((ends, { length }) => [...ends, (ends.at(-1) as number) + length], [head.length]);
+  const { rowCount, rawBytes, sha256: hash } = index.totals();
+  const plain = columns.map((column) => ({ name: column.name, type: column.type, notNull: column.notNull }));
+  return { table: { name, rowCount, sha256: hash, format, columns: plain, key, rawBytes, streamBytes: bytes.length }, bytes, borders };
+}
