@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../../scripts/embedded-postgres.js';
 import { fillFleet } from '../../scripts/fleet/fill-fleet.js';
@@ -30,6 +31,7 @@ interface TestServerOptions {
 /** Crash safety costs time, and a test's server outlives nothing. */
 const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', shared_buffers: '64MB', max_connections: 60 };
 const CONTAINER_IMAGE = 'postgres:17-bookworm';
+const CONTAINER_START_MS = 60_000;
 
 /**
  * The server for one test file: `await using server = await startTestServer()`, or start it in beforeAll and dispose of it in afterAll.
@@ -57,19 +59,30 @@ async function embeddedServer(settings: Readonly<Record<string, string | number>
 }
 
 async function containerServer(settings: Readonly<Record<string, string | number>>): Promise<TestServer> {
-  const { GenericContainer, Wait } = await import('testcontainers');
+  const { GenericContainer } = await import('testcontainers');
   const password = randomBytes(12).toString('hex');
   const container = await new GenericContainer(CONTAINER_IMAGE)
     .withEnvironment({ POSTGRES_PASSWORD: password })
     .withCommand(['postgres', ...Object.entries({ ...FAST, ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`])])
     .withExposedPorts(5432)
-    // The image starts a first server for its own setup: only the second "ready" counts.
-    .withWaitStrategy(Wait.forLogMessage(/ready to accept connections/, 2))
     .start();
   const url = `postgres://postgres:${password}@${container.getHost()}:${container.getMappedPort(5432)}/postgres`;
+  await untilAnswering(url);
   return serverAt(url, async () => {
     await container.stop();
   });
+}
+
+/** The image opens its port, and starts a first server for its own setup, before the real one answers. */
+async function untilAnswering(url: string): Promise<void> {
+  for (const deadline = Date.now() + CONTAINER_START_MS; ;) {
+    try {
+      return await admin(url, 'SELECT 1');
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
 }
 
 /** @param end what else ends with the server; without it only the databases made here are dropped */
