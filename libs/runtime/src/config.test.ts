@@ -24,10 +24,8 @@ test('defaults fill in what is not set, or set to nothing; other variables are l
 
 test('every fault is named at once', () => {
   const env = { DATABASE_URL: 'mysql://me:s3cret@db', PORT: '70000', SYNC_INTERVAL: 'soon', WORKERS: '2.5', LOG_LEVEL: 'loud' };
-  const message = /^CENTRAL_URL is not set|DATABASE_URL must/;
-  expect(() => readConfig(schema, env)).toThrow(
-    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(message) }),
-  );
+  const invalid = expect.objectContaining({ code: 'CONFIG_INVALID' }) as Error;
+  expect(() => readConfig(schema, env)).toThrow(invalid);
   for (const name of [
     'DATABASE_URL',
     'CENTRAL_URL is not set',

@@ -15,6 +15,9 @@ interface HttpLimits {
   requestTimeoutMs: number;
 }
 
+/** Of one part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
+const MAX_PARAMETER_LENGTH = 1024;
+
 /** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
 export async function createHttpApp(
   module: Type | DynamicModule,
@@ -27,6 +30,12 @@ export async function createHttpApp(
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     genReqId: () => ulid(),
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    // What fails before there is a route, such as a URL that cannot be decoded.
+    frameworkErrors: (error, request, reply) => {
+      const problem = toProblem(toWaypostError(error), request.id);
+      void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
+    },
   });
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     bufferLogs: true,
@@ -38,13 +47,17 @@ export async function createHttpApp(
   return app;
 }
 
+/** In JSON.stringify's output: what neither PostgreSQL's text nor canonical JSON can hold. */
+const UNSTORABLE = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
+
 /**
  * Validates what came over HTTP.
  * @throws WaypostError REQUEST_INVALID that names each wrong field
  */
 export function parseMessage<Schema extends z.ZodType>(schema: Schema, body: unknown): z.infer<Schema> {
   const parsed = schema.safeParse(body);
-  if (parsed.success) return parsed.data;
+  if (parsed.success && !UNSTORABLE.test(JSON.stringify(body))) return parsed.data;
+  if (parsed.success) throw new WaypostError('REQUEST_INVALID', { detail: 'A text holds a NUL character or half of a surrogate pair.' });
   const faults = parsed.error.issues.slice(0, 10).map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
   throw new WaypostError('REQUEST_INVALID', { detail: faults.join('; ') });
 }
@@ -97,6 +110,11 @@ export class ProblemFilter implements ExceptionFilter {
       await reply.status(thrown.getStatus()).send(thrown.getResponse());
       return;
     }
+    if (isClientGone(thrown, request)) {
+      this.logger.info({ requestId: request.id, method: request.method, url: request.url }, 'the client went away');
+      reply.raw.destroy();
+      return;
+    }
     const error = toWaypostError(thrown);
     const facts = { err: error, requestId: request.id, method: request.method, url: request.url };
     if (error.status >= 500) this.logger.error(facts, 'request failed');
@@ -116,6 +134,12 @@ export class ProblemFilter implements ExceptionFilter {
   protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** Whether a stream broke because its receiver did: nobody waits for an answer, and nothing failed here. */
+function isClientGone(thrown: unknown, request: FastifyRequest): boolean {
+  if (thrown instanceof WaypostError || !request.raw.socket.destroyed) return false;
+  return thrown instanceof Error && /^(AbortError|ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/.test(sqlStateOf(thrown) ?? thrown.name);
 }
 
 /** Terminus answers an unhealthy state by throwing its report. */

@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
-import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, normalizeMac, syncRequestSchema } from '@waypost/contracts';
+import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, normalizeMac, syncRequestSchema, ulidSchema, WaypostError } from '@waypost/contracts';
 import { parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { StoreAck } from '../acks/store-ack.js';
@@ -46,8 +46,9 @@ export class SyncController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const facts = auditOf(request, 'download');
-    facts.manifestId = manifestId.slice(0, 64);
     facts.claimMac({ mac: claimed });
+    if (!ulidSchema.safeParse(manifestId).success) throw new WaypostError('MANIFEST_UNKNOWN', { detail: 'This is not the id of a manifest.' });
+    facts.manifestId = manifestId;
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
     this.disconnectStalled(reply);

@@ -1,0 +1,126 @@
+import type { AckResponse, Manifest } from '@waypost/contracts';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { type Answer, type Central, startCentral } from '../../testing/central.js';
+import { SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
+import { runSql } from '../../testing/sql.js';
+
+const WRONG = 'f'.repeat(64);
+
+let server: TestServer;
+let central: Central;
+let manifest: Manifest;
+
+beforeAll(async () => {
+  server = await startTestServer();
+  const { url } = await server.createDatabase('shop');
+  await runSql(url, SHOP_SCHEMA);
+  central = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+});
+
+afterAll(async () => {
+  await central?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
+});
+
+beforeEach(async () => {
+  await central.sql('UPDATE vaults SET balance = balance + 1');
+  manifest = await central.manifestFor(SHOP_1);
+});
+
+function success(change: object = {}): object {
+  return {
+    manifestId: manifest.manifestId,
+    mac: SHOP_1,
+    status: 'Success',
+    localCounts: Object.fromEntries(manifest.tables.map(({ name, rowCount }) => [name, rowCount])),
+    localChecksums: Object.fromEntries(manifest.tables.map(({ name, sha256 }) => [name, sha256])),
+    durationMs: 12,
+    error: null,
+    ...change,
+  };
+}
+
+function send(ack: object): Promise<Answer<AckResponse>> {
+  return central.post<AckResponse>('/api/device-sync/ack', ack);
+}
+
+/** What is stored for the manifest, in order of arrival. */
+function stored(): Promise<object[]> {
+  return central.sql(
+    'SELECT result, reported_status, duration_ms::int, error_text FROM waypost.sync_acknowledgements WHERE manifest_id = $1 ORDER BY id',
+    [manifest.manifestId],
+  );
+}
+
+test('a success with the right counts and hashes is stored as one, with what the device said', async () => {
+  const answer = await send(success());
+  expect(answer).toMatchObject({ status: 200, body: { manifestId: manifest.manifestId, result: 'Success', reason: null, duplicate: false } });
+  expect(await stored()).toEqual([{ result: 'Success', reported_status: 'Success', duration_ms: 12, error_text: null }]);
+  const [row] = await central.sql('SELECT device_counts_json AS "localCounts", device_hashes_json AS "localChecksums" FROM waypost.sync_acknowledgements WHERE manifest_id = $1', [
+    manifest.manifestId,
+  ]);
+  expect(success()).toMatchObject(row as object);
+});
+
+test('a success is stored once, however often and in whatever form it is sent', async () => {
+  const forms = [success(), success(), success({ mac: '02-00-00-00-00-01' }), success({ durationMs: 13 }), success({ error: 'was slow' })];
+  const answers = await Promise.all([...forms, ...forms].map(send));
+  expect(answers.map(({ status, body }) => [status, body.result])).toEqual(answers.map(() => [200, 'Success']));
+  expect(answers.filter(({ body }) => !body.duplicate)).toHaveLength(1);
+  expect(await stored()).toHaveLength(1);
+  expect((await send(success())).body.duplicate).toBe(true);
+});
+
+test('the same failure is stored once, another one beside it, and a success after them', async () => {
+  const failure = (error: string | null) => success({ status: 'Failed', localCounts: {}, localChecksums: {}, error });
+  const answers = [await send(failure('disk full')), await send(failure('disk full')), await send(failure(null)), await send(success())];
+  expect(answers.map(({ body }) => [body.result, body.duplicate, body.reason])).toEqual([
+    ['Failed', false, 'disk full'],
+    ['Failed', true, 'disk full'],
+    ['Failed', false, 'The device gave no reason.'],
+    ['Success', false, null],
+  ]);
+  expect(await stored()).toMatchObject([{ error_text: 'disk full' }, { error_text: 'The device gave no reason.' }, { result: 'Success' }]);
+});
+
+const { hasOwnProperty } = Object.prototype;
+test.each<[string, (ack: { localCounts: Record<string, number>; localChecksums: Record<string, string> }) => void, RegExp]>([
+  ['a wrong hash', (ack) => (ack.localChecksums['vaults'] = WRONG), /^vaults: sha256 f{64} instead of [0-9a-f]{64}$/],
+  ['a wrong count', (ack) => (ack.localCounts['accounts'] = 1499), /^accounts: 1499 rows instead of 1500$/],
+  ['a missing count', (ack) => delete ack.localCounts['nothing'], /^nothing: no rows instead of 0$/],
+  ['a missing hash', (ack) => delete ack.localChecksums['nothing'], /^nothing: sha256 missing instead of/],
+  ['a table that the manifest does not have', (ack) => (ack.localCounts['strangers'] = 1), /^not in the manifest: strangers$/],
+  ['the names of what every object has', (ack) => (ack.localCounts['constructor'] = ack.localCounts[hasOwnProperty.name] = 1), /constructor/],
+  ['nothing at all', (ack) => Object.assign(ack, { localCounts: {}, localChecksums: {} }), /^accounts: no rows.*; vaults: no rows.*missing/],
+])('%s makes a success a failure, whatever its status says', async (_, change, reason) => {
+  const ack = success() as Parameters<typeof change>[0];
+  change(ack);
+  const { status, body } = await send(ack);
+  expect({ status, ...body }).toMatchObject({ status: 200, result: 'Failed', reason: expect.stringMatching(reason), duplicate: false });
+  expect(await stored()).toMatchObject([{ result: 'Failed', reported_status: 'Success', error_text: expect.stringMatching(reason) }]);
+});
+
+test('a failure may leave tables out, but not lie about them', async () => {
+  const { body } = await send(success({ status: 'Failed', localCounts: { vaults: 7 }, localChecksums: {} }));
+  expect(body).toMatchObject({ result: 'Failed', reason: 'vaults: 7 rows instead of 1' });
+});
+
+test('the ack of an expired manifest is taken: a device that was offline tells what it did', async () => {
+  await expire();
+  expect((await send(success())).body).toMatchObject({ result: 'Success', duplicate: false });
+});
+
+test('an error text with every character that JSON may hold is kept as it is', async () => {
+  const error = 'a "quoted" \\ line\nbreak \u0001 \\u0000 é 😀 \u2028';
+  await send(success({ status: 'Failed', error }));
+  expect(await stored()).toMatchObject([{ error_text: error }]);
+});
+
+async function expire(): Promise<void> {
+  // The document is what is judged, as the device sees it.
+  await central.sql(
+    `UPDATE waypost.manifests SET expires_at = now() - interval '1 s',
+       document = jsonb_set(document::jsonb, '{expiresAt}', '"2020-01-01T00:00:00.000Z"')::json WHERE manifest_id = $1`,
+    [manifest.manifestId],
+  );
+}

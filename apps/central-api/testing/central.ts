@@ -1,0 +1,101 @@
+import 'reflect-metadata';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { chunkStreamPath, type Manifest, openManifest, type Problem, type SyncRequest } from '@waypost/contracts';
+import { createHttpApp, createLogger } from '@waypost/runtime';
+import pg from 'pg';
+import { AppModule } from '../src/app.module.js';
+import { readCentralConfig } from '../src/config.js';
+
+/** As main.ts. */
+const LIMITS = { maxBodyBytes: 512 << 10, requestTimeoutMs: 30_000 };
+
+interface StartOptions {
+  databaseUrl: string;
+  /** The plan as YAML. */
+  plan: string;
+  /** More of the environment. */
+  env?: Record<string, string>;
+}
+
+/** What came back over HTTP, its body read. */
+export interface Answer<Body = Problem> {
+  status: number;
+  headers: Headers;
+  body: Body;
+}
+
+/** central-api in this process, on a free port, with a store and a plan of its own. */
+export interface Central extends AsyncDisposable {
+  url: string;
+  app: NestFastifyApplication;
+  /** Of the snapshot store. */
+  store: string;
+  /** Runs SQL on central's database, past central. */
+  sql: <Row extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<Row[]>;
+  /** POSTs JSON; a string is sent as it is. */
+  post: <Body = Problem>(path: string, body: unknown, headers?: Record<string, string>) => Promise<Answer<Body>>;
+  /** Asks for a manifest, which must be given and be right. */
+  manifestFor: (mac: string, more?: Partial<SyncRequest>) => Promise<Manifest>;
+  download: (manifest: Manifest, table: string, headers?: Record<string, string>, mac?: string) => Promise<Answer<Buffer>>;
+  /** The newest rows of the audit of requests, oldest first. */
+  audit: (count: number) => Promise<AuditRow[]>;
+}
+
+export interface AuditRow {
+  mac: string | null;
+  manifest_id: string | null;
+  operation: string;
+  status: string;
+  reason: string | null;
+  duration_ms: number;
+}
+
+/** `await using central = await startCentral({ … })` */
+export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions): Promise<Central> {
+  const folder = await mkdtemp(join(tmpdir(), 'waypost-central-'));
+  const store = join(folder, 'snapshots');
+  const planFile = join(folder, 'plan.yaml');
+  await writeFile(planFile, plan);
+  const config = readCentralConfig({ DATABASE_URL: databaseUrl, SYNC_PLAN: planFile, SNAPSHOT_STORE: `file:${store}`, PORT: '0', ...env });
+  const app = await createHttpApp(AppModule.with(config, createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent')), LIMITS);
+  await app.listen(0, '127.0.0.1');
+  const url = await app.getUrl();
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });
+  pool.on('error', () => undefined);
+
+  const post: Central['post'] = async (path, body, headers = {}) => {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: text });
+    return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) as never };
+  };
+  return {
+    url,
+    app,
+    store,
+    post,
+    sql: async (text, values) => (await pool.query<never>(text, values)).rows,
+    manifestFor: async (mac, more = {}) => {
+      const { status, body } = await post<{ manifest: unknown }>('/api/device-sync/request', { mac, ...more });
+      if (status !== 200) throw new Error(`central answered ${status}: ${JSON.stringify(body)}`);
+      return openManifest(body.manifest);
+    },
+    download: async (manifest, table, headers = {}, mac = manifest.device.mac) => {
+      const path = `${chunkStreamPath(manifest.manifestId, table)}?mac=${encodeURIComponent(mac)}`;
+      const response = await fetch(url + path, { headers });
+      return { status: response.status, headers: response.headers, body: Buffer.from(await response.arrayBuffer()) };
+    },
+    audit: async (count) => {
+      const columns = 'mac, manifest_id, operation, status, reason, duration_ms';
+      const { rows } = await pool.query<AuditRow>(`SELECT ${columns} FROM waypost.sync_requests ORDER BY id DESC LIMIT $1`, [count]);
+      return rows.reverse();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await app.close();
+      await pool.end();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
