@@ -184,6 +184,18 @@ test('files that were damaged between two cycles are not trusted', async () => {
   expect(await edge.query(CONTENT)).toEqual(await queryAt(source, CONTENT));
 });
 
+test('a folder that cannot be written is reported with its name, raises an alert, and changes nothing', async () => {
+  await using other = await Edge.start({
+    databaseUrl: (await server.createDatabase('full')).url,
+    centralUrl: central.url,
+    env: { DOWNLOAD_DIR: '/dev/null/x' },
+  });
+  const answer = await other.sync();
+  expect(answer).toMatchObject({ httpStatus: 500, code: 'STORAGE_FAILED', detail: expect.stringContaining('/dev/null/x') as unknown });
+  expect((await other.status()).alert).toMatchObject({ code: 'STORAGE_FAILED' });
+  expect(await other.query("SELECT FROM pg_tables WHERE schemaname = 'public'")).toEqual([]);
+});
+
 function cutAt({ stream, offset }: ServedRange, cut: number, then: 'break' | 'hang'): StreamFault {
   return { bytes: stream.bytes.subarray(offset, Math.max(cut, offset)), contentLength: stream.bytes.length - offset, then };
 }
