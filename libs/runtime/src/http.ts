@@ -2,7 +2,7 @@ import { type ArgumentsHost, Catch, type DynamicModule, type ExceptionFilter, Ht
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type ErrorCode, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
@@ -32,7 +32,7 @@ export async function createHttpApp(
     genReqId: () => ulid(),
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     // What fails before there is a route, such as a URL that cannot be decoded.
-    frameworkErrors: (error, request, reply) => {
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = toProblem(toWaypostError(error), request.id);
       void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
     },
@@ -43,8 +43,20 @@ export async function createHttpApp(
     bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
   });
   adapter.getInstance().removeContentTypeParser('text/plain');
+  closeWithLastResponse(adapter.getInstance());
   app.useLogger(app.get(NestLogger));
   return app;
+}
+
+/** Node closes connections that are idle when a server stops, but keeps those that answer at that moment open for keepAliveTimeout. */
+function closeWithLastResponse(server: FastifyInstance): void {
+  let isClosing = false;
+  server.addHook('preClose', async () => {
+    isClosing = true;
+  });
+  server.addHook('onResponse', async (request) => {
+    if (isClosing) request.raw.socket.destroySoon();
+  });
 }
 
 /** In JSON.stringify's output: what neither PostgreSQL's text nor canonical JSON can hold. */
@@ -136,10 +148,11 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
+const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/;
+
 /** Whether a stream broke because its receiver did: nobody waits for an answer, and nothing failed here. */
 function isClientGone(thrown: unknown, request: FastifyRequest): boolean {
-  if (thrown instanceof WaypostError || !request.raw.socket.destroyed) return false;
-  return thrown instanceof Error && /^(AbortError|ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/.test(sqlStateOf(thrown) ?? thrown.name);
+  return !(thrown instanceof WaypostError) && request.raw.socket.destroyed && BROKEN_STREAM.test(sqlStateOf(thrown) ?? '');
 }
 
 /** Terminus answers an unhealthy state by throwing its report. */

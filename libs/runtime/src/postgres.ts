@@ -11,7 +11,8 @@ export const SqlState = {
 
 /** The SQLSTATE of an error of PostgreSQL, or the code of a network error. */
 export function sqlStateOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
 }
 
 interface PoolOptions {

@@ -54,11 +54,15 @@ function stored(): Promise<object[]> {
 
 test('a success with the right counts and hashes is stored as one, with what the device said', async () => {
   const answer = await send(success());
-  expect(answer).toMatchObject({ status: 200, body: { manifestId: manifest.manifestId, result: 'Success', reason: null, duplicate: false } });
+  expect(answer).toMatchObject({
+    status: 200,
+    body: { manifestId: manifest.manifestId, result: 'Success', reason: null, duplicate: false },
+  });
   expect(await stored()).toEqual([{ result: 'Success', reported_status: 'Success', duration_ms: 12, error_text: null }]);
-  const [row] = await central.sql('SELECT device_counts_json AS "localCounts", device_hashes_json AS "localChecksums" FROM waypost.sync_acknowledgements WHERE manifest_id = $1', [
-    manifest.manifestId,
-  ]);
+  const [row] = await central.sql(
+    'SELECT device_counts_json AS "localCounts", device_hashes_json AS "localChecksums" FROM waypost.sync_acknowledgements WHERE manifest_id = $1',
+    [manifest.manifestId],
+  );
   expect(success()).toMatchObject(row as object);
 });
 
@@ -90,8 +94,16 @@ test.each<[string, (ack: { localCounts: Record<string, number>; localChecksums: 
   ['a missing count', (ack) => delete ack.localCounts['nothing'], /^nothing: no rows instead of 0$/],
   ['a missing hash', (ack) => delete ack.localChecksums['nothing'], /^nothing: sha256 missing instead of/],
   ['a table that the manifest does not have', (ack) => (ack.localCounts['strangers'] = 1), /^not in the manifest: strangers$/],
-  ['the names of what every object has', (ack) => (ack.localCounts['constructor'] = ack.localCounts[hasOwnProperty.name] = 1), /constructor/],
-  ['nothing at all', (ack) => Object.assign(ack, { localCounts: {}, localChecksums: {} }), /^accounts: no rows.*; vaults: no rows.*missing/],
+  [
+    'the names of what every object has',
+    (ack) => (ack.localCounts['constructor'] = ack.localCounts[hasOwnProperty.name] = 1),
+    /constructor/,
+  ],
+  [
+    'nothing at all',
+    (ack) => Object.assign(ack, { localCounts: {}, localChecksums: {} }),
+    /^accounts: no rows.*; vaults: no rows.*missing/,
+  ],
 ])('%s makes a success a failure, whatever its status says', async (_, change, reason) => {
   const ack = success() as Parameters<typeof change>[0];
   change(ack);

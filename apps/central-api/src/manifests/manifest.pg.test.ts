@@ -95,14 +95,17 @@ test('devices with equal parameters share their snapshots, yet have manifests of
   const [one, twin] = [await central.manifestFor(SHOP_1), await central.manifestFor(SHOP_1_TWIN)];
   expect(twin.tables).toEqual(one.tables);
   expect(twin.manifestId).not.toBe(one.manifestId);
-  expect((await central.download(one, 'accounts')).headers.get('etag')).toBe((await central.download(twin, 'accounts')).headers.get('etag'));
+  expect((await central.download(one, 'accounts')).headers.get('etag')).toBe(
+    (await central.download(twin, 'accounts')).headers.get('etag'),
+  );
 });
 
 test('each issued manifest is kept whole, with a row per table that says what it was filtered by', async () => {
   const manifest = await central.manifestFor(SHOP_1);
-  const [row] = await central.sql<{ document: object; sha256: string }>('SELECT document, sha256 FROM waypost.manifests WHERE manifest_id = $1', [
-    manifest.manifestId,
-  ]);
+  const [row] = await central.sql<{ document: object; sha256: string }>(
+    'SELECT document, sha256 FROM waypost.manifests WHERE manifest_id = $1',
+    [manifest.manifestId],
+  );
   expect(row).toEqual({ document: manifest, sha256: manifest.sha256 });
   const tables = await central.sql(
     'SELECT table_name, row_count::int, sha256, filter_desc FROM waypost.sync_manifests WHERE manifest_id = $1 ORDER BY table_name COLLATE "C" DESC',
@@ -122,7 +125,10 @@ test('a manifest is replaced once half of its life is over, and refused after it
   await using brief = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN, env: { MANIFEST_TTL: '24h' } });
   const first = await brief.manifestFor(SHOP_1);
   const age = (hours: number) =>
-    brief.sql(`UPDATE waypost.manifests SET expires_at = now() + make_interval(hours => $2) WHERE manifest_id = $1`, [first.manifestId, hours]);
+    brief.sql(`UPDATE waypost.manifests SET expires_at = now() + make_interval(hours => $2) WHERE manifest_id = $1`, [
+      first.manifestId,
+      hours,
+    ]);
   await age(13);
   expect((await brief.manifestFor(SHOP_1)).manifestId).toBe(first.manifestId);
   await age(11);

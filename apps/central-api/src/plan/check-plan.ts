@@ -94,8 +94,12 @@ async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[
   if (faults.length > 0) return undefined;
   await pinSession(client);
   const text = `SELECT * FROM (${renderParameters(query, () => '$1')}\n) AS scope LIMIT 0`;
-  const result = await trySql(client, text, [null], { place: ['scope', 'query'], file, faults });
+  const result = await trySql(client, text, [null], { place: ['scope', 'query'], file, faults, source: query });
   if (!result) return undefined;
+  const names = result.fields.map((field) => field.name);
+  for (const name of new Set(names.filter((name, at) => names.indexOf(name) !== at))) {
+    faults.push(`${file.locate(['scope', 'query'])}: the scope query gives the column "${name}" twice`);
+  }
   const { rows } = await client.query<{ type: string }>(
     `SELECT format_type(t.oid, t.typmod) AS type FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS t(oid, typmod, position) ORDER BY position`,
     [result.fields.map((field) => field.dataTypeID), result.fields.map((field) => field.dataTypeModifier)],
@@ -132,7 +136,7 @@ async function checkWhere(
   if (unknown.length > 0) return;
   const layout = { ...resolved, format: 'binary' as const };
   const query = canonicalTableQuery(table, layout, (name) => castParameter('NULL', scopeTypes.get(name) as string));
-  await trySql(client, `EXPLAIN ${query}`, [], { place: [...place, 'where'], file, faults });
+  await trySql(client, `EXPLAIN ${query}`, [], { place: [...place, 'where'], file, faults, source: table.where ?? '' });
 }
 
 function checkDuplicates(tables: CheckedTable[], file: PlanFile, faults: string[]): void {
@@ -149,7 +153,7 @@ async function trySql(
   client: pg.ClientBase,
   text: string,
   values: null[],
-  { place, file, faults }: Place,
+  { place, file, faults, source }: Place & { source: string },
 ): Promise<pg.QueryResult | undefined> {
   await client.query('SAVEPOINT attempt');
   try {
@@ -161,7 +165,10 @@ async function trySql(
     await client.query('ROLLBACK TO attempt');
     // PostgreSQL counts characters from 1, JavaScript UTF-16 units from 0.
     const line = error.position === undefined ? 0 : lineAt([...text].slice(0, Number(error.position) - 1).join(''), Infinity);
-    faults.push(`${file.locate(place, line)}: ${error.message}${error.hint ? ` (${error.hint})` : ''}`);
+    // What is missing at the end, such as a bracket, is noticed only in the SQL that follows.
+    const lastLine = lineAt(source.trimEnd(), Infinity);
+    const message = error.message.split('\n')[0];
+    faults.push(`${file.locate(place, Math.min(line, lastLine))}: ${message}${error.hint ? ` (${error.hint})` : ''}`);
     return undefined;
   }
 }

@@ -104,7 +104,9 @@ test('an expired manifest is refused, and the device told to ask again', async (
   const manifest = await brief.manifestFor(SHOP_1);
   const answer = await brief.download(manifest, 'accounts');
   expect(problemOf(answer)).toMatchObject({ status: 410, code: 'MANIFEST_EXPIRED', hint: expect.stringContaining('new manifest') });
-  expect(await brief.audit(1)).toMatchObject([{ mac: SHOP_1, manifest_id: manifest.manifestId, operation: 'download', reason: 'MANIFEST_EXPIRED' }]);
+  expect(await brief.audit(1)).toMatchObject([
+    { mac: SHOP_1, manifest_id: manifest.manifestId, operation: 'download', reason: 'MANIFEST_EXPIRED' },
+  ]);
 });
 
 test('the sweeper keeps what live manifests need, and removes what only expired ones needed', async () => {
@@ -119,7 +121,8 @@ test('the sweeper keeps what live manifests need, and removes what only expired 
   expect(await sweeper.sweep()).toBe(1);
   expect(problemOf(await own.download(first, 'vaults'))).toMatchObject({ code: 'SNAPSHOT_MISSING' });
   expect((await own.download(first, 'accounts')).status).toBe(200);
-  for (const { name, sha256 } of second.tables) expect(readTable((await own.download(second, name)).body).index.totals().sha256).toBe(sha256);
+  for (const { name, sha256 } of second.tables)
+    expect(readTable((await own.download(second, name)).body).index.totals().sha256).toBe(sha256);
 
   await own.sql(`UPDATE waypost.manifests SET expires_at = now() - interval '1 s'`);
   expect(await sweeper.sweep()).toBe(4);

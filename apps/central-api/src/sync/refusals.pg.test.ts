@@ -36,7 +36,15 @@ async function state(): Promise<unknown> {
 
 const ack = { manifestId: UNKNOWN_ID, mac: SHOP_1, status: 'Success', localCounts: {}, localChecksums: {}, durationMs: 1 };
 
-type Refusal = [what: string, path: string, body: unknown, headers: Record<string, string>, status: number, code: string, mac: string | null];
+type Refusal = [
+  what: string,
+  path: string,
+  body: unknown,
+  headers: Record<string, string>,
+  status: number,
+  code: string,
+  mac: string | null,
+];
 
 test.each<Refusal>([
   ['a device that nobody knows', REQUEST, { mac: '02:ff:ff:ff:ff:ff' }, {}, 404, 'DEVICE_UNKNOWN', '02:ff:ff:ff:ff:ff'],
@@ -72,7 +80,10 @@ test.each<Refusal>([
   const before = await state();
   const answer = await central.post(path, body, headers);
   expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
-  expect(answer).toMatchObject({ status, body: { status, code, hint: expect.stringMatching(/\w/), requestId: expect.stringMatching(/^\w{26}$/) } });
+  expect(answer).toMatchObject({
+    status,
+    body: { status, code, hint: expect.stringMatching(/\w/), requestId: expect.stringMatching(/^\w{26}$/) },
+  });
   expect(await central.audit(1)).toEqual([
     {
       mac,
@@ -103,7 +114,9 @@ describe('another device’s manifest', () => {
     const before = await state();
     expect(await central.post(ACK, { ...ack, manifestId, mac: SHOP_2 })).toMatchObject(notYours);
     expect(await state()).toEqual(before);
-    expect(await central.audit(1)).toMatchObject([{ mac: SHOP_2, manifest_id: manifestId, operation: 'ack', reason: 'MANIFEST_NOT_YOURS' }]);
+    expect(await central.audit(1)).toMatchObject([
+      { mac: SHOP_2, manifest_id: manifestId, operation: 'ack', reason: 'MANIFEST_NOT_YOURS' },
+    ]);
   });
 });
 

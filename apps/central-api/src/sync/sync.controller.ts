@@ -1,7 +1,15 @@
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
-import { type AckResponse, ackSchema, CHUNK_STREAM_TYPE, normalizeMac, syncRequestSchema, ulidSchema, WaypostError } from '@waypost/contracts';
+import {
+  type AckResponse,
+  ackSchema,
+  CHUNK_STREAM_TYPE,
+  normalizeMac,
+  syncRequestSchema,
+  ulidSchema,
+  WaypostError,
+} from '@waypost/contracts';
 import { parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { StoreAck } from '../acks/store-ack.js';
@@ -47,7 +55,8 @@ export class SyncController {
   ): Promise<void> {
     const facts = auditOf(request, 'download');
     facts.claimMac({ mac: claimed });
-    if (!ulidSchema.safeParse(manifestId).success) throw new WaypostError('MANIFEST_UNKNOWN', { detail: 'This is not the id of a manifest.' });
+    if (!ulidSchema.safeParse(manifestId).success)
+      throw new WaypostError('MANIFEST_UNKNOWN', { detail: 'This is not the id of a manifest.' });
     facts.manifestId = manifestId;
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
@@ -105,9 +114,11 @@ export class SyncController {
   }
 }
 
-/** Aborts when the client goes away. */
+/** Aborts when the client goes away before it has the whole answer. */
 function closedSignal(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  reply.raw.once('close', () => controller.abort());
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort();
+  });
   return controller.signal;
 }
