@@ -139,11 +139,20 @@ async function canonicalRows(name: string): Promise<{ rows: Buffer; sha256: stri
 
 test('a table’s hash is what SQL alone makes of its rows', async () => {
   const field = (value: string, send: string) => `coalesce(int4send(length(${send}(${value}))) || ${send}(${value}), int4send(-1))`;
-  const row = [field('id', 'int4send'), field('name', 'textsend'), field('price', 'numeric_send'), field('at', 'timestamptz_send'), field('doc', 'jsonb_send'), field('mood', 'enum_send')];
+  const row = [
+    field('id', 'int4send'),
+    field('name', 'textsend'),
+    field('price', 'numeric_send'),
+    field('at', 'timestamptz_send'),
+    field('doc', 'jsonb_send'),
+    field('mood', 'enum_send'),
+  ];
   await client.query(`
     CREATE TABLE proof (id int PRIMARY KEY, name text, price numeric, at timestamptz, doc jsonb, mood mood);
     INSERT INTO proof VALUES (7, 'é "q" 😀', 1.50, '2026-01-02 03:04:05.678901+02', '{"b": [1, 2.0], "a": null}', 'bad'), (-3, '', 'NaN', 'infinity', NULL, NULL), (2, NULL, 1e40, NULL, '"x"', 'good')`);
-  const { rows: [expected] } = await client.query<{ rows: Buffer; sha256: string }>(`
+  const {
+    rows: [expected],
+  } = await client.query<{ rows: Buffer; sha256: string }>(`
     WITH canonical AS (SELECT string_agg(int2send(6::int2) || ${row.join(' || ')}, '' ORDER BY id) AS rows FROM proof)
     SELECT rows, encode(sha256(sha256(rows)), 'hex') AS sha256 FROM canonical`);
   const actual = await canonicalRows('proof');
@@ -156,19 +165,24 @@ test('the session’s settings do not change the bytes of text rows', async () =
     INSERT INTO settings VALUES (1, '{good}', '2026-01-02 03:04:05+02', '1 day 2 hours', 0.1::float8 + 0.2, '\\xff')`);
   const plain = await canonicalRows('settings');
   expect(plain.rows.toString()).toBe('1\t{good}\t2026-01-02 01:04:05+00\t1 day 02:00:00\t0.30000000000000004\t\\\\xff\n');
-  await client.query(`SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = -5; SET bytea_output = 'escape'; SET search_path = ''`);
+  await client.query(
+    `SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = -5; SET bytea_output = 'escape'; SET search_path = ''`,
+  );
   expect(await canonicalRows('settings')).toEqual(plain);
   await client.query('RESET ALL');
 });
 
-test.each(['en-US-x-icu', 'und-x-icu'])('text keys come in the order of their bytes, also where the column sorts by %s', async (collation) => {
-  const known = await client.query('SELECT FROM pg_collation WHERE collname = $1', [collation]);
-  expect(known.rowCount).toBe(1);
-  const keys = ['a', 'B', 'b', 'A', 'é', 'z', 'Z', '_', '10', '9', 'ä', '😀', ' a'];
-  await client.query(`DROP TABLE IF EXISTS keys; CREATE TABLE keys (k text COLLATE "${collation}" PRIMARY KEY)`);
-  await client.query('INSERT INTO keys SELECT unnest($1::text[])', [keys]);
-  const { rows } = await canonicalRows('keys');
-  const byBytes = keys.map((key) => Buffer.from(key)).sort(Buffer.compare);
-  const expected = byBytes.map((key) => `0001${key.length.toString(16).padStart(8, '0')}${key.toString('hex')}`).join('');
-  expect(rows.toString('hex')).toBe(expected);
-});
+test.each(['en-US-x-icu', 'und-x-icu'])(
+  'text keys come in the order of their bytes, also where the column sorts by %s',
+  async (collation) => {
+    const known = await client.query('SELECT FROM pg_collation WHERE collname = $1', [collation]);
+    expect(known.rowCount).toBe(1);
+    const keys = ['a', 'B', 'b', 'A', 'é', 'z', 'Z', '_', '10', '9', 'ä', '😀', ' a'];
+    await client.query(`DROP TABLE IF EXISTS keys; CREATE TABLE keys (k text COLLATE "${collation}" PRIMARY KEY)`);
+    await client.query('INSERT INTO keys SELECT unnest($1::text[])', [keys]);
+    const { rows } = await canonicalRows('keys');
+    const byBytes = keys.map((key) => Buffer.from(key)).sort(Buffer.compare);
+    const expected = byBytes.map((key) => `0001${key.length.toString(16).padStart(8, '0')}${key.toString('hex')}`).join('');
+    expect(rows.toString('hex')).toBe(expected);
+  },
+);

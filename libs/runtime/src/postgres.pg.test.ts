@@ -18,7 +18,13 @@ afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(() => {
   idleErrors = [];
-  pool = createPool({ url, applicationName: 'test', maxConnections: 1, queueTimeoutMs: 5_000, onIdleError: (error) => idleErrors.push(error) });
+  pool = createPool({
+    url,
+    applicationName: 'test',
+    maxConnections: 1,
+    queueTimeoutMs: 5_000,
+    onIdleError: (error) => idleErrors.push(error),
+  });
 });
 
 afterEach(() => pool.end());
@@ -75,8 +81,16 @@ test('a connection that breaks while nobody asks it anything does not end the pr
 });
 
 test('no connection to be had is DATABASE_UNAVAILABLE', async () => {
-  const nowhere = createPool({ url: 'postgres://u:secret@127.0.0.1:1/x', applicationName: 't', maxConnections: 1, onIdleError: () => undefined });
-  await expect(withClient(nowhere, pidOf)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE', message: expect.not.stringContaining('secret') });
+  const nowhere = createPool({
+    url: 'postgres://u:secret@127.0.0.1:1/x',
+    applicationName: 't',
+    maxConnections: 1,
+    onIdleError: () => undefined,
+  });
+  await expect(withClient(nowhere, pidOf)).rejects.toMatchObject({
+    code: 'DATABASE_UNAVAILABLE',
+    message: expect.not.stringContaining('secret'),
+  });
   await nowhere.end();
 });
 
@@ -86,7 +100,8 @@ describe('a transaction', () => {
   beforeEach(() => pool.query('DROP TABLE IF EXISTS kept; CREATE TABLE kept (id int)'));
 
   test('is committed when its work returns', async () => {
-    const write = (client: pg.ClientBase) => withTransaction(client, 'READ WRITE', () => client.query('INSERT INTO kept VALUES (1)').then(() => 'done'));
+    const write = (client: pg.ClientBase) =>
+      withTransaction(client, 'READ WRITE', () => client.query('INSERT INTO kept VALUES (1)').then(() => 'done'));
     expect(await withClient(pool, write)).toBe('done');
     expect(await count()).toBe(1);
   });

@@ -121,7 +121,7 @@ test('each issued manifest is kept whole, with a row per table that says what it
   expect(tables).toEqual(expected.sort((a, b) => (a.table_name < b.table_name ? 1 : -1)));
 });
 
-test('a manifest is replaced once half of its life is over, and refused after it', async () => {
+test('a manifest is given again in the first half of its life, and replaced in the second', async () => {
   await using brief = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN, env: { MANIFEST_TTL: '24h' } });
   const first = await brief.manifestFor(SHOP_1);
   const age = (hours: number) =>

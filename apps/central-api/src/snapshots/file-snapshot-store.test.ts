@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import type { ChunkIndex} from '@waypost/contracts';
+import type { ChunkIndex } from '@waypost/contracts';
 import { ChunkIndexBuilder, sha256 } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import { FileSnapshotStore } from './file-snapshot-store.js';
