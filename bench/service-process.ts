@@ -93,12 +93,17 @@ export class ServiceProcess implements AsyncDisposable {
   }
 }
 
-/** What a script of package.json runs last: `… && NAME=value node <arguments>`. The bench is built already. */
+/** What a script of package.json runs last: `… && NAME=value exec node <arguments>`. The bench is built already. */
 async function readStartScript(name: string): Promise<{ env: Record<string, string>; args: string[] }> {
   const { scripts } = JSON.parse(await readFile(join(projectRoot, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
   const words = scripts[name]?.split('&&').at(-1)?.trim().split(/\s+/) ?? [];
   const program = words.indexOf('node');
   if (program < 0) throw new Error(`The script ${name} of package.json does not run node.`);
-  const env = Object.fromEntries(words.slice(0, program).map((word) => word.split('=', 2)) as [string, string][]);
+  const env = Object.fromEntries(
+    words
+      .slice(0, program)
+      .filter((word) => word.includes('='))
+      .map((word) => word.split('=', 2)) as [string, string][],
+  );
   return { env, args: words.slice(program + 1) };
 }
