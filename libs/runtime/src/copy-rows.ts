@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { Chunker, type ChunkSink, keyFieldsOf, type ManifestColumn, quoteIdentifier, type RowFormat } from '@waypost/contracts';
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
+import { copyOut } from './copy-out.js';
 
 /** What decides a table's canonical rows, besides the rows themselves. */
 export interface RowLayout {
@@ -55,7 +55,7 @@ interface ChunkReader {
   /** Called for each chunk; the bytes are valid only during the call. */
   onChunk: ChunkSink;
   /** Awaited after each piece of input: the place to work off what onChunk kept, and thereby to slow PostgreSQL down. */
-  afterInput?: () => Promise<void>;
+  afterInput?: () => Promise<void> | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -66,17 +66,11 @@ interface ChunkReader {
 export async function readChunks(client: pg.ClientBase, { query, layout, onChunk, afterInput, signal }: ChunkReader): Promise<void> {
   const shape = { format: layout.format, fieldCount: layout.columns.length, keyFields: keyFieldsOf(layout) };
   const chunker = new Chunker(shape, onChunk);
-  const rows = openCopyOut(client, query, layout.format);
-  await pipeline(
-    rows,
-    async (source: AsyncIterable<Buffer>) => {
-      for await (const input of source) {
-        chunker.push(input);
-        await afterInput?.();
-      }
-      chunker.end();
-      await afterInput?.();
-    },
-    signal ? { signal } : {},
-  );
+  const take = (input: Buffer): Promise<void> | undefined => {
+    chunker.push(input);
+    return afterInput?.();
+  };
+  await copyOut(client, copyOutStatement(query, layout.format), take, signal);
+  chunker.end();
+  await afterInput?.();
 }

@@ -152,7 +152,8 @@ const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$
 
 /** Whether a stream broke because its receiver did: nobody waits for an answer, and nothing failed here. */
 function isClientGone(thrown: unknown, request: FastifyRequest): boolean {
-  return !(thrown instanceof WaypostError) && request.raw.socket.destroyed && BROKEN_STREAM.test(sqlStateOf(thrown) ?? '');
+  const isBrokenStream = BROKEN_STREAM.test(sqlStateOf(thrown) ?? '') || (thrown as Error | null)?.name === 'AbortError';
+  return isBrokenStream && !(thrown instanceof WaypostError) && request.raw.socket.destroyed;
 }
 
 /** Terminus answers an unhealthy state by throwing its report. */

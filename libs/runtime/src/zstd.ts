@@ -8,6 +8,9 @@ const MAX_WINDOW_LOG = { [constants.ZSTD_d_windowLogMax]: 23 };
 /** One output buffer holds a usual frame: 0.40 s instead of 0.50 s for 232 MB. */
 const OUTPUT_PIECE_BYTES = 32 << 10;
 
+/** How much more memory a frame or a restored chunk may have than it is long: for releaseMemory. */
+export const ZSTD_SLACK_BYTES = OUTPUT_PIECE_BYTES;
+
 /**
  * One zstd frame with checksum. Synchronous on purpose: a chunk takes about 0.1 ms, and by way of Node's thread pool the same
  * 232 MB took 1.2 s and 1.1 s of CPU instead of 0.5 s.

@@ -1,5 +1,14 @@
 import { type ChunkIndex, ChunkIndexBuilder, type EnumType, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { compress, describeTables, pinSession, readChunks, type RowLayout, TypeCatalog } from '@waypost/runtime';
+import {
+  compress,
+  describeTables,
+  pinSession,
+  readChunks,
+  releaseMemory,
+  type RowLayout,
+  TypeCatalog,
+  ZSTD_SLACK_BYTES,
+} from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
@@ -78,6 +87,7 @@ async function storeTable(client: pg.ClientBase, { query, layout, store, signal 
   let pendingBytes = 0;
   const flush = async (): Promise<void> => {
     await writer.append(frames);
+    for (const frame of frames) releaseMemory(frame, ZSTD_SLACK_BYTES);
     frames = [];
     pendingBytes = 0;
   };
@@ -92,9 +102,7 @@ async function storeTable(client: pg.ClientBase, { query, layout, store, signal 
         frames.push(frame);
         pendingBytes += frame.length;
       },
-      afterInput: async () => {
-        if (pendingBytes >= WRITE_BYTES) await flush();
-      },
+      afterInput: () => (pendingBytes >= WRITE_BYTES ? flush() : undefined),
     });
     await flush();
     const built = index.build();

@@ -1,5 +1,5 @@
 import { WaypostError } from '@waypost/contracts';
-import { GarbageCollector } from '@waypost/runtime';
+import { releaseMemory } from '@waypost/runtime';
 import type { CentralCircuit } from '../central/central-circuit.js';
 import type { CentralClient, ChunkStreamAnswer } from '../central/central-client.js';
 import { steady } from '../central/steady.js';
@@ -44,13 +44,12 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, stallMs
   });
   await prepare(spooled, answer);
   const receiver = new StreamReceiver(spooled);
-  const garbage = new GarbageCollector('major');
   try {
     for await (const bytes of steady(answer.body, stallMs)) {
       if (signal.aborted) throw shuttingDown();
       onBytes(bytes.length);
-      garbage.passed(bytes.length);
       await receiver.push(bytes);
+      releaseMemory(bytes);
     }
   } finally {
     await receiver.settle();

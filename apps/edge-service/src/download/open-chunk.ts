@@ -1,5 +1,5 @@
 import { type ChunkEntry, sha256, WaypostError } from '@waypost/contracts';
-import { decompress } from '@waypost/runtime';
+import { decompress, releaseMemory, ZSTD_SLACK_BYTES } from '@waypost/runtime';
 
 /**
  * Restores a chunk from its frame, and proves that it is the one that the index names.
@@ -16,7 +16,5 @@ export function openChunk(frame: Buffer, { digest, rawBytes }: ChunkEntry): Buff
  * it collects them.
  */
 export function checkChunk(frame: Buffer, entry: ChunkEntry): void {
-  const { buffer } = openChunk(frame, entry);
-  // A small chunk may lie in Buffer's pool, among others' bytes.
-  if (buffer instanceof ArrayBuffer && buffer.byteLength !== Buffer.poolSize) buffer.transfer(0);
+  releaseMemory(openChunk(frame, entry), ZSTD_SLACK_BYTES);
 }

@@ -1,5 +1,4 @@
 import { type RowFormat, WaypostError } from '@waypost/contracts';
-import { GarbageCollector } from '@waypost/runtime';
 import { openChunk } from '../download/open-chunk.js';
 import type { SpooledTable } from '../download/spooled-table.js';
 
@@ -13,11 +12,7 @@ const BINARY_TRAILER = Buffer.from([0xff, 0xff]);
 export async function* copyDataOf(spooled: SpooledTable, format: RowFormat): AsyncGenerator<Buffer, void> {
   if (!spooled.complete)
     throw new WaypostError('CHUNK_CORRUPT', { detail: `The chunk stream of ${spooled.promise.name} is not complete.` });
-  if (format === 'binary') yield BINARY_HEADER;
-  const garbage = new GarbageCollector('minor');
-  for await (const { entry, frame } of spooled.frames()) {
-    garbage.passed(entry.rawBytes);
-    yield openChunk(frame, entry);
-  }
-  if (format === 'binary') yield BINARY_TRAILER;
+  if (format === 'binary') yield Buffer.from(BINARY_HEADER);
+  for await (const { entry, frame } of spooled.frames()) yield openChunk(frame, entry);
+  if (format === 'binary') yield Buffer.from(BINARY_TRAILER);
 }

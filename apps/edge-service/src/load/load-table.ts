@@ -1,14 +1,12 @@
-import { pipeline } from 'node:stream/promises';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
-import type { CatalogTable } from '@waypost/runtime';
+import { type CatalogTable, copyIn } from '@waypost/runtime';
 import type pg from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import type { SpooledTable } from '../download/spooled-table.js';
 import { copyDataOf } from './copy-data.js';
 
 /** Streams a spooled table into the local one, which this very transaction created or truncated. Memory holds a few chunks. */
 export async function loadTable(client: pg.ClientBase, table: ManifestTable, local: CatalogTable, spooled: SpooledTable): Promise<void> {
-  await pipeline(copyDataOf(spooled, table.format), client.query(copyFrom(copyInStatement(table, local))));
+  await copyIn(client, copyInStatement(table, local), copyDataOf(spooled, table.format));
 }
 
 /** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, canonicalQuery, GarbageCollector, readChunks } from '@waypost/runtime';
+import { type CatalogTable, canonicalQuery, readChunks } from '@waypost/runtime';
 import type pg from 'pg';
 
 /** What a table really holds. */
@@ -47,10 +47,8 @@ export function matches(facts: TableFacts, table: ManifestTable): boolean {
 
 async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTable, signal?: AbortSignal): Promise<TableFacts> {
   const hasher = createHash('sha256');
-  const garbage = new GarbageCollector('minor');
   let rowCount = 0;
   const onChunk = (bytes: Buffer, rows: number): void => {
-    garbage.passed(bytes.length);
     hasher.update(sha256(bytes));
     rowCount += rows;
   };

@@ -1,0 +1,99 @@
+import type { Socket } from 'node:net';
+import type pg from 'pg';
+import { releaseMemory } from './release-memory.js';
+import { ZSTD_SLACK_BYTES } from './zstd.js';
+
+interface Connection {
+  stream: Socket;
+  query(text: string): void;
+  sendCopyFail(message: string): void;
+}
+
+const COPY_DATA = 0x64;
+const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
+
+/**
+ * Runs a COPY … FROM STDIN with what `source` yields. Each buffer is sent as it is, and its memory given back once it is sent: `source` must not
+ * touch it again. Where `source` throws, PostgreSQL hears of it, the COPY fails, and the connection can be used further.
+ */
+export async function copyIn(client: pg.ClientBase, statement: string, source: AsyncIterable<Buffer>): Promise<void> {
+  const query = new CopyInQuery(statement, source);
+  client.query(query as unknown as pg.Submittable);
+  await query.done;
+}
+
+class CopyInQuery {
+  readonly done: Promise<void>;
+  private resolve!: () => void;
+  private reject!: (error: unknown) => void;
+  private failed = false;
+  private sourceError: unknown;
+  private connection!: Connection;
+  private wake: (() => void) | undefined;
+
+  constructor(
+    private readonly text: string,
+    private readonly source: AsyncIterable<Buffer>,
+  ) {
+    ({ promise: this.done, resolve: this.resolve, reject: this.reject } = Promise.withResolvers<void>());
+    this.done.catch(() => undefined);
+  }
+
+  submit(connection: Connection): void {
+    this.connection = connection;
+    connection.query(this.text);
+  }
+
+  handleCopyInResponse(): void {
+    void this.send();
+  }
+
+  handleError(error: Error): void {
+    this.failed = true;
+    this.wake?.();
+    this.reject(this.sourceError ?? error);
+  }
+
+  handleCommandComplete(): void {}
+
+  handleReadyForQuery(): void {
+    this.resolve();
+  }
+
+  private async send(): Promise<void> {
+    const { stream } = this.connection;
+    try {
+      for await (const bytes of this.source) {
+        if (this.failed || !stream.writable) return;
+        if (!this.write(stream, bytes)) await this.drained(stream);
+      }
+    } catch (error) {
+      this.sourceError = error;
+      if (!this.failed) this.connection.sendCopyFail(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    if (!this.failed) stream.write(COPY_DONE);
+  }
+
+  private write(stream: Socket, bytes: Buffer): boolean {
+    const header = Buffer.allocUnsafe(5);
+    header[0] = COPY_DATA;
+    header.writeUInt32BE(bytes.length + 4, 1);
+    stream.cork();
+    stream.write(header);
+    const ok = stream.write(bytes, () => releaseMemory(bytes, ZSTD_SLACK_BYTES));
+    stream.uncork();
+    return ok;
+  }
+
+  /** Until the socket takes more, or the COPY has failed. */
+  private async drained(stream: Socket): Promise<void> {
+    if (this.failed || !stream.writableNeedDrain) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.wake = resolve;
+    stream.once('drain', resolve).once('close', resolve);
+    await promise;
+    stream.off('drain', resolve).off('close', resolve);
+    this.wake = undefined;
+  }
+}
