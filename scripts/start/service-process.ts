@@ -12,6 +12,9 @@ import { StartError } from './settings.js';
 const STOP_MS = 15_000;
 const TAIL_LINES = 15;
 const LOUD_LEVELS = ['warn', 'error', 'fatal'];
+/** As npm run start:central and start:edge: see the ADR on memory. */
+const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=256', '--initial-old-space-size=48'];
+const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' };
 const EXIT_WITH_PARENT = pathToFileURL(join(import.meta.dirname, 'exit-with-parent.js')).href;
 
 const toText = prettyFactory({ colorize: process.stdout.isTTY, singleLine: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss' });
@@ -43,9 +46,9 @@ export class ServiceProcess implements Part {
     this.url = `http://127.0.0.1:${port}`;
     this.logFile = join(logFolder, `${name}.log`);
     const entry = join(projectRoot, 'dist', name, 'apps', name, 'src', 'main.js');
-    this.child = spawn(process.execPath, ['--max-semi-space-size=4', '--enable-source-maps', '--import', EXIT_WITH_PARENT, entry], {
-      // On 127.0.0.1, because the example is for this machine only; with as little memory as npm run start:central and start:edge take.
-      env: { ...process.env, MALLOC_ARENA_MAX: '2', ...env, PORT: String(port), HOST: '127.0.0.1' },
+    this.child = spawn(process.execPath, [...MEMORY_FLAGS, '--enable-source-maps', '--import', EXIT_WITH_PARENT, entry], {
+      // On 127.0.0.1, because the example is for this machine only.
+      env: { ...process.env, ...MALLOC, ...env, PORT: String(port), HOST: '127.0.0.1' },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });

@@ -58,6 +58,7 @@ export class AnswerRequest {
             snapshot,
             ttlMs: this.config.MANIFEST_TTL,
           });
+          await client.query('SELECT pg_advisory_unlock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
           await withRows?.(issued, snapshot, client);
           return issued;
         });

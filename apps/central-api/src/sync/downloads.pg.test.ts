@@ -1,5 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
+import { AdvisoryLock, ADVISORY_NAMESPACE } from '@waypost/runtime';
 import fc from 'fast-check';
+import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { readTable } from '../../testing/chunk-streams.js';
@@ -128,6 +130,22 @@ test('the sweeper keeps what live manifests need, and removes what only expired 
   expect(await sweeper.sweep()).toBe(4);
   const left = (await readdir(own.store, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   expect(left).toEqual([]);
+});
+
+test('a sweep that would have to wait for a request in the middle of storing gives way', async () => {
+  const { url } = await freshShop();
+  await using own = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  await own.manifestFor(SHOP_1);
+  await own.sql(`UPDATE waypost.manifests SET expires_at = now() - interval '1 s'`);
+  const request = new pg.Client({ connectionString: url });
+  await request.connect();
+  try {
+    await request.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+    expect(await own.app.get(SnapshotSweeper).sweep(1)).toBeUndefined();
+  } finally {
+    await request.end();
+  }
+  expect(await own.app.get(SnapshotSweeper).sweep()).toBeGreaterThan(0);
 });
 
 test('a table’s name may be as long as PostgreSQL allows, and of characters that URLs must encode', async () => {

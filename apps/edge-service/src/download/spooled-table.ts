@@ -1,6 +1,5 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { type ChunkEntry, type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
-import { releaseMemory } from '@waypost/runtime';
 import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
 import { checkChunk } from './open-chunk.js';
 
@@ -108,7 +107,6 @@ export class SpooledTable {
         yield { entry, frame: bytes.subarray(start, start + entry.frameBytes) };
         start += entry.frameBytes;
       }
-      releaseMemory(bytes);
       block = following;
     }
   }
