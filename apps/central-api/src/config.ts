@@ -21,6 +21,8 @@ const schema = z.object({
   /** Snapshot transactions at one time; further requests wait up to BUILD_QUEUE_TIMEOUT. */
   MAX_CONCURRENT_BUILDS: integer(1, 64).prefault('4'),
   BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s'),
+  /** How long a snapshot may wait for a table that somebody alters, before its connection goes to the next request. */
+  LOCK_TIMEOUT: durationMs.prefault('30s'),
   /** A receiver that takes nothing for so long is disconnected. */
   STALL_TIMEOUT: durationMs.prefault('60s'),
 });

@@ -163,6 +163,18 @@ export const ERROR_KINDS = {
     title: 'A local table differs from the manifest’s columns',
     hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it anew.',
   },
+  LOAD_REFUSED: {
+    status: 409,
+    heals: 'operator',
+    title: 'The device’s database refuses rows that central has',
+    hint: 'Remove what central does not have: the local constraint, trigger or rule that the detail names; check that the service’s database user owns the table.',
+  },
+  MIRROR_ALTERED: {
+    status: 409,
+    heals: 'resnapshot',
+    title: 'A mirrored table was altered while the cycle was under way',
+    hint: 'The cycle starts over by itself. If this lasts, look for what drops or alters mirrored tables on the device.',
+  },
   LOCAL_REFERENCE: {
     status: 409,
     heals: 'operator',
@@ -202,8 +214,8 @@ export const ERROR_KINDS = {
   LOCK_TIMEOUT: {
     status: 503,
     heals: 'retry',
-    title: 'A mirrored table stayed locked by other sessions',
-    hint: "Look for long transactions on the device: SELECT * FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start.",
+    title: 'A table stayed locked by other sessions',
+    hint: "Look for long transactions in the database: SELECT * FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start.",
   },
   SYNC_RUNNING: {
     status: 409,
@@ -217,6 +229,18 @@ export const ERROR_KINDS = {
     heals: 'retry',
     title: 'The database does not answer',
     hint: 'Check DATABASE_URL and that the server accepts connections; the service heals by itself.',
+  },
+  DATABASE_READ_ONLY: {
+    status: 503,
+    heals: 'retry',
+    title: 'The database takes no writes',
+    hint: 'It is a standby or still recovering, or default_transaction_read_only is on: promote it, correct DATABASE_URL, or switch the setting off. The service then heals by itself.',
+  },
+  DATABASE_FULL: {
+    status: 503,
+    heals: 'retry',
+    title: 'The database’s disk is full',
+    hint: 'Free space on the disk of the database server; what was under way was rolled back, and the service heals by itself.',
   },
   STORAGE_FAILED: {
     status: 500,

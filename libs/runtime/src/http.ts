@@ -7,7 +7,8 @@ import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
 import type { z } from 'zod';
-import { sqlStateOf } from './postgres.js';
+import { databaseError } from './database-errors.js';
+import { sqlStateOf } from './sql-state.js';
 
 interface HttpLimits {
   maxBodyBytes: number;
@@ -84,21 +85,14 @@ const FRAMEWORK_ERRORS: Record<string, ErrorCode> = {
   EROFS: 'STORAGE_FAILED',
   EIO: 'STORAGE_FAILED',
 };
-/** SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown, crash, starting up), and refused sockets. */
-const DATABASE_AWAY = /^(08|53|57P|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)/;
-
 /** Any error as one of ours. */
 export function toWaypostError(error: unknown): WaypostError {
   if (error instanceof WaypostError) return error;
   const code = sqlStateOf(error) ?? '';
   const known = FRAMEWORK_ERRORS[code];
   if (known) return new WaypostError(known, { detail: (error as Error).message, cause: error });
-  if (
-    DATABASE_AWAY.test(code) ||
-    (error instanceof Error && /^(Connection terminated|Client has encountered a connection error|Client was closed)/.test(error.message))
-  ) {
-    return new WaypostError('DATABASE_UNAVAILABLE', { detail: (error as Error).message, cause: error });
-  }
+  const fault = databaseError(error);
+  if (fault) return fault;
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;
   if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail: (error as Error).message });
   if (status === 413) return new WaypostError('REQUEST_TOO_LARGE', { cause: error });

@@ -2,6 +2,7 @@ export * from './catalog.js';
 export * from './config.js';
 export * from './copy-in.js';
 export * from './copy-rows.js';
+export * from './database-errors.js';
 export * from './http.js';
 export * from './logging.js';
 export * from './postgres.js';

@@ -1,19 +1,9 @@
 import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
+import { databaseError } from './database-errors.js';
+import { SqlState, sqlStateOf } from './sql-state.js';
 
-/** SQLSTATEs that Waypost tells apart. */
-export const SqlState = {
-  lockNotAvailable: '55P03',
-  undefinedTable: '42P01',
-  undefinedColumn: '42703',
-  insufficientPrivilege: '42501',
-} as const;
-
-/** The SQLSTATE of an error of PostgreSQL, or the code of a network error. */
-export function sqlStateOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null | undefined)?.code;
-  return typeof code === 'string' ? code : undefined;
-}
+export { SqlState, sqlStateOf };
 
 interface PoolOptions {
   url: string;
@@ -46,7 +36,9 @@ export function createPool({ url, applicationName, maxConnections, queueTimeoutM
  */
 export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect().catch((cause: unknown) => {
-    throw new WaypostError('DATABASE_UNAVAILABLE', { detail: `No connection to the database: ${describe(cause)}`, cause });
+    const { hint } = databaseError(cause) ?? {};
+    const detail = `No connection to the database: ${describe(cause)}`;
+    throw new WaypostError('DATABASE_UNAVAILABLE', { detail, cause, ...(hint === undefined ? {} : { hint }) });
   });
   let broken: Error | undefined;
   const onError = (error: Error): void => {

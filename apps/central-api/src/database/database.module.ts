@@ -7,6 +7,7 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
 import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
+import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
 
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
 
@@ -21,7 +22,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
     schema: 'waypost',
     applicationName: 'waypost-central',
     entities: ENTITIES,
-    migrations: [CreateAudit1795000000000],
+    migrations: [CreateAudit1795000000000, IndexManifestsBySequence1795100000000],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
     extra: { max: 5, connectionTimeoutMillis: 10_000 },

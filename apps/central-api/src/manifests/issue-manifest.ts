@@ -1,4 +1,12 @@
-import { canonicalJson, HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, type ManifestTable, sealManifest } from '@waypost/contracts';
+import {
+  canonicalJson,
+  type Have,
+  HEADER_BYTES,
+  INDEX_ENTRY_BYTES,
+  type Manifest,
+  type ManifestTable,
+  sealManifest,
+} from '@waypost/contracts';
 import type { EntityManager } from 'typeorm';
 import { ulid } from 'ulid';
 import { ManifestRow, ManifestTableRow } from '../database/entities.js';
@@ -7,6 +15,8 @@ import type { Snapshot, TableSnapshot } from '../snapshots/build-snapshot.js';
 
 interface IssueOptions {
   mac: string;
+  /** What the device says it applied last. */
+  have: Have | undefined;
   epoch: string;
   schemaVersion: number;
   scope: Scope;
@@ -36,10 +46,11 @@ export async function issueManifest(manager: EntityManager, options: IssueOption
     tables: snapshot.tables.map(toManifestTable),
   };
 
-  const last = await manager.findOne(ManifestRow, { where: { mac }, order: { generatedAt: 'DESC', sequence: 'DESC' } });
-  if (last && last.expiresAt.getTime() - now.getTime() > ttlMs / 2) {
+  // By sequence: this clock may have been set since.
+  const last = await manager.findOne(ManifestRow, { where: { mac, epoch }, order: { sequence: 'DESC' } });
+  if (last && livesOn(last, now, ttlMs)) {
     const manifest = last.document as Manifest;
-    if (contentOf(manifest) === canonicalJson(content)) return { manifest, isNew: false };
+    if (isAcceptable(manifest, options.have) && contentOf(manifest) === canonicalJson(content)) return { manifest, isNew: false };
   }
 
   const [{ sequence }] = await manager.query<[{ sequence: string }]>("SELECT nextval('waypost.manifest_sequence') AS sequence");
@@ -53,6 +64,18 @@ export async function issueManifest(manager: EntityManager, options: IssueOption
   });
   await storeManifest(manager, manifest, options);
   return { manifest, isNew: true };
+}
+
+/** More than half of its life is left, yet not more than a whole one: it was not made while this clock was ahead. */
+function livesOn({ expiresAt }: ManifestRow, now: Date, ttlMs: number): boolean {
+  const leftMs = expiresAt.getTime() - now.getTime();
+  return leftMs > ttlMs / 2 && leftMs <= ttlMs;
+}
+
+/** A device refuses what is behind the manifest it holds. That happens where central's database went back and was then overtaken again. */
+function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | undefined): boolean {
+  if (have?.epoch !== epoch || have.sequence < sequence) return true;
+  return have.sequence === sequence && have.manifestId === manifestId;
 }
 
 function toManifestTable({ table, columns, key, format, index }: TableSnapshot): ManifestTable {

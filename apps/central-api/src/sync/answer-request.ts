@@ -37,7 +37,7 @@ export class AnswerRequest {
   ) {}
 
   /**
-   * @throws WaypostError DEVICE_UNKNOWN, DEVICE_AMBIGUOUS, DEVICE_INACTIVE, CENTRAL_BUSY, DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE
+   * @throws WaypostError DEVICE_UNKNOWN, DEVICE_AMBIGUOUS, DEVICE_INACTIVE, CENTRAL_BUSY, LOCK_TIMEOUT, DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE
    */
   async answer({ mac, have, signal, withRows }: Request): Promise<IssuedManifest> {
     return this.withBuildClient(async (client) => {
@@ -52,6 +52,7 @@ export class AnswerRequest {
           const snapshot = await this.build(client, mac, scope, signal);
           const issued = await issueManifest(this.dataSource.manager, {
             mac,
+            have,
             epoch,
             schemaVersion: this.plan.schemaVersion,
             scope,
@@ -101,6 +102,6 @@ export class AnswerRequest {
       if (sqlStateOf(error) !== SqlState.lockNotAvailable) throw error;
       throw new WaypostError('CENTRAL_BUSY', { detail: `Another request of ${mac} is being answered.`, cause: error });
     }
-    await client.query('SET lock_timeout = 0');
+    await client.query(`SET lock_timeout = ${this.config.LOCK_TIMEOUT}`);
   }
 }

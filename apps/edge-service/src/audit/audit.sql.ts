@@ -1,8 +1,11 @@
-/** $1: id, $2: status, $3: manifest, $4: error code, $5: error text, $6: downloaded bytes, $7: rows loaded. An outcome is never overwritten. */
+/**
+ * $1: id, $2: status, $3: manifest, $4: error code, $5: error text, $6: downloaded bytes, $7: rows loaded, $8: duration in ms, which no clock
+ * that was set meanwhile falsifies. An outcome is never overwritten.
+ */
 export const FINISH_CYCLE = `
   UPDATE waypost.edge_sync_log
   SET status = $2, manifest_id = coalesce($3, manifest_id), error_code = $4, error_text = $5, downloaded_bytes = $6, rows_loaded = $7,
-      completed_at = clock_timestamp(), duration_ms = 1000 * extract(epoch FROM clock_timestamp() - started_at)
+      completed_at = started_at + $8::bigint * interval '1 ms', duration_ms = $8
   WHERE id = $1 AND status = 'Running'`;
 
 /** $1: cycle, $2: names, $3: row counts, $4: hashes, $5: actions, $6: downloaded bytes. */
@@ -15,8 +18,9 @@ export const BEGIN_CYCLE = `
 
 export const FAIL_INTERRUPTED = `
   UPDATE waypost.edge_sync_log
-  SET status = 'Failed', completed_at = clock_timestamp(), error_code = 'SHUTTING_DOWN', error_text = 'interrupted: the process ended during the cycle',
-      duration_ms = 1000 * extract(epoch FROM clock_timestamp() - started_at)
+  SET status = 'Failed', error_code = 'SHUTTING_DOWN', error_text = 'interrupted: the process ended during the cycle',
+      completed_at = greatest(started_at, clock_timestamp()),
+      duration_ms = greatest(0, 1000 * extract(epoch FROM clock_timestamp() - started_at))
   WHERE status = 'Running'
   RETURNING id`;
 

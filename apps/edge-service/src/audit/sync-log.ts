@@ -16,6 +16,7 @@ export interface TableOutcome {
 export interface CycleOutcome {
   cycleId: string;
   status: Exclude<SyncStatus, 'Running'>;
+  durationMs: number;
   manifestId: string | undefined;
   downloadedBytes: number;
   rowsLoaded: number;
@@ -35,6 +36,9 @@ export interface Totals {
 /** waypost.edge_sync_log and edge_sync_tables: one row per cycle, whatever became of it. */
 @Injectable()
 export class SyncLog {
+  /** How cycles ended while the database did not take it: written down when it is back. */
+  private readonly unwritten: CycleOutcome[] = [];
+
   constructor(@InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>) {}
 
   /**
@@ -42,6 +46,7 @@ export class SyncLog {
    * @returns how many there were
    */
   async failInterrupted(): Promise<number> {
+    await this.writeDown();
     const [rows] = await this.cycles.query<[unknown[], number]>(FAIL_INTERRUPTED);
     return rows.length;
   }
@@ -64,9 +69,20 @@ export class SyncLog {
     ]);
   }
 
-  /** Closes a failed cycle's row, unless its transaction did commit before the connection broke. */
+  /**
+   * Closes a failed cycle's row, unless its transaction did commit before the connection broke. Where the database is away, it throws, and
+   * the next cycle's `failInterrupted` tells the true reason.
+   */
   async fail(outcome: CycleOutcome): Promise<void> {
-    await this.cycles.query(FINISH_CYCLE, finishParameters(outcome));
+    this.unwritten.push(outcome);
+    await this.writeDown();
+  }
+
+  private async writeDown(): Promise<void> {
+    for (let next = this.unwritten[0]; next; next = this.unwritten[0]) {
+      await this.cycles.query(FINISH_CYCLE, finishParameters(next));
+      this.unwritten.shift();
+    }
   }
 
   async findLast(): Promise<SyncLogEntity | undefined> {
@@ -87,6 +103,6 @@ export class SyncLog {
   }
 }
 
-function finishParameters({ cycleId, status, manifestId, error, downloadedBytes, rowsLoaded }: CycleOutcome): unknown[] {
-  return [cycleId, status, manifestId ?? null, error?.code ?? null, error?.text ?? null, downloadedBytes, rowsLoaded];
+function finishParameters({ cycleId, status, manifestId, error, downloadedBytes, rowsLoaded, durationMs }: CycleOutcome): unknown[] {
+  return [cycleId, status, manifestId ?? null, error?.code ?? null, error?.text ?? null, downloadedBytes, rowsLoaded, durationMs];
 }

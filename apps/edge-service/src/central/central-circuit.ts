@@ -2,7 +2,6 @@ import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, WaypostError } from '@waypost/contracts';
 import { LOGGER } from '@waypost/runtime';
 import {
-  BrokenCircuitError,
   type CircuitBreakerPolicy,
   CircuitState,
   circuitBreaker,
@@ -58,6 +57,8 @@ const METRIC: Record<BreakerState, number> = { closed: 0, 'half-open': 1, open: 
 export class CentralCircuit {
   private readonly retries: RetryPolicy;
   private readonly breaker: CircuitBreakerPolicy;
+  /** On the monotonic clock. */
+  private openUntilMs = 0;
 
   constructor(
     @Inject(CIRCUIT_LIMITS) private readonly limits: CircuitLimits,
@@ -74,7 +75,11 @@ export class CentralCircuit {
     });
     this.breaker = circuitBreaker(handleWhen(hasCode(UNREACHABLE)), {
       breaker: new ConsecutiveBreaker(limits.failuresToOpen),
-      halfOpenAfter: limits.openMs,
+      // Always: cockatiel measures by the wall clock, and one that is set back would keep the breaker open for as long. `run` waits instead.
+      halfOpenAfter: Number.NEGATIVE_INFINITY,
+    });
+    this.breaker.onBreak(() => {
+      this.openUntilMs = performance.now() + limits.openMs;
     });
     this.breaker.onStateChange(() => {
       this.metrics.breakerState.set(METRIC[this.state]);
@@ -90,14 +95,15 @@ export class CentralCircuit {
 
   /** @throws CENTRAL_UNREACHABLE at once while the breaker is open; SHUTTING_DOWN when `signal` fires; else what `work` threw last */
   async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    const attempts = this.breaker.execute(() => this.retries.execute(work, signal), signal);
-    return stoppable(attempts, signal).catch((error: unknown) => {
-      if (!(error instanceof BrokenCircuitError)) throw error;
+    if (this.state === 'open' && performance.now() < this.openUntilMs) {
       throw new WaypostError('CENTRAL_UNREACHABLE', {
         detail: 'Central did not answer lately; it is not asked again for a moment.',
         hint: `The next try is allowed ${Math.ceil(this.limits.openMs / 1000)} s after the last failure; the device goes on by itself. Check central’s /health.`,
-        cause: error,
       });
-    });
+    }
+    return stoppable(
+      this.breaker.execute(() => this.retries.execute(work, signal), signal),
+      signal,
+    );
   }
 }

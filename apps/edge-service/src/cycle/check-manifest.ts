@@ -2,6 +2,10 @@ import { type Manifest, normalizeMac, openManifest, WaypostError } from '@waypos
 import { checkTableNames } from '../load/inspect-mirror.js';
 import type { AppliedState } from '../state/mirror-state.js';
 
+const TWO_CENTRALS =
+  'Two centrals answer at CENTRAL_URL, or one came back that another had replaced. Leave only the right one there. ' +
+  'If that is the one refused here, start a new epoch in its database: DELETE FROM waypost.central_state; devices then adopt what it has.';
+
 export interface Expectations {
   schemaVersion: number;
   applied: AppliedState | undefined;
@@ -43,10 +47,12 @@ export function checkManifest(manifest: Manifest, { schemaVersion, applied, cent
 
 /** A device never goes back: not within an epoch, and not to an epoch that it has left. */
 function checkOrder({ manifestId, epoch, sequence, sha256 }: Manifest, applied: AppliedState): void {
-  const outOfOrder = (why: string): WaypostError =>
-    new WaypostError('MANIFEST_OUT_OF_ORDER', { detail: `Manifest ${manifestId}: ${why}.` });
+  const outOfOrder = (why: string, hint = {}): WaypostError =>
+    new WaypostError('MANIFEST_OUT_OF_ORDER', { detail: `Manifest ${manifestId}: ${why}.`, ...hint });
   if (epoch !== applied.epoch) {
-    if (applied.retiredEpochs.includes(epoch)) throw outOfOrder(`its epoch ${epoch} was replaced by ${applied.epoch} before`);
+    if (applied.retiredEpochs.includes(epoch)) {
+      throw outOfOrder(`its epoch ${epoch} was replaced by ${applied.epoch} before`, { hint: TWO_CENTRALS });
+    }
     return;
   }
   if (sequence < applied.sequence) throw outOfOrder(`its sequence is ${sequence}, the device holds ${applied.sequence}`);

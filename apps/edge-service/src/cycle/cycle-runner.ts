@@ -59,10 +59,13 @@ export class CycleRunner implements OnModuleDestroy {
     const cycleId = ulid();
     const log = this.logger.child({ cycleId, mac: this.config.DEVICE_MAC });
     const startedAt = new Date();
+    const startMs = performance.now();
+    const elapsedMs = (): number => Math.round(performance.now() - startMs);
     const cycle: Cycle = {
       ...options,
       cycleId,
       startedAt,
+      elapsedMs,
       log,
       stop: this.stop.signal,
       cut: this.cut.signal,
@@ -73,8 +76,8 @@ export class CycleRunner implements OnModuleDestroy {
     const report = await this.lock
       .hold((client) => this.cycle.run(cycle, client))
       .then(
-        (done): CycleReport => ({ ...base, ...done, durationMs: since(startedAt) }),
-        (thrown: unknown): CycleReport => ({ ...base, ...failed(thrown), durationMs: since(startedAt) }),
+        (done): CycleReport => ({ ...base, ...done, durationMs: elapsedMs() }),
+        (thrown: unknown): CycleReport => ({ ...base, ...failed(thrown), durationMs: elapsedMs() }),
       );
     if (report.error?.code === 'SYNC_RUNNING') {
       this.status.abandoned();
@@ -87,8 +90,4 @@ export class CycleRunner implements OnModuleDestroy {
 
 function failed(thrown: unknown): Omit<CycleReport, 'cycleId' | 'startedAt' | 'progress' | 'durationMs'> {
   return { status: 'Failed', tables: [], rowsLoaded: 0, rawBytes: 0, error: toWaypostError(thrown) };
-}
-
-function since(startedAt: Date): number {
-  return Date.now() - startedAt.getTime();
 }

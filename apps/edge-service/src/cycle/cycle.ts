@@ -14,6 +14,8 @@ export interface CycleOptions {
 export interface Cycle extends CycleOptions {
   cycleId: string;
   startedAt: Date;
+  /** Since its start, whatever happens to the device's clock meanwhile. */
+  elapsedMs: () => number;
   log: Logger;
   /** Fires at once when the service stops: no more requests, no new load. */
   stop: AbortSignal;

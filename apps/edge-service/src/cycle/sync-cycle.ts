@@ -159,18 +159,19 @@ export class SyncCycle {
   }
 
   /** The last statements of the transaction: audit, state and ack become true together with the rows. */
-  private async record({ cycleId, startedAt, progress }: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied): Promise<void> {
+  private async record({ cycleId, elapsedMs, progress }: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied): Promise<void> {
     const { manifest, before, changed, rehashed } = plan;
     await this.state.record(client, manifest, before, [...changed, ...rehashed]);
     await this.audit.finishWith(client, {
       cycleId,
       status: applied.status,
+      durationMs: elapsedMs(),
       manifestId: manifest.manifestId,
       downloadedBytes: progress.downloadedBytes,
       rowsLoaded: applied.rowsLoaded,
       tables: applied.tables,
     });
-    if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, Date.now() - startedAt.getTime());
+    if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, elapsedMs());
   }
 
   private async begin({ cycleId, trigger, log }: Cycle): Promise<void> {
@@ -186,13 +187,15 @@ export class SyncCycle {
   }
 
   private async recordFailure(cycle: Cycle, error: WaypostError): Promise<void> {
-    const { cycleId, startedAt, progress, log } = cycle;
+    const { cycleId, progress, log } = cycle;
     const { manifestId, downloadedBytes } = progress;
+    const durationMs = cycle.elapsedMs();
     try {
       const text = `${error.message} Hint: ${error.hint}`;
-      await this.audit.fail({ cycleId, status: 'Failed', manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } });
+      const outcome = { cycleId, durationMs, manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } };
+      await this.audit.fail({ ...outcome, status: 'Failed' });
       if (manifestId === undefined || !concernsCentral(error)) return;
-      await this.acks.queueFailure(manifestId, error, Date.now() - startedAt.getTime());
+      await this.acks.queueFailure(manifestId, error, durationMs);
       await this.acknowledge(cycle);
     } catch (cause) {
       log.warn({ err: cause }, 'the failure could not be written down');
@@ -212,7 +215,15 @@ export class SyncCycle {
 
 /** Central hears of failures that it does not know of already. */
 function concernsCentral({ code, heals }: WaypostError): boolean {
-  const unheard = ['CENTRAL_UNREACHABLE', 'CENTRAL_REFUSED', 'CENTRAL_BUSY', 'TRANSFER_STALLED', 'SHUTTING_DOWN', 'DATABASE_UNAVAILABLE'];
+  const unheard = [
+    'CENTRAL_UNREACHABLE',
+    'CENTRAL_REFUSED',
+    'CENTRAL_BUSY',
+    'TRANSFER_STALLED',
+    'SHUTTING_DOWN',
+    'DATABASE_UNAVAILABLE',
+    'DATABASE_READ_ONLY',
+  ];
   return heals !== 'resnapshot' && !unheard.includes(code);
 }
 

@@ -9,6 +9,7 @@ import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import type { SyncLogEntity } from '../database/entities/sync-log.entity.js';
 import { Metrics } from '../metrics/metrics.js';
+import type { VerifiedAge } from '../metrics/verified-age.js';
 import { type AppliedState, MirrorState } from '../state/mirror-state.js';
 import type { CycleReport } from './cycle.js';
 
@@ -28,7 +29,10 @@ export interface StatusReport {
   /** Over all cycles in edge_sync_log; null while the database is away. */
   totals: Totals | null;
   consecutiveFailures: number;
-  /** Since the data was last found equal to a manifest; restarts do not reset it. */
+  /**
+   * Since the data was last found equal to a manifest; restarts do not reset it. Steps of the device's clock do not change it within a
+   * process; over a restart it is at least the process's own age.
+   */
   verifiedAgeMs: number | null;
   breaker: BreakerState;
   pendingAcks: number | null;
@@ -41,7 +45,7 @@ const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['VERIFICATION_FAILED', 'CHUN
 /** How this device's sync is doing: for the API, for /health and for the metrics. */
 @Injectable()
 export class SyncStatus {
-  readonly startedAt = new Date();
+  private readonly verified: VerifiedAge;
   private attempt: { startedAt: Date; status: string; error?: WaypostError } | undefined;
   private runningSince: Date | undefined;
   private failures = 0;
@@ -57,7 +61,9 @@ export class SyncStatus {
     private readonly state: MirrorState,
     private readonly circuit: CentralCircuit,
     private readonly metrics: Metrics,
-  ) {}
+  ) {
+    this.verified = metrics.verified;
+  }
 
   get consecutiveFailures(): number {
     return this.failures;
@@ -90,9 +96,9 @@ export class SyncStatus {
     this.metrics.consecutiveFailures.set(this.failures);
   }
 
-  /** Age of the verified state, as far as known without asking the database. */
-  get verifiedAt(): Date | undefined {
-    return this.metrics.verifiedAt;
+  /** Age of the verified state, as far as known without asking the database; undefined before the first. */
+  get verifiedAgeMs(): number | undefined {
+    return this.verified.ageMs;
   }
 
   /** Everything at once; what only the database knows is null or as last known while it is away. */
@@ -108,7 +114,7 @@ export class SyncStatus {
         : null,
       totals: stored?.totals ?? null,
       consecutiveFailures: this.failures,
-      verifiedAgeMs: applied ? Math.max(0, Date.now() - applied.verifiedAt.getTime()) : null,
+      verifiedAgeMs: applied ? (this.verified.ageMs ?? null) : null,
       breaker: this.circuit.state,
       pendingAcks: stored?.pendingAcks ?? null,
       alert: this.alert,
@@ -131,7 +137,7 @@ export class SyncStatus {
         this.state.findApplied(),
       ]);
       this.applied = applied;
-      this.metrics.verifiedAt = applied?.verifiedAt;
+      this.verified.restore(applied?.verifiedAt);
       return { last: last ? storedAttempt(last) : null, totals, pendingAcks };
     } catch (error) {
       this.logger.warn({ reason: toWaypostError(error).message }, 'the status could not be read from the database');
@@ -143,7 +149,7 @@ export class SyncStatus {
     this.failures = 0;
     this.alert = null;
     this.metrics.alerts.reset();
-    this.metrics.verifiedAt = new Date();
+    this.verified.renew();
     log.info(facts, 'cycle finished');
   }
 

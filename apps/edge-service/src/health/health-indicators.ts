@@ -18,6 +18,8 @@ const MIN_STALE_MS = 60_000;
  */
 @Injectable()
 export class HealthIndicators {
+  private readonly startMs = performance.now();
+
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly checks: HealthIndicatorService,
@@ -42,12 +44,16 @@ export class HealthIndicators {
 
   sync() {
     const check = this.checks.check('sync');
-    const { verifiedAt, startedAt, consecutiveFailures, alert } = this.status;
+    const { verifiedAgeMs, consecutiveFailures, alert } = this.status;
     const staleAfterMs = Math.max(STALE_INTERVALS * this.config.SYNC_INTERVAL, MIN_STALE_MS);
-    const since = Math.max(verifiedAt?.getTime() ?? 0, startedAt.getTime());
-    const facts = { phase: verifiedAt ? 'synced' : 'starting', consecutiveFailures, ...(alert ? { alert: alert.code } : {}) };
-    if (this.config.SYNC_INTERVAL > 0 && Date.now() - since > staleAfterMs) {
-      return check.down({ ...facts, message: `no good cycle for ${Math.round((Date.now() - since) / 1000)} s` });
+    const ageMs = Math.min(verifiedAgeMs ?? Infinity, performance.now() - this.startMs);
+    const facts = {
+      phase: verifiedAgeMs === undefined ? 'starting' : 'synced',
+      consecutiveFailures,
+      ...(alert ? { alert: alert.code } : {}),
+    };
+    if (this.config.SYNC_INTERVAL > 0 && ageMs > staleAfterMs) {
+      return check.down({ ...facts, message: `no good cycle for ${Math.round(ageMs / 1000)} s` });
     }
     return consecutiveFailures > 0 ? check.degraded({ ...facts, message: 'the last cycle failed' }) : check.up(facts);
   }

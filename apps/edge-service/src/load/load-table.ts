@@ -21,6 +21,14 @@ function copyInStatement({ name, columns, format }: ManifestTable, local: Catalo
  * leaves the rows of inheriting tables alone, which then fail verification rather than vanish.
  */
 export function truncateStatement(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
-  const names = tables.map(({ name }) => `${locals.get(name)?.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(name))}`);
-  return `TRUNCATE ${names.join(', ')} RESTART IDENTITY`;
+  return `TRUNCATE ${emptied(tables, locals)} RESTART IDENTITY`;
+}
+
+/** The locks that TRUNCATE needs. */
+export function lockStatement(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+  return `LOCK TABLE ${emptied(tables, locals)} IN ACCESS EXCLUSIVE MODE`;
+}
+
+function emptied(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+  return tables.map(({ name }) => `${locals.get(name)?.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(name))}`).join(', ');
 }

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { LOGGER, pinSession, withTransaction } from '@waypost/runtime';
+import { LOGGER, pinSession, SqlState, sqlStateOf, withTransaction } from '@waypost/runtime';
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -10,8 +10,8 @@ import type { SpooledTable } from '../download/spooled-table.js';
 import { mustMatch, readFacts } from '../verify/verify-table.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
-import { loadError } from './load-errors.js';
-import { loadTable, truncateStatement } from './load-table.js';
+import { loadError, tablesLocked } from './load-errors.js';
+import { loadTable, lockStatement, truncateStatement } from './load-table.js';
 import { withReferencing } from './local-references.js';
 
 /** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it get their turn. */
@@ -39,7 +39,7 @@ export class LoadTransaction {
   ) {}
 
   /**
-   * @throws WaypostError LOCK_TIMEOUT after several tries; SCHEMA_MISMATCH, LOCAL_REFERENCE, CHUNK_CORRUPT, VERIFICATION_FAILED,
+   * @throws WaypostError LOCK_TIMEOUT after several tries; MIRROR_ALTERED, LOAD_REFUSED, SCHEMA_MISMATCH, LOCAL_REFERENCE, CHUNK_CORRUPT, VERIFICATION_FAILED,
    * DATABASE_UNAVAILABLE, SHUTTING_DOWN: in all cases nothing was changed
    */
   async run(client: pg.PoolClient, order: LoadOrder): Promise<void> {
@@ -97,11 +97,24 @@ export class LoadTransaction {
     const needed = withReferencing(manifest.tables, new Set(tables.map(({ name }) => name)), mirror.references);
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
     if (unforeseen) {
-      // Dropped, or a foreign key added, since the cycle looked: the next one sees it.
-      throw new WaypostError('LOCK_TIMEOUT', { detail: `${unforeseen.name} was altered while the cycle was under way.` });
+      // Dropped, or a foreign key added, since the cycle looked: it must look again.
+      throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered while the cycle was under way.` });
     }
+    await this.lockTables(client, lockStatement(tables, mirror.tables));
     await client.query(truncateStatement(tables, mirror.tables));
     return mirror;
+  }
+
+  /**
+   * Waits LOCK_TIMEOUT for all locks together. TRUNCATE alone would wait so long for each, and readers of the first table would queue
+   * behind us while we wait for the last one.
+   */
+  private async lockTables(client: pg.ClientBase, statement: string): Promise<void> {
+    await client.query("SELECT set_config('statement_timeout', $1, true)", [String(this.config.LOCK_TIMEOUT)]);
+    await client.query(statement).catch((error: unknown) => {
+      throw sqlStateOf(error) === SqlState.queryCanceled ? tablesLocked(error) : error;
+    });
+    await client.query("SELECT set_config('statement_timeout', '0', true)");
   }
 
   private async limitTransaction(client: pg.ClientBase): Promise<void> {

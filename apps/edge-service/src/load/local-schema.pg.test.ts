@@ -124,7 +124,7 @@ test('a local constraint that refuses a row rolls back all tables and names itse
   await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = 'secret' WHERE id = 1");
   const before = await companies(edge.databaseUrl);
   const answer = await edge.sync();
-  expect(answer).toMatchObject({ code: 'SCHEMA_MISMATCH', detail: expect.stringContaining('constraint short') as unknown });
+  expect(answer).toMatchObject({ code: 'LOAD_REFUSED', detail: expect.stringContaining('constraint short') as unknown });
   expect(JSON.stringify(answer)).not.toContain('secret');
   expect(await companies(edge.databaseUrl)).toEqual(before);
 });

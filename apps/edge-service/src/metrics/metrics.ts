@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { VerifiedAge } from './verified-age.js';
 
 const STEP_SECONDS = [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
 
@@ -34,7 +35,7 @@ export class Metrics {
     name: 'waypost_edge_verified_age_seconds',
     help: 'Age of the last state that was equal to a manifest; -1 before the first.',
     registers: [this.registry],
-    collect: () => void this.verifiedAgeSeconds.set(this.verifiedAt ? (Date.now() - this.verifiedAt.getTime()) / 1000 : -1),
+    collect: () => void this.verifiedAgeSeconds.set(this.verified.ageMs === undefined ? -1 : this.verified.ageMs / 1000),
   });
   readonly consecutiveFailures = this.gauge('waypost_edge_consecutive_failures', 'Failed cycles since the last good one.');
   readonly breakerState = this.gauge('waypost_edge_breaker_state', 'Circuit breaker towards central: 0 closed, 1 half-open, 2 open.');
@@ -46,7 +47,7 @@ export class Metrics {
     registers: [this.registry],
   });
   /** Kept by cycle/sync-status.ts. */
-  verifiedAt: Date | undefined;
+  readonly verified = new VerifiedAge();
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });

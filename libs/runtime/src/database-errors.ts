@@ -1,0 +1,50 @@
+import { type ErrorCode, WaypostError } from '@waypost/contracts';
+import { SqlState, sqlStateOf } from './sql-state.js';
+
+interface Fault {
+  states: RegExp;
+  code: ErrorCode;
+  /** Replaces the code's own. */
+  hint?: string;
+}
+
+/** What a database server does in the course of its life, by SQLSTATE or by the code of the network error. The first that fits counts. */
+const FAULTS: readonly Fault[] = [
+  // A standby, or default_transaction_read_only.
+  { states: /^25006$/, code: 'DATABASE_READ_ONLY' },
+  { states: /^53100$/, code: 'DATABASE_FULL' },
+  {
+    states: /^53300$/,
+    code: 'DATABASE_UNAVAILABLE',
+    hint: 'The server has no connection left: look at pg_stat_activity for who holds them, or raise max_connections. The service heals by itself.',
+  },
+  { states: /^55P03$/, code: 'LOCK_TIMEOUT' },
+  // Connection lost (08), resources (53), shutdown, crash, starting up, timeouts (57), rolled back for another's or a recovery's sake (40),
+  // transactions that idled or lasted too long (25P03, 25P04).
+  { states: /^(08|53|57|40|25P0[34]$)/, code: 'DATABASE_UNAVAILABLE' },
+  // The server cannot read or write its files.
+  {
+    states: /^58/,
+    code: 'DATABASE_UNAVAILABLE',
+    hint: 'The database server has trouble with its files: look at its log and its disk. The service heals by itself.',
+  },
+  { states: /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)$/, code: 'DATABASE_UNAVAILABLE' },
+];
+/** How pg reports a connection that is gone when no SQLSTATE came. */
+const CONNECTION_GONE =
+  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect)/;
+
+/** A fault of the database as one of ours; undefined where it is something else, such as an SQL error. */
+export function databaseError(cause: unknown): WaypostError | undefined {
+  const state = sqlStateOf(cause) ?? '';
+  const fault = FAULTS.find(({ states }) => states.test(state));
+  if (!fault && !(cause instanceof Error && CONNECTION_GONE.test(cause.message))) return undefined;
+  const { code = 'DATABASE_UNAVAILABLE', hint } = fault ?? {};
+  return new WaypostError(code, { detail: (cause as Error).message, cause, ...(hint === undefined ? {} : { hint }) });
+}
+
+/** Whether PostgreSQL gave up waiting for a lock, or chose this side of a deadlock: the same works when the others are done. */
+export function isLocked(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state === SqlState.lockNotAvailable || state === SqlState.deadlock;
+}
