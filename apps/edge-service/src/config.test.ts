@@ -11,7 +11,7 @@ test('the defaults are those of the README', () => {
     DEVICE_MAC: '48:b0:2d:e9:c3:b7',
     SYNC_INTERVAL: 300_000,
     SCHEMA_VERSION: 1,
-    LOAD_STRATEGY: 'truncate',
+    LOAD_STRATEGY: 'auto',
     DOWNLOAD_DIR: './var/downloads',
     LOG_LEVEL: 'info',
     LOCK_TIMEOUT: 2000,
@@ -25,7 +25,7 @@ test('all faults are listed at once, without any value', () => {
     DATABASE_URL: 'mysql://root:secret@db',
     DEVICE_MAC: 'nonsense',
     SYNC_INTERVAL: '10ms',
-    LOAD_STRATEGY: 'merge',
+    LOAD_STRATEGY: 'swap',
     PORT: '99999',
   };
   let message = '';
@@ -35,7 +35,7 @@ test('all faults are listed at once, without any value', () => {
     message = (error as Error).message;
   }
   for (const name of [...Object.keys(env), 'CENTRAL_URL']) expect(message).toContain(name);
-  expect(message).toContain('merge is not part of this version yet');
+  expect(message).toContain('must be auto, truncate or merge');
   expect(message).not.toMatch(/secret|nonsense|99999/);
 });
 

@@ -24,11 +24,8 @@ const configSchema = z.object({
     .default(5 * 60_000),
   /** Manifests of another schema version are refused. */
   SCHEMA_VERSION: integer(0, 2 ** 31 - 1).default(1),
-  /** `auto` chooses by itself; in this version there is only `truncate` to choose. */
-  LOAD_STRATEGY: z
-    .enum(['auto', 'truncate', 'merge'], { error: 'must be auto or truncate' })
-    .refine((strategy) => strategy !== 'merge', { message: 'must be auto or truncate: merge is not part of this version yet' })
-    .default('truncate'),
+  /** How changed tables get their rows: `auto` fills empty ones and merges into the others, so that readers never wait. */
+  LOAD_STRATEGY: z.enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' }).default('auto'),
   /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
   DOWNLOAD_DIR: z.string().default('./var/downloads'),
   LOG_LEVEL: logLevel.default('info'),

@@ -85,7 +85,7 @@ test('SIGTERM during a download: it ends in time, nothing is changed, and the ne
 });
 
 test('SIGTERM during a load that does not end: it is rolled back, in time', async () => {
-  await using edge = await startEdge({ LOCK_TIMEOUT: '10m' });
+  await using edge = await startEdge({ LOCK_TIMEOUT: '10m', LOAD_STRATEGY: 'truncate' });
   expect(await post(`${edge.url}/api/sync/now`)).toMatchObject({ status: 200 });
   await queryAt(source, "UPDATE users SET name = name || '!'");
   await central.publish();

@@ -1,6 +1,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Ack, type ErrorCode, type Manifest, PROBLEM_TYPE, sealManifest, toProblem, WaypostError } from '@waypost/contracts';
+import {
+  type Ack,
+  type ErrorCode,
+  type Manifest,
+  type ManifestTable,
+  PROBLEM_TYPE,
+  sealManifest,
+  toProblem,
+  WaypostError,
+} from '@waypost/contracts';
 import pg from 'pg';
 import { ulid } from 'ulid';
 import { readStreams, type TableStream } from './table-stream.js';
@@ -32,6 +41,8 @@ export class FakeCentral implements AsyncDisposable {
   readonly acks: Ack[] = [];
   epoch = 'epoch-1';
   schemaVersion = 1;
+  /** Of all tables of the next manifest. */
+  onReferenced: ManifestTable['onReferenced'];
   /** Turns the whole manifest into what is sent. */
   manifestFault: ((manifest: Manifest) => unknown) | undefined;
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
@@ -83,7 +94,7 @@ export class FakeCentral implements AsyncDisposable {
         device: { mac: TEST_MAC, id: '1' },
         filters: {},
         types,
-        tables: streams.map(({ table }) => table),
+        tables: streams.map(({ table }) => ({ ...table, ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}) })),
       });
       return this.current;
     } finally {

@@ -178,8 +178,8 @@ export const ERROR_KINDS = {
   LOCAL_REFERENCE: {
     status: 409,
     heals: 'operator',
-    title: 'A local table references a mirrored one',
-    hint: 'TRUNCATE would need to empty it too: drop the foreign key that the detail names.',
+    title: 'Rows of the device’s own reference mirrored rows that have to go',
+    hint: 'Remove the references that the detail names, or let the plan keep such rows (onReferenced: keep). With LOAD_STRATEGY=truncate no local table may reference a mirrored one: use auto.',
   },
   CHUNK_CORRUPT: {
     status: 502,

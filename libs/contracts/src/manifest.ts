@@ -15,6 +15,9 @@ const columnSchema = z.object({
   notNull: z.boolean(),
 });
 
+/** `fail`: the sync fails and names the row. `keep`: the row stays until nothing references it. */
+export const onReferencedSchema = z.enum(['fail', 'keep']);
+
 const enumTypeSchema = z.object({
   /** As `format_type` prints it: quoted where SQL needs it, with its schema. */
   name: z.string().min(1),
@@ -34,6 +37,8 @@ const manifestTableSchema = z.object({
   columns: z.array(columnSchema).min(1),
   /** Names of the key's columns, in key order. */
   key: z.array(z.string()).min(1),
+  /** What happens to a row that left the device's share while rows of the device's own reference it; `fail` where it is absent. */
+  onReferenced: onReferencedSchema.optional(),
   /** Length of the canonical rows. */
   rawBytes: countSchema,
   /** Length of the chunk stream as it is downloaded. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { onReferencedSchema } from './manifest.js';
 
 const planTableSchema = z.strictObject({
   /** As in SQL: `users`, `sales.orders`, `"Odd Schema"."Select"`. Manifests and APIs use the same spelling. */
@@ -9,6 +10,8 @@ const planTableSchema = z.strictObject({
   key: z.array(z.string().min(1)).min(1).optional(),
   /** A boolean SQL expression over the table's columns; `:name` stands for the scope's column of that name. Default: all rows. */
   where: z.string().min(1).optional(),
+  /** What a device does with a row that left its share while rows of its own reference it. Default: `fail`. */
+  onReferenced: onReferencedSchema.optional(),
 });
 
 /** The sync plan: what a device sees. docs/sync-plan.md explains it by example. */

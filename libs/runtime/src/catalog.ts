@@ -5,6 +5,8 @@ export interface CatalogColumn extends ManifestColumn {
   /** `GENERATED ALWAYS AS (…)`: computed by PostgreSQL, cannot be loaded. */
   generated: boolean;
   collatable: boolean;
+  /** `GENERATED ALWAYS AS IDENTITY`: can be inserted, never updated. */
+  identityAlways: boolean;
   typeOid: number;
 }
 
@@ -60,7 +62,7 @@ const DESCRIBE_TABLES = `
          c.relrowsecurity AS row_security,
          coalesce((SELECT json_agg(json_build_object(
                      'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'notNull', a.attnotnull,
-                     'generated', a.attgenerated <> '', 'collatable', a.attcollation <> 0, 'typeOid', a.atttypid::int8) ORDER BY a.attnum)
+                     'generated', a.attgenerated <> '', 'collatable', a.attcollation <> 0, 'identityAlways', a.attidentity = 'a', 'typeOid', a.atttypid::int8) ORDER BY a.attnum)
                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') AS columns,
          coalesce((SELECT json_agg(a.attname ORDER BY k.position)
                    FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, position), pg_attribute a

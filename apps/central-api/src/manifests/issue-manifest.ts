@@ -87,6 +87,7 @@ function toManifestTable({ table, columns, key, format, index }: TableSnapshot):
     format,
     columns: columns.map(({ name, type, notNull }) => ({ name, type, notNull })),
     key,
+    ...(table.onReferenced ? { onReferenced: table.onReferenced } : {}),
     rawBytes,
     streamBytes: HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes,
   };

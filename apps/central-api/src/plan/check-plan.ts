@@ -12,6 +12,7 @@ export interface CheckedTable {
   columns: string[] | undefined;
   key: string[] | undefined;
   where: string | undefined;
+  onReferenced: PlanTable['onReferenced'];
   /** The scope's columns that `where` uses. */
   parameters: string[];
 }
@@ -80,8 +81,8 @@ function readNames(table: PlanTable, place: PlanPath, file: PlanFile, faults: st
   const identifier = read(parseTableName, table.name, 'name');
   const columns = table.columns?.flatMap((name, at) => read(parseColumnName, name, 'columns', at) ?? []);
   const key = table.key?.flatMap((name, at) => read(parseColumnName, name, 'key', at) ?? []);
-  const { name, where } = table;
-  return identifier && { name, identifier, columns, key, where, parameters: where === undefined ? [] : parametersOf(where) };
+  const { name, where, onReferenced } = table;
+  return identifier && { name, identifier, columns, key, where, onReferenced, parameters: where === undefined ? [] : parametersOf(where) };
 }
 
 async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[]): Promise<Map<string, string> | undefined> {

@@ -9,10 +9,12 @@ import { CentralClient } from '../central/central-client.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
+import type { SpooledTable } from '../download/spooled-table.js';
 import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { withReferencing } from '../load/local-references.js';
+import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { type AppliedState, type KnownTables, MirrorState } from '../state/mirror-state.js';
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
@@ -104,10 +106,16 @@ export class SyncCycle {
         manifest.tables.filter(({ name }) => !mirror.tables.has(name)),
       );
       const { known, rehashed: hashed } = await this.knownTables(cycle, client, manifest, mirror);
-      const changed = withReferencing(manifest.tables, changedTables(manifest, known, mirror), mirror.references);
+      const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
       const rehashed = hashed.filter((table) => !changed.includes(table));
       return { manifest, before, changed, rehashed };
     });
+  }
+
+  /** TRUNCATE takes more tables along than those that changed. */
+  private toLoad({ tables }: Manifest, changed: ReadonlySet<string>, { references }: Mirror): ManifestTable[] {
+    if (this.config.LOAD_STRATEGY === 'truncate') return withReferencing(tables, changed, references);
+    return tables.filter(({ name }) => changed.has(name));
   }
 
   /** The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. */
@@ -115,8 +123,9 @@ export class SyncCycle {
     const known = new Map(await this.state.knownTables());
     const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
+    const withKept = await tablesWithKeptRows(client);
     for (const table of rehashed) {
-      const facts = await readFacts(client, table, mirror.tables.get(table.name)!);
+      const facts = await readFacts(client, table, mirror.tables.get(table.name)!, { hasKept: withKept.has(table.name) });
       known.set(table.name, { ...facts, format: table.format, intact: true });
     }
     return { known: known as KnownTables, rehashed };
@@ -126,8 +135,10 @@ export class SyncCycle {
   private async confirm(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
     const acknowledge = plan.manifest.manifestId !== plan.before?.manifestId;
     const applied: Applied = { status: 'Unchanged', tables: outcomes(plan), rowsLoaded: 0, rawBytes: 0, acknowledge };
-    await this.steps.run(cycle, 'confirm', {}, () =>
-      withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
+    await this.steps.run(cycle, 'confirm', {}, async () =>
+      (await tablesWithKeptRows(client)).size > 0
+        ? this.load(cycle, client, plan, applied)
+        : withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
     );
     return applied;
   }
@@ -146,16 +157,26 @@ export class SyncCycle {
       rawBytes: sum(changed, (table) => table.rawBytes),
       acknowledge: true,
     };
+    await this.load(cycle, client, plan, applied, downloaded.byTable);
+    await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
+    return applied;
+  }
+
+  private async load(
+    cycle: Cycle,
+    client: pg.PoolClient,
+    plan: Plan,
+    applied: Applied,
+    spooled: ReadonlyMap<string, SpooledTable> = new Map(),
+  ): Promise<void> {
     await this.loading.run(client, {
-      manifest,
-      tables: changed,
-      spooled: downloaded.byTable,
+      manifest: plan.manifest,
+      tables: plan.changed,
+      spooled,
       record: () => this.record(cycle, client, plan, applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.cut,
     });
-    await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
-    return applied;
   }
 
   /** The last statements of the transaction: audit, state and ack become true together with the rows. */

@@ -36,6 +36,8 @@ export interface StatusReport {
   verifiedAgeMs: number | null;
   breaker: BreakerState;
   pendingAcks: number | null;
+  /** Rows that left the device's share and stay because rows of the device's own reference them. */
+  keptRows: number | null;
   alert: Alert | null;
 }
 
@@ -117,6 +119,7 @@ export class SyncStatus {
       verifiedAgeMs: applied ? (this.verified.ageMs ?? null) : null,
       breaker: this.circuit.state,
       pendingAcks: stored?.pendingAcks ?? null,
+      keptRows: stored?.keptRows ?? null,
       alert: this.alert,
     };
   }
@@ -130,15 +133,16 @@ export class SyncStatus {
   private async readStored() {
     if (!this.database.ready) return undefined;
     try {
-      const [last, totals, pendingAcks, applied] = await Promise.all([
+      const [last, totals, pendingAcks, keptRows, applied] = await Promise.all([
         this.log.findLast(),
         this.log.totals(),
         this.acks.countPending(),
+        this.state.countKept(),
         this.state.findApplied(),
       ]);
       this.applied = applied;
       this.verified.restore(applied?.verifiedAt);
-      return { last: last ? storedAttempt(last) : null, totals, pendingAcks };
+      return { last: last ? storedAttempt(last) : null, totals, pendingAcks, keptRows };
     } catch (error) {
       this.logger.warn({ reason: toWaypostError(error).message }, 'the status could not be read from the database');
       return undefined;

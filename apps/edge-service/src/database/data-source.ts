@@ -1,13 +1,15 @@
 import type { DataSourceOptions } from 'typeorm';
 import type { EdgeConfig } from '../config.js';
 import { AckEntity } from './entities/ack.entity.js';
+import { KeptRowEntity } from './entities/kept-row.entity.js';
 import { MirrorTableEntity } from './entities/mirror-table.entity.js';
 import { SyncLogEntity } from './entities/sync-log.entity.js';
 import { SyncStateEntity } from './entities/sync-state.entity.js';
 import { SyncTableEntity } from './entities/sync-table.entity.js';
 import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create-edge-tables.js';
+import { CreateKeptRows1795200000000 } from './migrations/1795200000000-create-kept-rows.js';
 
-export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, AckEntity];
+export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, KeptRowEntity, AckEntity];
 
 /** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
 export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error) => void): DataSourceOptions {
@@ -17,7 +19,7 @@ export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error
     schema: 'waypost',
     applicationName: 'waypost-edge',
     entities: ENTITIES,
-    migrations: [CreateEdgeTables1795000000000],
+    migrations: [CreateEdgeTables1795000000000, CreateKeptRows1795200000000],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,
     synchronize: false,

@@ -12,7 +12,14 @@ export const FIND_TYPES = `
  */
 export const FIND_REFERENCES = `
   SELECT k.conname AS "constraint", k.conrelid::int8 AS "fromOid", k.confrelid::int8 AS "toOid",
-         format('%I.%I', n.nspname, c.relname) AS "fromTable"
+         format('%I.%I', n.nspname, c.relname) AS "fromTable",
+         k.confdeltype <> 'a' AS "actsOnDelete",
+         (SELECT string_agg(format('t.%I OPERATOR(%I.%s) f.%I', t.attname, o_n.nspname, o.oprname, f.attname), ' AND ')
+          FROM unnest(k.confkey, k.conkey, k.conpfeqop) AS pair(to_attnum, from_attnum, operator)
+          JOIN pg_attribute t ON t.attrelid = k.confrelid AND t.attnum = pair.to_attnum
+          JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = pair.from_attnum
+          JOIN pg_operator o ON o.oid = pair.operator
+          JOIN pg_namespace o_n ON o_n.oid = o.oprnamespace) AS "match"
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -32,3 +39,20 @@ export const PARSE_TYPES = `
 export const QUOTE_LABELS = `
   SELECT coalesce(string_agg(quote_literal(label), ', ' ORDER BY position), '') AS list
   FROM unnest($1::text[]) WITH ORDINALITY AS l(label, position)`;
+
+/**
+ * The operator that the unique index over a key column compares by: a type's own, such as citext's, or PostgreSQL's for the type that it is
+ * stored as. $1: type oids.
+ */
+export const FIND_EQUALITY = `
+  WITH RECURSIVE stored AS (
+    SELECT wanted.oid AS type, wanted.oid AS base FROM unnest($1::oid[]) AS wanted(oid)
+    UNION ALL
+    SELECT s.type, t.typbasetype FROM stored s JOIN pg_type t ON t.oid = s.base WHERE t.typbasetype <> 0
+  )
+  SELECT s.type::int8, coalesce(min(format('OPERATOR(%I.=)', n.nspname)), 'OPERATOR(pg_catalog.=)') AS operator
+  FROM stored s
+  JOIN pg_type t ON t.oid = s.base AND t.typbasetype = 0
+  LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = s.base AND o.oprright = s.base
+  LEFT JOIN pg_namespace n ON n.oid = o.oprnamespace
+  GROUP BY s.type`;

@@ -4,15 +4,22 @@ import type pg from 'pg';
 import type { SpooledTable } from '../download/spooled-table.js';
 import { copyDataOf } from './copy-data.js';
 
-/** Streams a spooled table into the local one, which this very transaction created or truncated. Memory holds a few chunks. */
-export async function loadTable(client: pg.ClientBase, table: ManifestTable, local: CatalogTable, spooled: SpooledTable): Promise<void> {
-  await copyIn(client, copyInStatement(table, local), copyDataOf(spooled, table.format));
+interface EmptyTable {
+  table: ManifestTable;
+  local: CatalogTable;
+  /** Created or truncated by this very transaction: nobody else sees its rows before COMMIT, however they are marked. */
+  isNew: boolean;
 }
 
-/** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables. */
-function copyInStatement({ name, columns, format }: ManifestTable, local: CatalogTable): string {
+/** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. */
+export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: SpooledTable): Promise<void> {
+  await copyIn(client, copyInStatement(empty), copyDataOf(spooled, empty.table.format));
+}
+
+/** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables, and for tables that others see. */
+function copyInStatement({ table: { name, columns, format }, local, isNew }: EmptyTable): string {
   const names = columns.map((column) => quoteIdentifier(column.name)).join(', ');
-  const freeze = local.kind === 'table' ? ', FREEZE' : '';
+  const freeze = isNew && local.kind === 'table' ? ', FREEZE' : '';
   return `COPY ${quoteTable(parseTableName(name))} (${names}) FROM STDIN (FORMAT ${format}${freeze})`;
 }
 

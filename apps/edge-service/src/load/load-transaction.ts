@@ -8,18 +8,21 @@ import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import type { SpooledTable } from '../download/spooled-table.js';
 import { mustMatch, readFacts } from '../verify/verify-table.js';
+import { tablesWithKeptRows } from '../state/kept-rows.js';
+import { chooseWays, type Way } from './choose-way.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
 import { loadTable, lockStatement, truncateStatement } from './load-table.js';
 import { withReferencing } from './local-references.js';
+import { type MergedTable, mergedTable, mergeTables, stageTable } from './merge-tables.js';
 
 /** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it get their turn. */
 const LOCK_RETRIES = 5;
 
 export interface LoadOrder {
   manifest: Manifest;
-  /** The tables to load; what references them here is among them. */
+  /** The tables to load; for `truncate`, what references them here is among them. */
   tables: readonly ManifestTable[];
   spooled: ReadonlyMap<string, SpooledTable>;
   /** Runs as the transaction's last statements: what must be true together with the rows. */
@@ -28,6 +31,13 @@ export interface LoadOrder {
   step: <T>(name: string, facts: object, work: () => Promise<T>) => Promise<T>;
   /** Breaks the transaction off; the connection is of no use then. */
   signal: AbortSignal;
+}
+
+/** What the transaction found before it writes rows. */
+interface Prepared extends Mirror {
+  ways: ReadonlyMap<string, Way>;
+  /** Names of tables that did not exist. */
+  created: ReadonlySet<string>;
 }
 
 /** Puts downloaded tables into the database: all of them, verified and written down, or nothing. */
@@ -69,40 +79,76 @@ export class LoadTransaction {
     }
   }
 
-  private async once(client: pg.PoolClient, { manifest, tables, spooled, record, step }: LoadOrder): Promise<void> {
+  private async once(client: pg.PoolClient, order: LoadOrder): Promise<void> {
+    const { manifest, tables, record, step } = order;
     await withTransaction(client, 'READ WRITE', async () => {
       await pinSession(client);
       await this.limitTransaction(client);
-      const { tables: locals } = await step('prepare', {}, () => this.prepare(client, manifest, tables));
+      const prepared = await step('prepare', {}, () => this.prepare(client, manifest, tables));
       await pinSession(client);
-      for (const table of tables) {
-        const facts = { table: table.name, rowCount: table.rowCount, rawBytes: table.rawBytes };
-        await step('load', facts, () => loadTable(client, table, locals.get(table.name)!, spooled.get(table.name)!));
-      }
+      await this.loadEmptyTables(client, order, prepared);
+      await this.merge(client, order, prepared);
       // After the last row: a trigger of one table may have touched another.
+      const withKept = await tablesWithKeptRows(client);
       for (const table of tables) {
         const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
-        await step('verify', facts, async () => mustMatch(await readFacts(client, table, locals.get(table.name)!), table));
+        const reading = { hasKept: withKept.has(table.name), merged: prepared.ways.get(table.name) === 'merge' };
+        await step('verify', facts, async () =>
+          mustMatch(await readFacts(client, table, prepared.tables.get(table.name)!, reading), table),
+        );
       }
       await record(client);
     });
   }
 
-  /** Creates what is missing, checks again what may have changed during the download, and empties the tables. */
-  private async prepare(client: pg.ClientBase, manifest: Manifest, tables: readonly ManifestTable[]): Promise<Mirror> {
+  /** Creates what is missing, checks again what may have changed during the download, and empties the tables that are to be truncated. */
+  private async prepare(client: pg.ClientBase, manifest: Manifest, tables: readonly ManifestTable[]): Promise<Prepared> {
     const before = await inspectMirror(client, manifest);
     const missing = manifest.tables.filter(({ name }) => !before.tables.has(name));
     await createTables(client, manifest, missing);
     const mirror = missing.length > 0 ? await inspectMirror(client, manifest) : before;
-    const needed = withReferencing(manifest.tables, new Set(tables.map(({ name }) => name)), mirror.references);
+    const truncates = this.config.LOAD_STRATEGY === 'truncate';
+    const needed = truncates ? withReferencing(manifest.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
     if (unforeseen) {
       // Dropped, or a foreign key added, since the cycle looked: it must look again.
       throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered while the cycle was under way.` });
     }
-    await this.lockTables(client, lockStatement(tables, mirror.tables));
-    await client.query(truncateStatement(tables, mirror.tables));
-    return mirror;
+    if (truncates && tables.length > 0) {
+      await this.lockTables(client, lockStatement(tables, mirror.tables));
+      await client.query(truncateStatement(tables, mirror.tables));
+    }
+    const ways = await chooseWays(client, this.config.LOAD_STRATEGY, tables, mirror);
+    return { ...mirror, ways, created: new Set(missing.map(({ name }) => name)) };
+  }
+
+  private async loadEmptyTables(client: pg.ClientBase, { tables, spooled, step }: LoadOrder, prepared: Prepared): Promise<void> {
+    for (const table of tables) {
+      const way = prepared.ways.get(table.name);
+      if (way === 'merge') continue;
+      const isNew = way === 'truncate' || prepared.created.has(table.name);
+      const empty = { table, local: prepared.tables.get(table.name)!, isNew };
+      await step('load', factsOf(table, way), () => loadTable(client, empty, spooled.get(table.name)!));
+    }
+  }
+
+  /** Also looks through the rows that earlier cycles kept: whichever is not referenced any more goes. */
+  private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references }: Prepared): Promise<void> {
+    const { manifest, tables, spooled, step } = order;
+    const withKept = await tablesWithKeptRows(client);
+    const merged: MergedTable[] = [];
+    for (const [position, table] of manifest.tables.entries()) {
+      const staged = tables.includes(table) && ways.get(table.name) === 'merge';
+      if (!staged && (!withKept.has(table.name) || !locals.has(table.name))) continue;
+      const entry = await mergedTable(client, { table, local: locals.get(table.name)!, position, staged });
+      if (staged) await step('load', factsOf(table, 'merge'), () => stageTable(client, entry, spooled.get(table.name)!));
+      merged.push(entry);
+    }
+    if (merged.length === 0) return;
+    const counts = await step('merge', { tables: merged.map(({ table }) => table.name) }, () => mergeTables(client, merged, references));
+    for (const [table, written] of counts) {
+      this.logger[written.kept > 0 ? 'warn' : 'info']({ manifestId: manifest.manifestId, table, ...written }, 'table merged');
+    }
   }
 
   /**
@@ -124,4 +170,8 @@ export class LoadTransaction {
       [String(this.config.LOCK_TIMEOUT)],
     );
   }
+}
+
+function factsOf({ name, rowCount, rawBytes }: ManifestTable, way: Way | undefined): object {
+  return { table: name, way, rowCount, rawBytes };
 }

@@ -7,6 +7,8 @@ const reference = (from: string | undefined, to: string): LocalReference => ({
   to,
   constraint: `${from}_${to}`,
   fromTable: from ?? 'mine',
+  actsOnDelete: false,
+  match: 't.id = f.id',
 });
 const names = (changed: string[], references: LocalReference[]) =>
   withReferencing(tables, new Set(changed), references).map(({ name }) => name);

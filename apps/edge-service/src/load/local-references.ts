@@ -12,23 +12,24 @@ export interface LocalReference {
   from: string | undefined;
   /** The referencing table as SQL names it. */
   fromTable: string;
+  /** ON DELETE does more than to refuse at the statement's end: CASCADE, SET NULL, SET DEFAULT, RESTRICT. */
+  actsOnDelete: boolean;
+  /** SQL condition: the row `f` of the referencing table references the row `t`. */
+  match: string;
 }
 
-interface ReferenceRow {
-  constraint: string;
+interface ReferenceRow extends Pick<LocalReference, 'constraint' | 'fromTable' | 'actsOnDelete' | 'match'> {
   fromOid: string;
   toOid: string;
-  fromTable: string;
 }
 
 export async function findReferences(client: pg.ClientBase, tables: ReadonlyMap<string, CatalogTable>): Promise<LocalReference[]> {
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
   const { rows } = await client.query<ReferenceRow>(FIND_REFERENCES, [[...names.keys()]]);
-  return rows.map((row) => ({
-    constraint: row.constraint,
-    to: names.get(Number(row.toOid)) as string,
-    from: names.get(Number(row.fromOid)),
-    fromTable: row.fromTable,
+  return rows.map(({ fromOid, toOid, ...row }) => ({
+    ...row,
+    to: names.get(Number(toOid)) as string,
+    from: names.get(Number(fromOid)),
   }));
 }
 

@@ -3,6 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
 import { Repository } from 'typeorm';
+import { KeptRowEntity } from '../database/entities/kept-row.entity.js';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
 import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
@@ -31,6 +32,7 @@ export class MirrorState {
   constructor(
     @InjectRepository(SyncStateEntity) private readonly entries: Repository<SyncStateEntity>,
     @InjectRepository(MirrorTableEntity) private readonly tables: Repository<MirrorTableEntity>,
+    @InjectRepository(KeptRowEntity) private readonly kept: Repository<KeptRowEntity>,
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {
@@ -50,6 +52,11 @@ export class MirrorState {
   async knownTables(): Promise<KnownTables> {
     const rows = await this.tables.query<(KnownTable & { name: string })[]>(KNOWN_TABLES);
     return new Map(rows.map((row) => [row.name, { ...row, rowCount: Number(row.rowCount) }]));
+  }
+
+  /** Rows that are beside the mirror because rows of the device's own reference them. */
+  async countKept(): Promise<number> {
+    return this.kept.count();
   }
 
   /**

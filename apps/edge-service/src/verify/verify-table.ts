@@ -2,11 +2,20 @@ import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, canonicalQuery, readChunks } from '@waypost/runtime';
 import type pg from 'pg';
+import { isNotKept } from '../state/kept-rows.js';
 
 /** What a table really holds. */
 export interface TableFacts {
   rowCount: number;
   sha256: string;
+}
+
+interface Reading {
+  /** The table has kept rows, which are none of the mirror's. */
+  hasKept: boolean;
+  /** Rows were written here and there: they do not lie in key order. */
+  merged?: boolean;
+  signal?: AbortSignal;
 }
 
 /**
@@ -23,14 +32,17 @@ export async function readFacts(
   client: pg.ClientBase,
   table: ManifestTable,
   local: CatalogTable,
-  signal?: AbortSignal,
+  { hasKept, merged = false, signal }: Reading,
 ): Promise<TableFacts> {
   const source = quoteTable(parseTableName(table.name));
-  const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}`, table, signal);
-  if (matches(asStored, table) || asStored.rowCount !== table.rowCount) return asStored;
+  const where = hasKept ? isNotKept(source, table) : undefined;
+  if (!merged) {
+    const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
+    const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}${where ? ` WHERE ${where}` : ''}`, table, signal);
+    if (matches(asStored, table) || asStored.rowCount !== table.rowCount) return asStored;
+  }
   const textKeys = new Set(local.columns.filter(({ collatable }) => collatable).map(({ name }) => name));
-  return hashRows(client, canonicalQuery({ layout: table, table: source, textKeys }), table, signal);
+  return hashRows(client, canonicalQuery({ layout: table, table: source, textKeys, where }), table, signal);
 }
 
 /** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */

@@ -1,0 +1,34 @@
+import { type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
+import type pg from 'pg';
+import type { EdgeConfig } from '../config.js';
+import type { Mirror } from './inspect-mirror.js';
+
+/**
+ * How a table gets its rows. `truncate`: emptied, then COPY. `fill`: COPY into a table that is empty. `merge`: staged, compared, and only
+ * what differs is written.
+ */
+export type Way = 'truncate' | 'fill' | 'merge';
+
+/**
+ * `auto` fills empty tables and merges the others. A table is filled before any is merged, so one that references a table which is
+ * merged, or filled later, is merged too.
+ */
+export async function chooseWays(
+  client: pg.ClientBase,
+  strategy: EdgeConfig['LOAD_STRATEGY'],
+  tables: readonly ManifestTable[],
+  { references }: Mirror,
+): Promise<Map<string, Way>> {
+  if (strategy !== 'auto') return new Map(tables.map(({ name }) => [name, strategy]));
+  const ways = new Map<string, Way>(tables.map(({ name }) => [name, 'merge']));
+  for (const { name } of tables) {
+    const waits = references.some(({ from, to }) => from === name && to !== name && ways.get(to) === 'merge');
+    if (!waits && (await isEmpty(client, name))) ways.set(name, 'fill');
+  }
+  return ways;
+}
+
+async function isEmpty(client: pg.ClientBase, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ empty: boolean }>(`SELECT NOT EXISTS (SELECT FROM ${quoteTable(parseTableName(name))}) AS empty`);
+  return rows[0]!.empty;
+}

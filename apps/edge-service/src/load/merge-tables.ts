@@ -1,0 +1,144 @@
+import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type CatalogTable, copyIn, sqlStateOf } from '@waypost/runtime';
+import type pg from 'pg';
+import type { SpooledTable } from '../download/spooled-table.js';
+import { FIND_EQUALITY } from './catalog.sql.js';
+import { copyDataOf } from './copy-data.js';
+import type { LocalReference } from './local-references.js';
+import * as sql from './merge.sql.js';
+
+/** A table whose rows are compared with the local ones; only what differs is written. */
+export interface MergedTable {
+  table: ManifestTable;
+  local: CatalogTable;
+  /** Tells the transaction's temporary tables apart. */
+  position: number;
+  /** The operator of each key column, by the column's name. */
+  equality: ReadonlyMap<string, string>;
+  /** False where the manifest's rows are here already, and only kept rows are to be looked through. */
+  staged: boolean;
+}
+
+/** Rows written by a merge; in a table whose changed rows had to be replaced, they count as deleted and inserted. */
+export interface MergeCounts {
+  deleted: number;
+  updated: number;
+  inserted: number;
+  kept: number;
+}
+
+/** Unique and exclusion constraints, which PostgreSQL checks row by row: two rows that swap their values are in each other's way. */
+const ROWS_IN_THE_WAY = /^(23505|23P01)$/;
+
+export async function mergedTable(
+  client: pg.ClientBase,
+  { table, local, position, staged }: Omit<MergedTable, 'equality'>,
+): Promise<MergedTable> {
+  const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
+  const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);
+  const operators = new Map(rows.map(({ type, operator }) => [Number(type), operator]));
+  return { table, local, position, staged, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
+}
+
+/** Puts the manifest's rows beside the local ones, in a temporary table. Memory holds a few chunks. */
+export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: SpooledTable): Promise<void> {
+  await client.query(sql.createStagedRows(merged));
+  await copyIn(client, sql.copyIntoStagedRows(merged), copyDataOf(spooled, merged.table.format));
+  await client.query(`ANALYZE ${sql.stagedRows(merged)}`);
+}
+
+/**
+ * Brings staged tables up to their manifest. Readers go on reading the old rows until COMMIT; a row that does not differ is not written.
+ * A row that left but is referenced by rows that stay is kept where the plan says so (`onReferenced: keep`).
+ * @returns by table name
+ * @throws WaypostError LOCAL_REFERENCE that names table, key and constraint of rows that are referenced and must not be kept
+ */
+export async function mergeTables(
+  client: pg.ClientBase,
+  tables: readonly MergedTable[],
+  references: readonly LocalReference[],
+): Promise<Map<string, MergeCounts>> {
+  for (const merged of tables) {
+    if (merged.staged && !isGuarded(merged)) await client.query(sql.deleteRepeatedKeys(merged));
+    await client.query(merged.staged ? sql.createDifferences(merged) : sql.createDifferencesOfKeptRows(merged));
+    await client.query(`ANALYZE ${sql.differences(merged)}`);
+  }
+  const kept = await keepReferencedRows(client, tables, references);
+  const counts = await applyInOneStatement(client, tables, references);
+  return new Map(
+    tables.map(({ table, position }) => {
+      const count = (what: string): number => Number(counts[`${what}_${position}`] ?? 0);
+      const { name } = table;
+      return [name, { deleted: count('deleted'), updated: count('updated'), inserted: count('inserted'), kept: kept.get(name) ?? 0 }];
+    }),
+  );
+}
+
+/** A kept row keeps what it references itself, so this goes on until nothing is added. */
+async function keepReferencedRows(
+  client: pg.ClientBase,
+  tables: readonly MergedTable[],
+  references: readonly LocalReference[],
+): Promise<Map<string, number>> {
+  const byName = new Map(tables.map((merged) => [merged.table.name, merged]));
+  const relevant = references.filter(({ to }) => byName.has(to));
+  const referenced = new Set(relevant.map(({ to }) => byName.get(to)!));
+  for (const merged of referenced) await client.query(sql.lockLeavingRows(merged));
+  for (let added = 1; added > 0;) {
+    added = 0;
+    for (const { to, from, fromTable, constraint, match } of relevant) {
+      const referencing = (from === undefined ? undefined : byName.get(from)) ?? fromTable;
+      const statement = sql.keepReferenced(byName.get(to)!, match, referencing);
+      added += (await client.query(statement, [`${fromTable} (${constraint})`])).rowCount ?? 0;
+    }
+  }
+  const kept = new Map<string, number>();
+  for (const merged of tables) {
+    const total = referenced.has(merged) ? await mayKeep(client, merged) : 0;
+    kept.set(merged.table.name, total);
+    await client.query(sql.recordKept(merged), [merged.table.name]);
+  }
+  return kept;
+}
+
+/** @returns how many rows are kept */
+async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<number> {
+  const { rows } = await client.query<{ key: string; kept: string; total: string }>(sql.findKept(merged));
+  if (rows.length === 0) return 0;
+  const total = Number(rows[0]!.total);
+  const { name, key, onReferenced } = merged.table;
+  if (onReferenced === 'keep') return total;
+  const examples = rows.map((row) => `(${key.join(', ')})=${row.key} by ${row.kept}`).join('; ');
+  throw new WaypostError('LOCAL_REFERENCE', {
+    detail: `${total} rows of ${name} left this device's share and are still referenced: ${examples}${total > rows.length ? '; …' : ''}.`,
+  });
+}
+
+async function applyInOneStatement(
+  client: pg.ClientBase,
+  tables: readonly MergedTable[],
+  references: readonly LocalReference[],
+): Promise<Record<string, string>> {
+  const immovable = (merged: MergedTable): boolean =>
+    merged.local.columns.some((column) => column.identityAlways && !isKey(merged, column.name));
+  const untouchable = new Set(references.filter(({ actsOnDelete }) => actsOnDelete).map(({ to }) => to));
+  const run = async (replacing: ReadonlySet<MergedTable>) =>
+    (await client.query<Record<string, string>>(sql.applyDifferences(tables, replacing))).rows[0]!;
+  await client.query('SAVEPOINT waypost_merge');
+  try {
+    return await run(new Set(tables.filter(immovable)));
+  } catch (error) {
+    if (!ROWS_IN_THE_WAY.test(sqlStateOf(error) ?? '')) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT waypost_merge');
+    return run(new Set(tables.filter(({ table }) => !untouchable.has(table.name))));
+  }
+}
+
+/** Whether the table's primary key sees to it that no key comes twice. */
+function isGuarded({ table, local }: MergedTable): boolean {
+  return local.primaryKey.length > 0 && local.primaryKey.every((column) => table.key.includes(column));
+}
+
+function isKey({ table }: MergedTable, column: string): boolean {
+  return table.key.includes(column);
+}

@@ -1,0 +1,138 @@
+import { parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
+import type { MergedTable } from './merge-tables.js';
+import { isNotKept, KEPT_ROWS, keyText } from '../state/kept-rows.js';
+
+/** The manifest's rows of a table, in key order. */
+export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypost_rows_${position}`;
+/**
+ * What differs: `old` is the row's place in the mirror (`part`: in which partition), `new` its place among the staged rows, null where there is
+ * none. `kept` names the reference that keeps an old row which has no new one.
+ */
+export const differences = ({ position }: MergedTable): string => `pg_temp.waypost_differences_${position}`;
+
+const OLD_ROW = 't.tableoid = d.part AND t.ctid = d.old';
+
+/** The local table in FROM, UPDATE and DELETE. Rows of inheriting tables are not the mirror's: they fail verification rather than vanish. */
+function mirror({ table, local }: MergedTable): string {
+  return `${local.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(table.name))}`;
+}
+
+function columnList({ table }: MergedTable, alias?: string): string {
+  return table.columns.map(({ name }) => `${alias ? `${alias}.` : ''}${quoteIdentifier(name)}`).join(', ');
+}
+
+/** Types and collations as the mirror has them, without its constraints. */
+export function createStagedRows(merged: MergedTable): string {
+  const name = stagedRows(merged).replace('pg_temp.', '');
+  return `CREATE TEMPORARY TABLE ${name} ON COMMIT DROP AS SELECT ${columnList(merged)} FROM ${mirror(merged)} WITH NO DATA`;
+}
+
+export function copyIntoStagedRows(merged: MergedTable): string {
+  return `COPY ${stagedRows(merged)} (${columnList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
+}
+
+/** Where no unique index guards the key, somebody may have put a row in twice. */
+export function deleteRepeatedKeys(merged: MergedTable): string {
+  const key = merged.table.key.map(quoteIdentifier).join(', ');
+  return `
+    DELETE FROM ${mirror(merged)} AS t USING (
+      SELECT tableoid AS part, ctid AS old, row_number() OVER (PARTITION BY ${key}) AS n FROM ${mirror(merged)}
+    ) AS d WHERE ${OLD_ROW} AND d.n > 1`;
+}
+
+/** Keys are matched as their unique index does, rows are compared by their bytes: 1.0 and 1.00 are one key, and two values. */
+export function createDifferences(merged: MergedTable): string {
+  const match = merged.table.key.map((name) => {
+    const column = quoteIdentifier(name);
+    return `t.${column} ${merged.equality.get(name)} s.${column}`;
+  });
+  return `
+    CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
+    SELECT t.tableoid AS part, t.ctid AS old, s.ctid AS new, NULL::pg_catalog.text AS kept
+    FROM ${mirror(merged)} AS t FULL JOIN ${stagedRows(merged)} AS s ON ${match.join(' AND ')}
+    WHERE t.ctid IS NULL OR s.ctid IS NULL
+       OR ROW(${columnList(merged, 't')})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(${columnList(merged, 's')})::pg_catalog.record`;
+}
+
+/** As if the kept rows had just left: whichever is not referenced any more goes. */
+export function createDifferencesOfKeptRows(merged: MergedTable): string {
+  return `
+    CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
+    SELECT t.tableoid AS part, t.ctid AS old, NULL::pg_catalog.tid AS new, NULL::pg_catalog.text AS kept
+    FROM ${mirror(merged)} AS t WHERE NOT ${isNotKept('t', merged.table)}`;
+}
+
+/** From here on nobody can begin to reference a row that is about to go. */
+export function lockLeavingRows(merged: MergedTable): string {
+  return `SELECT FROM ${mirror(merged)} AS t JOIN ${differences(merged)} AS d ON ${OLD_ROW} WHERE d.new IS NULL FOR UPDATE OF t`;
+}
+
+/**
+ * Keeps leaving rows that are referenced. $1: the reference in words.
+ * @param referencing the referencing table; of a merged one only the rows count that are kept themselves
+ */
+export function keepReferenced(merged: MergedTable, match: string, referencing: string | MergedTable): string {
+  const from =
+    typeof referencing === 'string'
+      ? `${referencing} AS f`
+      : `${mirror(referencing)} AS f JOIN ${differences(referencing)} AS k ON f.tableoid = k.part AND f.ctid = k.old AND k.kept IS NOT NULL`;
+  return `
+    UPDATE ${differences(merged)} AS d SET kept = $1 FROM ${mirror(merged)} AS t
+    WHERE d.new IS NULL AND d.kept IS NULL AND ${OLD_ROW} AND EXISTS (SELECT FROM ${from} WHERE ${match})`;
+}
+
+/** Some of the kept rows, and how many there are. */
+export function findKept(merged: MergedTable): string {
+  return `
+    SELECT ${keyText('t', merged.table.key)} AS key, d.kept, count(*) OVER () AS total
+    FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL LIMIT 5`;
+}
+
+/** $1: the table's name. */
+export function recordKept(merged: MergedTable): string {
+  return `
+    WITH still AS (
+      SELECT ${keyText('t', merged.table.key)} AS key, d.kept
+      FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL
+    ), forgotten AS (
+      DELETE FROM ${KEPT_ROWS} WHERE table_name = $1 AND row_key NOT IN (SELECT key FROM still)
+    )
+    INSERT INTO ${KEPT_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, kept FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
+}
+
+/**
+ * Brings all tables up to their staged rows in one statement, since PostgreSQL checks foreign keys at a statement's end: so neither the tables'
+ * order nor cycles matter. Within a table rows go, change and come in this order, each part waiting for the count of the one before.
+ * @param replacing tables whose changed rows are deleted and inserted rather than updated
+ */
+export function applyDifferences(tables: readonly MergedTable[], replacing: ReadonlySet<MergedTable>): string {
+  const parts: string[] = [];
+  const counts: string[] = [];
+  for (const merged of tables) {
+    const at = merged.position;
+    const replaces = replacing.has(merged);
+    parts.push(`deleted_${at} AS (
+      DELETE FROM ${mirror(merged)} AS t USING ${differences(merged)} AS d
+      WHERE ${OLD_ROW} AND d.kept IS NULL${replaces ? '' : ' AND d.new IS NULL'} RETURNING 1)`);
+    counts.push(`(SELECT count(*) FROM deleted_${at}) AS deleted_${at}`);
+    if (!merged.staged) continue;
+    const updated = merged.local.columns.filter(({ name, identityAlways }) => !identityAlways && isMirrored(merged, name));
+    if (!replaces) {
+      const assignments = updated.map(({ name }) => `${quoteIdentifier(name)} = s.${quoteIdentifier(name)}`).join(', ');
+      parts.push(`updated_${at} AS (
+      UPDATE ${mirror(merged)} AS t SET ${assignments} FROM ${differences(merged)} AS d JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
+      WHERE ${OLD_ROW} AND (SELECT count(*) FROM deleted_${at}) >= 0 RETURNING 1)`);
+      counts.push(`(SELECT count(*) FROM updated_${at}) AS updated_${at}`);
+    }
+    parts.push(`inserted_${at} AS (
+      INSERT INTO ${quoteTable(parseTableName(merged.table.name))} (${columnList(merged)}) OVERRIDING SYSTEM VALUE
+      SELECT ${columnList(merged, 's')} FROM ${differences(merged)} AS d JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
+      WHERE ${replaces ? '' : 'd.old IS NULL AND '}(SELECT count(*) FROM ${replaces ? 'deleted' : 'updated'}_${at}) >= 0 ORDER BY d.new RETURNING 1)`);
+    counts.push(`(SELECT count(*) FROM inserted_${at}) AS inserted_${at}`);
+  }
+  return `WITH ${parts.join(',\n    ')}\n    SELECT ${counts.join(', ')}`;
+}
+
+function isMirrored({ table }: MergedTable, column: string): boolean {
+  return table.columns.some(({ name }) => name === column);
+}

@@ -1,0 +1,24 @@
+import { type ManifestTable, quoteIdentifier } from '@waypost/contracts';
+import pg from 'pg';
+
+/**
+ * Rows of mirrored tables that left the device's share, but that rows of the device's own still reference (`onReferenced: keep`). They are
+ * beside the mirror: whoever compares it with a manifest leaves them out.
+ */
+export const KEPT_ROWS = 'waypost.edge_kept_rows';
+
+/** A row's key as text, in a pinned session. */
+export function keyText(alias: string, key: readonly string[]): string {
+  return `ROW(${key.map((column) => `${alias}.${quoteIdentifier(column)}`).join(', ')})::pg_catalog.text`;
+}
+
+/** SQL condition: the row is not a kept one. */
+export function isNotKept(alias: string, { name, key }: Pick<ManifestTable, 'name' | 'key'>): string {
+  return `NOT EXISTS (SELECT FROM ${KEPT_ROWS} AS kept WHERE kept.table_name = ${pg.escapeLiteral(name)} AND kept.row_key = ${keyText(alias, key)})`;
+}
+
+/** Names of the tables that have kept rows. */
+export async function tablesWithKeptRows(client: pg.ClientBase): Promise<Set<string>> {
+  const { rows } = await client.query<{ name: string }>(`SELECT DISTINCT table_name AS name FROM ${KEPT_ROWS}`);
+  return new Set(rows.map(({ name }) => name));
+}
