@@ -22,6 +22,9 @@ const CREATE_TABLE = `
     note text
   )`;
 
+/** The first sync creates both. */
+export const DROP_MIRROR = `DROP TABLE IF EXISTS ${TABLE}; DROP TYPE IF EXISTS item_status`;
+
 /** Each value depends on the row's number alone, so that every run on every machine has the same rows. $1: how many. */
 const FILL = `
   INSERT INTO ${TABLE}
@@ -62,11 +65,6 @@ export async function fillCentral(client: pg.ClientBase, rows: number): Promise<
   await client.query('INSERT INTO devices VALUES (1, $1)', [DEVICE_MAC]);
   await client.query(FILL, [rows]);
   await client.query('VACUUM (ANALYZE, FREEZE)');
-}
-
-/** The edge's database: the same table, empty. */
-export async function createMirror(client: pg.ClientBase): Promise<void> {
-  await client.query(CREATE_TABLE);
 }
 
 export async function writePlan(path: string): Promise<void> {

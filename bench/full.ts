@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { findHome } from '../scripts/postgres/home.js';
 import { findDatabaseUser } from '../scripts/postgres/run-as.js';
 import { projectRoot } from '../scripts/project-root.js';
-import { COLUMN_COUNT, createMirror, fillCentral, fingerprint, TABLE } from './dataset.js';
+import { COLUMN_COUNT, fillCentral, fingerprint, TABLE } from './dataset.js';
 import { describeMachine } from './machine.js';
 import { measure, type Sample } from './measure.js';
 import { logicalReplication, orderedBinaryCopy, type Peer, textCopy } from './peers.js';
@@ -78,7 +78,6 @@ async function runSize({ servers, folder, rows, rounds, say, withPeers }: SizeOp
     await fillCentral(client, rows);
     return fingerprint(client);
   });
-  await withClient(edgeUrl, createMirror);
 
   await using services = await Services.start(servers, database, join(folder, database));
   const peers: Record<string, Peer> = withPeers

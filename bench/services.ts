@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
-import { DEVICE_MAC, TABLE, writePlan } from './dataset.js';
+import { DEVICE_MAC, DROP_MIRROR, writePlan } from './dataset.js';
 import { type ResidentMemory, residentMemory } from './process-stats.js';
 import { type Servers, withClient } from './servers.js';
 import { type LogLine, ServiceProcess } from './service-process.js';
@@ -60,14 +60,14 @@ export class Services implements AsyncDisposable {
     }
   }
 
-  /** Both sides as they were before the first sync ever: no snapshot, no manifest, no state, no rows on the edge. */
+  /** Both sides as they were before the first sync ever: no snapshot, no manifest, no state, no table on the edge. */
   async forgetEverything(): Promise<void> {
     await rm(this.snapshotFolder, { recursive: true, force: true });
     await mkdir(this.snapshotFolder);
     await withClient(this.databases.central, truncateWaypostTables);
     await withClient(this.databases.edge, async (client) => {
       await truncateWaypostTables(client);
-      await client.query(`TRUNCATE ${TABLE}`);
+      await client.query(DROP_MIRROR);
     });
     this.takeSteps();
   }
