@@ -48,6 +48,17 @@ test('a manifest says what the database holds, and each download proves it', asy
   }
 });
 
+test('a table’s onReferenced goes from the plan into the manifest, and nowhere else', async () => {
+  const plan = SHOP_PLAN.replace('- name: vaults', '- name: vaults\n    onReferenced: keep');
+  await using keeping = await startCentral({ databaseUrl: database.url, plan });
+  const { tables } = await keeping.manifestFor(SHOP_1);
+  expect(tables.map(({ name, onReferenced }) => [name, onReferenced]).slice(0, 2)).toEqual([
+    ['accounts', undefined],
+    ['vaults', 'keep'],
+  ]);
+  await expect(startCentral({ databaseUrl: database.url, plan: plan.replace('keep', 'maybe') })).rejects.toThrow(/onReferenced/);
+});
+
 test('the bytes of a download are those of COPY', async () => {
   const manifest = await central.manifestFor(SHOP_2);
   const { rows } = readTable((await central.download(manifest, 'vaults')).body);

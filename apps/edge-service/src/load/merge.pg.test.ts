@@ -203,6 +203,38 @@ test('onReferenced: keep: the row stays, with what it references itself, beside 
   await expectEqual();
 });
 
+test('keys of types and collations to which different bytes are equal', async () => {
+  const types = `
+    CREATE EXTENSION citext;
+    CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
+    CREATE DOMAIN tag AS citext;
+    DROP TABLE companies, users, areas;
+    CREATE TABLE companies (name citext PRIMARY KEY, n int);
+    CREATE TABLE users (name text COLLATE blind PRIMARY KEY, n int);
+    CREATE TABLE areas (name tag, part numeric, n int, PRIMARY KEY (name, part));`;
+  await edge.query(types);
+  await change(`${types}
+    INSERT INTO companies VALUES ('Ada', 1), ('Bob', 2), ('Eve', 3);
+    INSERT INTO users SELECT * FROM companies;
+    INSERT INTO areas SELECT name, 1.0, n FROM companies;`);
+  await syncs();
+  await change(`
+    UPDATE companies SET name = 'ADA' WHERE n = 1; UPDATE companies SET n = 9 WHERE n = 2; DELETE FROM companies WHERE n = 3;
+    UPDATE users SET name = 'ÁDA' WHERE n = 1; UPDATE areas SET name = 'eve', part = 1.00 WHERE n = 3`);
+  await syncs();
+  expect(await edge.query("SELECT n FROM areas WHERE part::text = '1.00'")).toEqual([{ n: 3 }]);
+});
+
+test('deferred foreign keys and unique constraints', async () => {
+  await edge.query(`
+    ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies DEFERRABLE INITIALLY DEFERRED;
+    ALTER TABLE users ADD UNIQUE (rank) DEFERRABLE;`);
+  await change(
+    'UPDATE users SET rank = 601 - rank; DELETE FROM companies WHERE id = 3; UPDATE users SET company_id = 1 WHERE company_id = 3',
+  );
+  await syncs();
+});
+
 test('readers never wait, and see the old rows of all tables until they see the new ones of all', async () => {
   const reader = new pg.Client({ connectionString: edge.databaseUrl });
   await reader.connect();
