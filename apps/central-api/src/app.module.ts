@@ -19,6 +19,7 @@ import { FileSnapshotStore } from './snapshots/file-snapshot-store.js';
 import { SNAPSHOT_STORE } from './snapshots/snapshot-store.js';
 import { SnapshotSweeper } from './snapshots/snapshot-sweeper.js';
 import { AnswerRequest } from './sync/answer-request.js';
+import { DownloadPlaces } from './sync/download-places.js';
 import { OpenChunkStream } from './sync/open-chunk-stream.js';
 import { SyncController } from './sync/sync.controller.js';
 
@@ -57,6 +58,10 @@ export class AppModule {
         EpochKeeper,
         AnswerRequest,
         OpenChunkStream,
+        {
+          provide: DownloadPlaces,
+          useFactory: () => new DownloadPlaces({ maxDownloads: config.MAX_DOWNLOADS, maxPerDevice: config.MAX_DOWNLOADS_PER_DEVICE }),
+        },
         StoreAck,
         RequestAudit,
         SyncMetrics,

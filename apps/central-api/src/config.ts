@@ -8,6 +8,9 @@ const snapshotStore = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** PostgreSQL and Node take 0 for no limit at all. */
+const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
+
 const schema = z.object({
   PORT: portNumber.prefault('8080'),
   HOST: z.string().default('0.0.0.0'),
@@ -23,8 +26,21 @@ const schema = z.object({
   BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s'),
   /** How long a snapshot may wait for a table that somebody alters, before its connection goes to the next request. */
   LOCK_TIMEOUT: durationMs.prefault('30s'),
+  /** A snapshot that takes longer is given up, and PostgreSQL's work for it with it. */
+  BUILD_TIMEOUT: atLeast1ms.prefault('30m'),
+  /** Requests with `payload` at one time, beside the builds: their transactions last as long as their receivers take. */
+  MAX_CONCURRENT_PAYLOADS: integer(1, 64).prefault('2'),
+  PAYLOAD_TIMEOUT: atLeast1ms.prefault('10m'),
+  /** Chunk streams at one time; further ones are refused (CENTRAL_BUSY). */
+  MAX_DOWNLOADS: integer(1, 100_000).prefault('500'),
+  /** A device that opens more loses its oldest. */
+  MAX_DOWNLOADS_PER_DEVICE: integer(1, 1000).prefault('4'),
+  /** A chunk stream that is not taken in full by then is broken off; the device resumes it. */
+  DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h'),
+  /** Further connections are closed unanswered. */
+  MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
   /** A receiver that takes nothing for so long is disconnected. */
-  STALL_TIMEOUT: durationMs.prefault('60s'),
+  STALL_TIMEOUT: atLeast1ms.prefault('60s'),
 });
 
 export type Config = z.infer<typeof schema>;

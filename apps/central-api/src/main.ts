@@ -2,15 +2,12 @@ import 'reflect-metadata';
 import { createHttpApp, createLogger, stopOnSignals } from '@waypost/runtime';
 import { AppModule } from './app.module.js';
 import { type Config, readCentralConfig } from './config.js';
-
-/** Acks hold a count and a hash per table; this is enough for some thousand tables. */
-const MAX_BODY_BYTES = 512 << 10;
-const REQUEST_TIMEOUT_MS = 30_000;
+import { httpLimits } from './http-limits.js';
 
 const logger = createLogger('central-api', process.env['LOG_LEVEL'] || 'info');
 
 async function start(config: Config): Promise<void> {
-  const app = await createHttpApp(AppModule.with(config, logger), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: REQUEST_TIMEOUT_MS });
+  const app = await createHttpApp(AppModule.with(config, logger), httpLimits(config));
   stopOnSignals(app, logger);
   await app.listen(config.PORT, config.HOST);
   logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');

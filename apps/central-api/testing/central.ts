@@ -8,9 +8,7 @@ import { createHttpApp, createLogger } from '@waypost/runtime';
 import pg from 'pg';
 import { AppModule } from '../src/app.module.js';
 import { readCentralConfig } from '../src/config.js';
-
-/** As main.ts. */
-const LIMITS = { maxBodyBytes: 512 << 10, requestTimeoutMs: 30_000 };
+import { httpLimits } from '../src/http-limits.js';
 
 interface StartOptions {
   databaseUrl: string;
@@ -60,7 +58,8 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
   const planFile = join(folder, 'plan.yaml');
   await writeFile(planFile, plan);
   const config = readCentralConfig({ DATABASE_URL: databaseUrl, SYNC_PLAN: planFile, SNAPSHOT_STORE: `file:${store}`, PORT: '0', ...env });
-  const app = await createHttpApp(AppModule.with(config, createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent')), LIMITS);
+  const logger = createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent');
+  const app = await createHttpApp(AppModule.with(config, logger), httpLimits(config));
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });

@@ -5,12 +5,12 @@ import { AppModule } from './app.module.js';
 import type { CircuitLimits } from './central/central-circuit.js';
 import type { EdgeConfig } from './config.js';
 
-/** Requests are a few words long. */
-const MAX_BODY_BYTES = 64 << 10;
+/** Requests are a few words long; answers wait for nobody. */
+const LIMITS = { maxBodyBytes: 64 << 10, requestTimeoutMs: 30_000, stallTimeoutMs: 60_000, maxConnections: 200 };
 
 /** The edge service, not yet listening. */
 export async function createEdgeApp(config: EdgeConfig, logger: Logger, limits?: CircuitLimits): Promise<NestFastifyApplication> {
-  const app = await createHttpApp(AppModule.of(config, logger, limits), { maxBodyBytes: MAX_BODY_BYTES, requestTimeoutMs: 30_000 });
+  const app = await createHttpApp(AppModule.of(config, logger, limits), LIMITS);
   // A POST without a body is welcome, also from clients that name a content type for it.
   app
     .getHttpAdapter()

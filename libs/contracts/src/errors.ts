@@ -32,6 +32,18 @@ export const ERROR_KINDS = {
     title: 'The body is too large',
     hint: 'Requests and acknowledgements are small; look at what the client really sends.',
   },
+  REQUEST_CORRUPT: {
+    status: 400,
+    heals: 'retry',
+    title: 'The body is not the one that was sent',
+    hint: 'Its Content-Digest differs: something between device and central alters bodies. The device sends it again.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    heals: 'retry',
+    title: 'The request did not arrive in time',
+    hint: 'Requests are small: look at the link.',
+  },
   MEDIA_TYPE_UNSUPPORTED: {
     status: 415,
     heals: 'operator',
@@ -105,8 +117,14 @@ export const ERROR_KINDS = {
   CENTRAL_BUSY: {
     status: 503,
     heals: 'retry',
-    title: 'Central builds as many snapshots as it may',
+    title: 'Central has as much to do as it may',
     hint: 'The device asks again by itself. If this lasts, raise MAX_CONCURRENT_BUILDS or add a replica.',
+  },
+  SNAPSHOT_TOO_SLOW: {
+    status: 503,
+    heals: 'operator',
+    title: 'Reading the device’s share took too long',
+    hint: 'Give the plan’s conditions an index (npm run plan:check shows how each table is read), or raise BUILD_TIMEOUT.',
   },
   MANIFEST_UNKNOWN: {
     status: 404,
@@ -192,6 +210,12 @@ export const ERROR_KINDS = {
     heals: 'retry',
     title: 'The transfer made no progress',
     hint: 'The device resumes where it stopped. If this lasts, look at the link.',
+  },
+  DEADLINE_EXCEEDED: {
+    status: 504,
+    heals: 'retry',
+    title: 'The transfer was not done within its deadline',
+    hint: 'What has come is kept, and the next cycle goes on from there. If this lasts, look at the link, or raise the deadline that the detail names.',
   },
   CENTRAL_UNREACHABLE: {
     status: 502,

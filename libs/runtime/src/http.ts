@@ -1,3 +1,5 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import { type ArgumentsHost, Catch, type DynamicModule, type ExceptionFilter, HttpException, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -10,11 +12,20 @@ import type { z } from 'zod';
 import { databaseError } from './database-errors.js';
 import { sqlStateOf } from './sql-state.js';
 
-interface HttpLimits {
+export interface HttpLimits {
   maxBodyBytes: number;
   /** For a request to arrive in full; 0 is Fastify's default, and no limit. */
   requestTimeoutMs: number;
+  /** A receiver that takes nothing of an answer for so long is disconnected. */
+  stallTimeoutMs: number;
+  /** Further ones are closed unanswered; no limit by default. */
+  maxConnections?: number;
 }
+
+/** Headers are one packet or two. */
+const HEADERS_TIMEOUT_MS = 20_000;
+/** How often Node looks for requests that are late. */
+const LATE_CHECK_MS = 5000;
 
 /** Of one part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
 const MAX_PARAMETER_LENGTH = 1024;
@@ -22,17 +33,19 @@ const MAX_PARAMETER_LENGTH = 1024;
 /** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
 export async function createHttpApp(
   module: Type | DynamicModule,
-  { maxBodyBytes, requestTimeoutMs }: HttpLimits,
+  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections }: HttpLimits,
 ): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
     bodyLimit: maxBodyBytes,
     requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS },
     connectionTimeout: 0, // would cut slow downloads; they have a progress watchdog of their own
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     genReqId: () => ulid(),
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     // What fails before there is a route, such as a URL that cannot be decoded.
+    clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = toProblem(toWaypostError(error), request.id);
       void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
@@ -43,10 +56,20 @@ export async function createHttpApp(
     abortOnError: false,
     bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
   });
-  adapter.getInstance().removeContentTypeParser('text/plain');
-  closeWithLastResponse(adapter.getInstance());
+  const server = adapter.getInstance();
+  server.removeContentTypeParser('text/plain');
+  if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
+  disconnectStalled(server, stallTimeoutMs);
+  closeWithLastResponse(server);
   app.useLogger(app.get(NestLogger));
   return app;
+}
+
+/** From the first byte of an answer on: before that, somebody waits for us. */
+function disconnectStalled(server: FastifyInstance, stallTimeoutMs: number): void {
+  server.addHook('onSend', async (_request, reply) => {
+    reply.raw.setTimeout(stallTimeoutMs, () => reply.raw.destroy());
+  });
 }
 
 /** Node closes connections that are idle when a server stops, but keeps those that answer at that moment open for keepAliveTimeout. */
@@ -59,6 +82,21 @@ function closeWithLastResponse(server: FastifyInstance): void {
     if (isClosing) request.raw.socket.destroySoon();
   });
 }
+
+/** What never became a request, because its headers are broken or late: Node hands over the bare connection. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const problem = toProblem(new WaypostError(BROKEN_REQUESTS[error.code ?? ''] ?? 'REQUEST_INVALID', { detail: error.message }));
+  const body = JSON.stringify(problem);
+  const head = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+  if (socket.writable) socket.write(head + body);
+  socket.destroySoon();
+}
+
+const BROKEN_REQUESTS: Record<string, ErrorCode> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+  HPE_HEADER_OVERFLOW: 'REQUEST_TOO_LARGE',
+};
 
 /** In JSON.stringify's output: what neither PostgreSQL's text nor canonical JSON can hold. */
 const UNSTORABLE = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
@@ -104,6 +142,9 @@ export function toWaypostError(error: unknown): WaypostError {
   return new WaypostError('INTERNAL', { cause: error });
 }
 
+/** Devices spread out by themselves; this is for other clients. */
+const RETRY_AFTER_S = 5;
+
 /** Answers every error as a problem document (RFC 9457) and logs it once. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
@@ -133,6 +174,7 @@ export class ProblemFilter implements ExceptionFilter {
       reply.raw.destroy();
       return;
     }
+    if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
     await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
   }
 

@@ -11,7 +11,7 @@ import { IndexManifestsBySequence1795100000000 } from './migrations/179510000000
 
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
 
-/** Injection token of the pool that snapshots are read with; its size bounds the builds at one time. */
+/** Injection token of the pool that snapshots are read with: a connection for each build and each payload under way. */
 export const BUILD_POOL = Symbol('build pool');
 
 /** Options of Waypost's own tables in the central database. */
@@ -63,8 +63,7 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
         createPool({
           url: config.DATABASE_URL,
           applicationName: 'waypost-central-build',
-          maxConnections: config.MAX_CONCURRENT_BUILDS,
-          queueTimeoutMs: config.BUILD_QUEUE_TIMEOUT,
+          maxConnections: config.MAX_CONCURRENT_BUILDS + config.MAX_CONCURRENT_PAYLOADS,
           onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
         }),
     },

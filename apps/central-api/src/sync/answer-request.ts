@@ -13,6 +13,7 @@ import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { resolveScope, type Scope } from '../scopes/resolve-scope.js';
 import { buildSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
+import { Turns, TurnsByKey } from './turns.js';
 
 interface Request {
   mac: string;
@@ -22,9 +23,26 @@ interface Request {
   withRows?: (issued: IssuedManifest, snapshot: Snapshot, client: pg.ClientBase) => Promise<void>;
 }
 
+/** What a request holds while it is answered. */
+interface Held {
+  /** The device's turn, given back when its manifest is issued. */
+  device: Disposable;
+  /** Fires when the client goes away, or when the snapshot takes longer than BUILD_TIMEOUT. */
+  signal: AbortSignal;
+}
+
+/** PostgreSQL ends a payload's statement only where central has failed to. */
+const AFTER_US_MS = 5000;
+/** A session that waits within a transaction for so long waits for a central that hangs: PostgreSQL ends it. */
+const IDLE_IN_TRANSACTION_MS = 5 * 60_000;
+
 /** Answers a device's request: who are you → what may you see → snapshot of it → manifest. */
 @Injectable()
 export class AnswerRequest {
+  private readonly devices: TurnsByKey;
+  private readonly builds: Turns;
+  private readonly payloads: Turns;
+
   constructor(
     @Inject(BUILD_POOL) private readonly pool: pg.Pool,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
@@ -34,39 +52,72 @@ export class AnswerRequest {
     private readonly epochs: EpochKeeper,
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
-  ) {}
+  ) {
+    this.devices = new TurnsByKey(deviceBusy);
+    this.builds = new Turns(config.MAX_CONCURRENT_BUILDS, () => new WaypostError('CENTRAL_BUSY'));
+    this.payloads = new Turns(
+      config.MAX_CONCURRENT_PAYLOADS,
+      () => new WaypostError('CENTRAL_BUSY', { hint: 'Ask again later. If this lasts, raise MAX_CONCURRENT_PAYLOADS.' }),
+    );
+  }
 
   /**
-   * @throws WaypostError DEVICE_UNKNOWN, DEVICE_AMBIGUOUS, DEVICE_INACTIVE, CENTRAL_BUSY, LOCK_TIMEOUT, DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE
+   * A device waits for its own other requests before it takes a place that others could use; requests with rows, which last as long as their
+   * receiver takes, have places of their own.
+   * @throws WaypostError DEVICE_UNKNOWN, DEVICE_AMBIGUOUS, DEVICE_INACTIVE, CENTRAL_BUSY, SNAPSHOT_TOO_SLOW, LOCK_TIMEOUT,
+   * DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE; the signal's reason
    */
-  async answer({ mac, have, signal, withRows }: Request): Promise<IssuedManifest> {
-    return this.withBuildClient(async (client) => {
-      await this.lockDevice(client, mac);
-      // Shared: the sweeper must not remove what was stored before a manifest names it.
-      await client.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
-      try {
-        const epoch = await this.epochs.current(client, have);
-        return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-          await pinSession(client);
-          const scope = await resolveScope(client, this.plan, mac);
-          const snapshot = await this.build(client, mac, scope, signal);
-          const issued = await issueManifest(this.dataSource.manager, {
-            mac,
-            have,
-            epoch,
-            schemaVersion: this.plan.schemaVersion,
-            scope,
-            snapshot,
-            ttlMs: this.config.MANIFEST_TTL,
-          });
-          await client.query('SELECT pg_advisory_unlock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
-          await withRows?.(issued, snapshot, client);
-          return issued;
+  async answer(request: Request): Promise<IssuedManifest> {
+    const patience = { until: performance.now() + this.config.BUILD_QUEUE_TIMEOUT, signal: request.signal };
+    using device = await this.devices.take(request.mac, patience);
+    using _place = await (request.withRows ? this.payloads : this.builds).take(patience);
+    const limit = AbortSignal.timeout(this.config.BUILD_TIMEOUT);
+    const startedAt = performance.now();
+    try {
+      return await withClient(this.pool, (client) =>
+        this.answerWith(client, request, { device, signal: AbortSignal.any([request.signal, limit]) }),
+      );
+    } catch (error) {
+      const cancelled = sqlStateOf(error) === SqlState.queryCanceled && performance.now() - startedAt >= this.config.BUILD_TIMEOUT;
+      if (error instanceof WaypostError || request.signal.aborted || !(cancelled || error === limit.reason)) throw error;
+      throw new WaypostError('SNAPSHOT_TOO_SLOW', {
+        detail: `The share of ${request.mac} was not read within BUILD_TIMEOUT (${this.config.BUILD_TIMEOUT / 1000} s).`,
+        cause: error,
+      });
+    }
+  }
+
+  private async answerWith(client: pg.ClientBase, { mac, have, withRows }: Request, { device, signal }: Held): Promise<IssuedManifest> {
+    await this.limitSession(client);
+    await this.lockDevice(client, mac);
+    // Shared: the sweeper must not remove what was stored before a manifest names it.
+    await client.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+    try {
+      const epoch = await this.epochs.current(client, have);
+      return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+        await pinSession(client);
+        const scope = await resolveScope(client, this.plan, mac);
+        const snapshot = await this.build(client, mac, scope, signal);
+        const issued = await issueManifest(this.dataSource.manager, {
+          mac,
+          have,
+          epoch,
+          schemaVersion: this.plan.schemaVersion,
+          scope,
+          snapshot,
+          ttlMs: this.config.MANIFEST_TTL,
         });
-      } finally {
-        await client.query('SELECT pg_advisory_unlock_all()').catch(() => undefined); // a broken connection has let go of them
-      }
-    });
+        await client.query('SELECT pg_advisory_unlock_all()');
+        device[Symbol.dispose]();
+        if (withRows) {
+          await client.query(`SET LOCAL statement_timeout = ${this.config.PAYLOAD_TIMEOUT + AFTER_US_MS}`);
+          await withRows(issued, snapshot, client);
+        }
+        return issued;
+      });
+    } finally {
+      await client.query('SELECT pg_advisory_unlock_all()').catch(() => undefined); // a broken connection has let go of them
+    }
   }
 
   private async build(client: pg.ClientBase, mac: string, scope: Scope, signal: AbortSignal): Promise<Snapshot> {
@@ -82,15 +133,12 @@ export class AnswerRequest {
     return snapshot;
   }
 
-  /** The pool's size bounds the builds at one time; its queue has a time limit. */
-  private async withBuildClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    return withClient(this.pool, work).catch((error: unknown) => {
-      const isFull = this.pool.totalCount >= this.config.MAX_CONCURRENT_BUILDS && this.pool.idleCount === 0;
-      if (isFull && error instanceof WaypostError && error.code === 'DATABASE_UNAVAILABLE') {
-        throw new WaypostError('CENTRAL_BUSY', { cause: error });
-      }
-      throw error;
-    });
+  /** Node gives up by itself at the same time; this ends what PostgreSQL does meanwhile, such as a sort that has sent nothing yet. */
+  private async limitSession(client: pg.ClientBase): Promise<void> {
+    await client.query(`SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false)`, [
+      String(this.config.BUILD_TIMEOUT),
+      String(IDLE_IN_TRANSACTION_MS),
+    ]);
   }
 
   /** One request per device at a time, across processes: the order of its manifests is the order of their snapshots. */
@@ -100,8 +148,16 @@ export class AnswerRequest {
       await client.query("SELECT pg_advisory_lock(hashtextextended('waypost device ' || $1, 0))", [mac]);
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.lockNotAvailable) throw error;
-      throw new WaypostError('CENTRAL_BUSY', { detail: `Another request of ${mac} is being answered.`, cause: error });
+      throw deviceBusy(mac, error);
     }
     await client.query(`SET lock_timeout = ${this.config.LOCK_TIMEOUT}`);
   }
+}
+
+function deviceBusy(mac: string, cause?: unknown): WaypostError {
+  return new WaypostError('CENTRAL_BUSY', {
+    detail: `Another request of ${mac} is being answered.`,
+    hint: 'The device asks again by itself. If this lasts, look for two devices with one MAC address.',
+    cause,
+  });
 }

@@ -46,8 +46,11 @@ export class OpenChunkStream {
     const start = ifRange === undefined || ifRange === etag ? startOf(range, total) : 0;
     const index = stored.index.subarray(Math.min(start, stored.index.length));
     const frames = await this.store.openFrames(table, Math.max(0, start - stored.index.length));
+    const body = Readable.from(joined(index, frames), { objectMode: false, highWaterMark: 1 });
+    // A generator that was never asked for anything has no finally: a receiver that went away at once would leave the file open.
+    body.once('close', () => frames.destroy());
     return {
-      body: Readable.from(joined(index, frames), { objectMode: false, highWaterMark: 1 << 18 }),
+      body,
       length: total - start,
       etag,
       ...(start > 0 ? { contentRange: `bytes ${start}-${total - 1}/${total}` } : {}),

@@ -1,4 +1,4 @@
-import { PassThrough } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import {
@@ -16,6 +16,7 @@ import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
 import { AnswerRequest } from './answer-request.js';
+import { DownloadPlaces } from './download-places.js';
 import { OpenChunkStream } from './open-chunk-stream.js';
 import { chooseEncoding, createEncoder, PAYLOAD_TYPES, type PayloadForm, writePayload } from './write-payload.js';
 
@@ -25,6 +26,7 @@ export class SyncController {
   constructor(
     private readonly requests: AnswerRequest,
     private readonly chunkStreams: OpenChunkStream,
+    private readonly downloads: DownloadPlaces,
     private readonly acks: StoreAck,
     private readonly audit: RequestAudit,
     @Inject(CONFIG) private readonly config: Config,
@@ -60,7 +62,7 @@ export class SyncController {
     facts.manifestId = manifestId;
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
-    this.disconnectStalled(reply);
+    this.limitDownload(mac, stream, reply);
     await reply
       .status(stream.contentRange ? 206 : 200)
       .headers({
@@ -99,18 +101,36 @@ export class SyncController {
       withRows: async ({ manifest, isNew }, snapshot, client) => {
         facts.manifestId = manifest.manifestId;
         await this.audit.issued(facts, isNew ? null : 'unchanged');
-        this.disconnectStalled(reply);
         const body = encoding ? createEncoder(encoding) : new PassThrough();
         reply.status(200).header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
         if (encoding) reply.header('content-encoding', encoding);
         void reply.send(body);
-        await pipeline(writePayload(form, manifest, snapshot, client), body, { signal: asked.signal });
+        const limit = AbortSignal.timeout(this.config.PAYLOAD_TIMEOUT);
+        try {
+          await pipeline(writePayload(form, manifest, snapshot, client), body, { signal: AbortSignal.any([asked.signal, limit]) });
+        } catch (error) {
+          if (asked.signal.aborted || !limit.aborted) throw error;
+          const detail = `The payload was not taken within PAYLOAD_TIMEOUT (${this.config.PAYLOAD_TIMEOUT / 1000} s).`;
+          throw new WaypostError('DEADLINE_EXCEEDED', { detail, cause: error });
+        }
       },
     });
   }
 
-  private disconnectStalled(reply: FastifyReply): void {
-    reply.raw.setTimeout(this.config.STALL_TIMEOUT, () => reply.raw.destroy());
+  /** Takes a place until the answer is out or broken off, which it is at DOWNLOAD_DEADLINE: a device that still wants the rest resumes. */
+  private limitDownload(mac: string, { body }: { body: Readable }, reply: FastifyReply): void {
+    const cut = (): void => void reply.raw.destroy();
+    try {
+      const release = this.downloads.take(mac, cut);
+      const deadline = setTimeout(cut, this.config.DOWNLOAD_DEADLINE);
+      reply.raw.once('close', () => {
+        clearTimeout(deadline);
+        release();
+      });
+    } catch (error) {
+      body.destroy();
+      throw error;
+    }
   }
 }
 
