@@ -1,13 +1,12 @@
 import 'reflect-metadata';
-import { createHttpApp, createLogger, stopOnSignals } from '@waypost/runtime';
-import { AppModule } from './app.module.js';
+import { createLogger, stopOnSignals } from '@waypost/runtime';
 import { type Config, readCentralConfig } from './config.js';
-import { httpLimits } from './http-limits.js';
+import { createCentralApp } from './http-app.js';
 
 const logger = createLogger('central-api', process.env['LOG_LEVEL'] || 'info');
 
 async function start(config: Config): Promise<void> {
-  const app = await createHttpApp(AppModule.with(config, logger), httpLimits(config));
+  const app = await createCentralApp(config, logger);
   stopOnSignals(app, logger);
   await app.listen(config.PORT, config.HOST);
   logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');

@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { chunkStreamPath, type Manifest, openManifest, type Problem, type SyncRequest } from '@waypost/contracts';
-import { createHttpApp, createLogger } from '@waypost/runtime';
+import { createLogger } from '@waypost/runtime';
 import pg from 'pg';
-import { AppModule } from '../src/app.module.js';
 import { readCentralConfig } from '../src/config.js';
-import { httpLimits } from '../src/http-limits.js';
+import { createCentralApp } from '../src/http-app.js';
 
 interface StartOptions {
   databaseUrl: string;
@@ -59,7 +58,7 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
   await writeFile(planFile, plan);
   const config = readCentralConfig({ DATABASE_URL: databaseUrl, SYNC_PLAN: planFile, SNAPSHOT_STORE: `file:${store}`, PORT: '0', ...env });
   const logger = createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent');
-  const app = await createHttpApp(AppModule.with(config, logger), httpLimits(config));
+  const app = await createCentralApp(config, logger);
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });

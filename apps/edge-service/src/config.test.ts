@@ -16,6 +16,7 @@ test('the defaults are those of the README', () => {
     LOG_LEVEL: 'info',
     LOCK_TIMEOUT: 2000,
     STALL_TIMEOUT: 30_000,
+    DOWNLOAD_DEADLINE: 21_600_000,
     REQUEST_TIMEOUT: 600_000,
   });
 });

@@ -33,6 +33,8 @@ const configSchema = z.object({
   LOCK_TIMEOUT: durationMs.refine((ms) => ms >= 10, { message: 'must be at least 10ms' }).default(2000),
   /** A transfer that brings nothing for so long is broken off and resumed. */
   STALL_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(30_000),
+  /** For the downloads of one cycle together. What has come by then is kept, and the next cycle goes on from there. */
+  DOWNLOAD_DEADLINE: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(6 * 3_600_000),
   /** For central to answer; it may be building the manifest meanwhile. */
   REQUEST_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(10 * 60_000),
 });

@@ -2,6 +2,7 @@ export * from './api.js';
 export * from './canonical-json.js';
 export * from './chunk-stream.js';
 export * from './chunker.js';
+export * from './content-digest.js';
 export * from './errors.js';
 export * from './hashes.js';
 export * from './identifiers.js';

@@ -79,7 +79,7 @@ export class AnswerRequest {
       );
     } catch (error) {
       const cancelled = sqlStateOf(error) === SqlState.queryCanceled && performance.now() - startedAt >= this.config.BUILD_TIMEOUT;
-      if (error instanceof WaypostError || request.signal.aborted || !(cancelled || error === limit.reason)) throw error;
+      if (!cancelled && !(limit.aborted && error === limit.reason)) throw error;
       throw new WaypostError('SNAPSHOT_TOO_SLOW', {
         detail: `The share of ${request.mac} was not read within BUILD_TIMEOUT (${this.config.BUILD_TIMEOUT / 1000} s).`,
         cause: error,

@@ -75,6 +75,7 @@ test.each<Refusal>([
   ['an ack whose error holds a NUL', ACK, { ...ack, error: 'a\0b' }, {}, 400, 'REQUEST_INVALID', SHOP_1],
   ['an ack whose table names hold half a surrogate', ACK, { ...ack, localCounts: { '\ud800': 1 } }, {}, 400, 'REQUEST_INVALID', SHOP_1],
   ['an ack with __proto__ for a table', ACK, JSON.stringify(ack).replace('{}', `{"__proto__":1}`), {}, 400, 'REQUEST_NOT_JSON', null],
+  ['an ack that was altered on its way', ACK, ack, { 'content-digest': `sha-256=:${'A'.repeat(43)}=:` }, 400, 'REQUEST_CORRUPT', null],
   ['an ack with an upper-case hash', ACK, { ...ack, localChecksums: { a: SHA.toUpperCase() } }, {}, 400, 'REQUEST_INVALID', SHOP_1],
 ])('%s is refused, audited, and changes nothing', async (_, path, body, headers, status, code, mac) => {
   const before = await state();

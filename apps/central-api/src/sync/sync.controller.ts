@@ -106,10 +106,11 @@ export class SyncController {
         if (encoding) reply.header('content-encoding', encoding);
         void reply.send(body);
         const limit = AbortSignal.timeout(this.config.PAYLOAD_TIMEOUT);
+        const signal = AbortSignal.any([asked.signal, limit]);
         try {
-          await pipeline(writePayload(form, manifest, snapshot, client), body, { signal: AbortSignal.any([asked.signal, limit]) });
+          await pipeline(writePayload(form, manifest, snapshot, client), body, { signal });
         } catch (error) {
-          if (asked.signal.aborted || !limit.aborted) throw error;
+          if (!limit.aborted || signal.reason !== limit.reason) throw error;
           const detail = `The payload was not taken within PAYLOAD_TIMEOUT (${this.config.PAYLOAD_TIMEOUT / 1000} s).`;
           throw new WaypostError('DEADLINE_EXCEEDED', { detail, cause: error });
         }

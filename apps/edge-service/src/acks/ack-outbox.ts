@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type Ack, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type Ack, type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
 import { LOGGER } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -103,8 +103,16 @@ export class AckOutbox {
   }
 }
 
-/** A 4xx that neither time nor another try changes. */
+/** What central says of the ack itself, and will say again. */
+const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
+  'MANIFEST_UNKNOWN',
+  'MANIFEST_NOT_YOURS',
+  'REQUEST_INVALID',
+  'REQUEST_TOO_LARGE',
+  'MAC_INVALID',
+]);
+
+/** Anything else, such as the 404 of a proxy, a captive portal or a mistyped CENTRAL_URL, passes, and the ack is kept until then. */
 function isFinal(error: WaypostError): boolean {
-  const answered = error.cause instanceof RefusedAnswer && error.cause.status >= 400 && error.cause.status < 500;
-  return answered && (error.heals === 'operator' || error.heals === 'resnapshot');
+  return error.cause instanceof RefusedAnswer && error.cause.status < 500 && FINAL.has(error.cause.code ?? '');
 }

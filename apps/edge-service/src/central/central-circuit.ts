@@ -45,7 +45,7 @@ const RETRIED: ReadonlySet<ErrorCode> = new Set([
   'RANGE_INVALID',
 ]);
 /** Central did not answer. Whatever else happens, it did, and the breaker stays closed. */
-const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED']);
+const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED', 'DEADLINE_EXCEEDED']);
 
 const hasCode = (codes: ReadonlySet<ErrorCode>) => (error: unknown) => error instanceof WaypostError && codes.has(error.code);
 

@@ -1,12 +1,13 @@
 import type { Readable } from 'node:stream';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { type Ack, type AckResponse, ackResponseSchema, chunkStreamPath, type Have, WaypostError } from '@waypost/contracts';
+import { type Ack, type AckResponse, ackResponseSchema, chunkStreamPath, contentDigest, type Have, WaypostError } from '@waypost/contracts';
 import { Agent, type Dispatcher } from 'undici';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { networkError, refusalError } from './central-errors.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
+const KEEP_ALIVE_MS = 10_000;
 const MAX_PROBLEM_BYTES = 64 << 10;
 
 export interface ChunkStreamRequest {
@@ -33,9 +34,11 @@ export class CentralClient implements OnApplicationShutdown {
   constructor(@Inject(CONFIG) private readonly config: EdgeConfig) {
     this.agent = new Agent({
       connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
-      headersTimeout: config.REQUEST_TIMEOUT,
-      // undici's own timer does not fire while the reader is slow: steady.ts watches instead.
+      // undici's own timers are coarse, and do not fire while the reader is slow: `within`, `armed` and steady.ts watch instead.
+      headersTimeout: 0,
       bodyTimeout: 0,
+      // A connection that rested for longer may be gone without a word, and a request on it would wait for its whole deadline.
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
     });
   }
 
@@ -46,16 +49,18 @@ export class CentralClient implements OnApplicationShutdown {
   /** @returns what claims to be a manifest, unchecked, and central's clock if it tells the time */
   async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<{ manifest: unknown; centralTime: Date | undefined }> {
     const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
-    const { body, headers } = await this.postJson('/api/device-sync/request', message, signal);
+    const { body, headers } = await this.postJson('/api/device-sync/request', message, within(this.config.REQUEST_TIMEOUT, signal));
     const date = typeof headers.date === 'string' ? new Date(headers.date) : undefined;
     const manifest = typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
     return { manifest, centralTime: date && !Number.isNaN(date.getTime()) ? date : undefined };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
-    const { body } = await this.postJson('/api/device-sync/ack', ack, signal);
+    // Central has nothing to build for it.
+    const deadlineMs = Math.min(this.config.STALL_TIMEOUT, this.config.REQUEST_TIMEOUT);
+    const { body } = await this.postJson('/api/device-sync/ack', ack, within(deadlineMs, signal));
     const parsed = ackResponseSchema.safeParse(body);
-    if (!parsed.success)
+    if (!parsed.success || parsed.data.manifestId !== ack.manifestId)
       throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered an ack with something else than its receipt.' });
     return parsed.data;
   }
@@ -64,7 +69,9 @@ export class CentralClient implements OnApplicationShutdown {
   async openChunkStream({ manifestId, table, resume }: ChunkStreamRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
     const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.config.DEVICE_MAC)}`;
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
-    const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, signal);
+    const { STALL_TIMEOUT } = this.config;
+    using headersDeadline = armed(STALL_TIMEOUT, signal);
+    const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
     const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
     const contentLength = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
@@ -76,14 +83,15 @@ export class CentralClient implements OnApplicationShutdown {
     return { body, offset, contentLength, etag };
   }
 
-  private async postJson(path: string, message: object, signal: AbortSignal) {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(this.config.REQUEST_TIMEOUT)]);
-    const options = { method: 'POST', path, body: JSON.stringify(message), headers: { 'content-type': 'application/json' } } as const;
-    const { statusCode, headers, body } = await this.send(options, deadline);
-    const text = await readText(body, statusCode === 200 ? MAX_JSON_BYTES : MAX_PROBLEM_BYTES);
-    if (statusCode !== 200) throw refusalError({ status: statusCode, body: text });
+  /** @param deadline for all of it, the answer's last byte included */
+  private async postJson(path: string, message: object, deadline: AbortSignal) {
+    const text = JSON.stringify(message);
+    const described = { 'content-type': 'application/json', 'content-digest': contentDigest(text) };
+    const { statusCode, headers, body } = await this.send({ method: 'POST', path, body: text, headers: described }, deadline);
+    const answer = await readText(body, statusCode === 200 ? MAX_JSON_BYTES : MAX_PROBLEM_BYTES);
+    if (statusCode !== 200) throw refusalError({ status: statusCode, body: answer });
     try {
-      return { headers, body: JSON.parse(text) as unknown };
+      return { headers, body: JSON.parse(answer) as unknown };
     } catch (cause) {
       throw new WaypostError('CENTRAL_REFUSED', {
         detail: 'Central’s address answered with something that is not JSON.',
@@ -102,6 +110,20 @@ export class CentralClient implements OnApplicationShutdown {
       throw networkError(error);
     });
   }
+}
+
+/** Fires with a TimeoutError, which networkError knows, or when `signal` does. */
+function within(deadlineMs: number, signal: AbortSignal): AbortSignal {
+  return AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
+}
+
+/** Fires with a TRANSFER_STALLED unless it is disposed of before, and when `signal` does. */
+function armed(stallMs: number, signal: AbortSignal): Disposable & { signal: AbortSignal } {
+  const controller = new AbortController();
+  const stalled = (): void =>
+    controller.abort(new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' }));
+  const timer = setTimeout(stalled, stallMs);
+  return { signal: AbortSignal.any([signal, controller.signal]), [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 async function readText(body: Readable, maxBytes: number): Promise<string> {

@@ -11,7 +11,11 @@ export interface Refusal {
 /** The cause of an error that central answered with. */
 export class RefusedAnswer extends Error {
   override readonly name = 'RefusedAnswer';
-  constructor(readonly status: number) {
+  constructor(
+    readonly status: number,
+    /** Central's own, if it was central that answered. */
+    readonly code?: string,
+  ) {
     super(`HTTP ${status}`);
   }
 }
@@ -25,7 +29,7 @@ const LATER = new Set([408, 425, 429, 502, 503, 504]);
  */
 export function refusalError({ status, body }: Refusal): WaypostError {
   const problem = parseProblem(body);
-  const cause = new RefusedAnswer(status);
+  const cause = new RefusedAnswer(status, problem?.code);
   if (!problem) {
     const detail = `Central's address answered HTTP ${status} without saying why.`;
     return new WaypostError(LATER.has(status) ? 'CENTRAL_UNREACHABLE' : 'CENTRAL_REFUSED', {
@@ -54,7 +58,10 @@ function parseProblem(body: string) {
 export function networkError(error: unknown): WaypostError {
   if (error instanceof WaypostError) return error;
   if (error instanceof Error && error.name === 'TimeoutError') {
-    return new WaypostError('TRANSFER_STALLED', { detail: 'Central did not answer within REQUEST_TIMEOUT.', cause: error });
+    return new WaypostError('DEADLINE_EXCEEDED', {
+      detail: 'Central did not answer in full within REQUEST_TIMEOUT (an ack: STALL_TIMEOUT).',
+      cause: error,
+    });
   }
   if (error instanceof errors.ResponseContentLengthMismatchError) {
     return new WaypostError('CHUNK_CORRUPT', { detail: 'A body has another length than its header says.', cause: error });

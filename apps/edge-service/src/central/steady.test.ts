@@ -5,7 +5,7 @@ const STALL_MS = 50;
 
 async function collect(body: PassThrough, slowly?: () => Promise<void>): Promise<number> {
   let length = 0;
-  for await (const part of steady(body, STALL_MS)) {
+  for await (const part of steady(body, { stallMs: STALL_MS, endsAtMs: Number.MAX_SAFE_INTEGER })) {
     length += part.length;
     await slowly?.();
   }
@@ -38,4 +38,16 @@ test('a connection that breaks is reported as central being out of reach', async
   body.write('a');
   setImmediate(() => body.destroy(new Error('other side closed')));
   await expect(collect(body)).rejects.toMatchObject({ code: 'CENTRAL_UNREACHABLE', heals: 'retry' });
+});
+
+test('a body that drips fast enough, but for ever, is broken off at its deadline', async () => {
+  const body = new PassThrough();
+  const drip = setInterval(() => body.write(Buffer.alloc(8192)), 1);
+  const read = async (): Promise<void> => {
+    for await (const part of steady(body, { stallMs: 10_000, endsAtMs: performance.now() + STALL_MS }))
+      expect(part.length).toBeGreaterThan(0);
+  };
+  await expect(read()).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  clearInterval(drip);
+  expect(body.destroyed).toBe(true);
 });

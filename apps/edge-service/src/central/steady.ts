@@ -5,19 +5,26 @@ import { networkError } from './central-errors.js';
 /** Less than this within the timeout counts as nothing: a trickle must not hold a cycle forever. */
 const PROGRESS_BYTES = 4096;
 
+export interface Watch {
+  /** A body that brings (nearly) nothing for so long is broken off. */
+  stallMs: number;
+  /** When it is broken off in any case, of performance.now(). */
+  endsAtMs: number;
+}
+
 /**
- * Reads a body, and breaks it off when it brings (nearly) nothing for `stallMs`. Only the time spent waiting for the network counts:
- * however slow the consumer is, it never looks like a stall.
- * @throws WaypostError TRANSFER_STALLED, CENTRAL_UNREACHABLE
+ * Reads a body under watch. For `stallMs` only the time spent waiting for the network counts: however slow the consumer is, it never looks
+ * like a stall.
+ * @throws WaypostError TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE
  */
-export async function* steady(body: Readable, stallMs: number): AsyncGenerator<Buffer, void> {
+export async function* steady(body: Readable, { stallMs, endsAtMs }: Watch): AsyncGenerator<Buffer, void> {
   const reader = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   let waitedMs = 0;
   let received = 0;
   try {
     for (;;) {
       const startedAt = performance.now();
-      const next = await beforeStall(reader, stallMs - waitedMs);
+      const next = await before(reader, { stallMs: stallMs - waitedMs, endsAtMs });
       if (next.done) return;
       received += next.value.length;
       waitedMs += performance.now() - startedAt;
@@ -34,11 +41,25 @@ export async function* steady(body: Readable, stallMs: number): AsyncGenerator<B
   }
 }
 
-async function beforeStall(reader: AsyncIterator<Buffer>, stallMs: number): Promise<IteratorResult<Buffer, unknown>> {
+/** @throws WaypostError DEADLINE_EXCEEDED */
+export function assertBefore(endsAtMs: number): void {
+  if (performance.now() >= endsAtMs) {
+    throw new WaypostError('DEADLINE_EXCEEDED', { detail: 'The downloads of this cycle were not done within DOWNLOAD_DEADLINE.' });
+  }
+}
+
+async function before(reader: AsyncIterator<Buffer>, { stallMs, endsAtMs }: Watch): Promise<IteratorResult<Buffer, unknown>> {
+  assertBefore(endsAtMs);
   const { promise, reject } = Promise.withResolvers<never>();
-  const stalled = (): void =>
-    reject(new WaypostError('TRANSFER_STALLED', { detail: 'A chunk stream brought no bytes within STALL_TIMEOUT.' }));
-  const timer = setTimeout(stalled, Math.max(0, stallMs));
+  const stalled = (): void => {
+    try {
+      assertBefore(endsAtMs);
+      reject(new WaypostError('TRANSFER_STALLED', { detail: 'A chunk stream brought no bytes within STALL_TIMEOUT.' }));
+    } catch (error) {
+      reject(error);
+    }
+  };
+  const timer = setTimeout(stalled, Math.max(0, Math.min(stallMs, endsAtMs - performance.now() + 1)));
   const next = reader.next();
   next.catch(() => undefined);
   try {

@@ -241,6 +241,7 @@ function concernsCentral({ code, heals }: WaypostError): boolean {
     'CENTRAL_REFUSED',
     'CENTRAL_BUSY',
     'TRANSFER_STALLED',
+    'DEADLINE_EXCEEDED',
     'SHUTTING_DOWN',
     'DATABASE_UNAVAILABLE',
     'DATABASE_READ_ONLY',

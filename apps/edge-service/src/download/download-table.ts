@@ -2,7 +2,7 @@ import { WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
 import type { CentralCircuit } from '../central/central-circuit.js';
 import type { CentralClient, ChunkStreamAnswer } from '../central/central-client.js';
-import { steady } from '../central/steady.js';
+import { assertBefore, steady, type Watch } from '../central/steady.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { corrupt } from './check-index.js';
 import type { SpooledTable } from './spooled-table.js';
@@ -12,7 +12,7 @@ export interface Transfer {
   client: CentralClient;
   circuit: CentralCircuit;
   manifestId: string;
-  stallMs: number;
+  watch: Watch;
   signal: AbortSignal;
   onBytes: (count: number) => void;
 }
@@ -20,21 +20,22 @@ export interface Transfer {
 /**
  * Brings the rest of a table's chunk stream. A transfer that breaks off is resumed behind the last good chunk, as often as it takes
  * while each try brings at least one chunk, and a few times without.
- * @throws WaypostError CHUNK_CORRUPT, TRANSFER_STALLED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, and what central refuses with
+ * @throws WaypostError CHUNK_CORRUPT, TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, and what central refuses with
  */
 export async function downloadTable(spooled: SpooledTable, transfer: Transfer): Promise<void> {
   while (!spooled.complete) {
+    assertBefore(transfer.watch.endsAtMs);
     const before = spooled.length;
     try {
       await transfer.circuit.run(() => transferOnce(spooled, transfer), transfer.signal);
     } catch (error) {
       const goesOn = error instanceof WaypostError && error.heals === 'retry' && error.code !== 'SHUTTING_DOWN';
-      if (!goesOn || spooled.length <= before) throw error;
+      if (!goesOn || spooled.length <= before || error.code === 'DEADLINE_EXCEEDED') throw error;
     }
   }
 }
 
-async function transferOnce(spooled: SpooledTable, { client, manifestId, stallMs, signal, onBytes }: Transfer): Promise<void> {
+async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, signal, onBytes }: Transfer): Promise<void> {
   if (spooled.complete) return;
   const table = spooled.promise.name;
   const resume = spooled.length > 0 && spooled.etag !== undefined ? { offset: spooled.length, etag: spooled.etag } : undefined;
@@ -45,7 +46,7 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, stallMs
   await prepare(spooled, answer);
   const receiver = new StreamReceiver(spooled);
   try {
-    for await (const bytes of steady(answer.body, stallMs)) {
+    for await (const bytes of steady(answer.body, watch)) {
       if (signal.aborted) throw shuttingDown();
       onBytes(bytes.length);
       await receiver.push(bytes);

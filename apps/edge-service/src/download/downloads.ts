@@ -45,6 +45,7 @@ export class Downloads {
     const close = async (): Promise<void> => {
       await Promise.all([...byTable.values()].map((spooled) => spooled.close()));
     };
+    const watch = { stallMs: this.config.STALL_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
     try {
       for (const table of tables) {
         const spooled = await SpooledTable.open(this.pathOf(table), table);
@@ -60,7 +61,7 @@ export class Downloads {
           client,
           circuit,
           manifestId: manifest.manifestId,
-          stallMs: this.config.STALL_TIMEOUT,
+          watch,
           signal,
           onBytes,
         });

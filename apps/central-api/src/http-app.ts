@@ -1,0 +1,22 @@
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createHttpApp } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { AppModule } from './app.module.js';
+import type { Config } from './config.js';
+import { checkDigest } from './sync/check-digest.js';
+
+/** Acks hold a count and a hash per table; this is enough for some thousand tables. */
+const MAX_BODY_BYTES = 512 << 10;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Central, not yet listening. */
+export async function createCentralApp(config: Config, logger: Logger): Promise<NestFastifyApplication> {
+  const app = await createHttpApp(AppModule.with(config, logger), {
+    maxBodyBytes: MAX_BODY_BYTES,
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
+    stallTimeoutMs: config.STALL_TIMEOUT,
+    maxConnections: config.MAX_CONNECTIONS,
+  });
+  app.getHttpAdapter().getInstance().addHook('preParsing', checkDigest);
+  return app;
+}
