@@ -38,6 +38,10 @@ export class Service implements AsyncDisposable {
     return service;
   }
 
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
   get port(): string {
     return new URL(this.url).port;
   }

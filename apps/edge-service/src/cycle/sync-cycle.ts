@@ -32,6 +32,9 @@ interface Plan {
   rehashed: ManifestTable[];
 }
 
+/** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
+const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
+
 /** The steps of one sync, in order. It has the cycle lock's connection for itself; the network is never awaited inside a transaction. */
 @Injectable()
 export class SyncCycle {
@@ -182,6 +185,7 @@ export class SyncCycle {
   /** The last statements of the transaction: audit, state and ack become true together with the rows. */
   private async record({ cycleId, elapsedMs, progress }: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied): Promise<void> {
     const { manifest, before, changed, rehashed } = plan;
+    await client.query(COMMIT_DURABLY);
     await this.state.record(client, manifest, before, [...changed, ...rehashed]);
     await this.audit.finishWith(client, {
       cycleId,

@@ -42,7 +42,13 @@ export interface StatusReport {
 }
 
 /** What heals by itself as a rule, but should be looked at when it does not. */
-const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['VERIFICATION_FAILED', 'CHUNK_CORRUPT', 'MANIFEST_INVALID']);
+const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set([
+  'VERIFICATION_FAILED',
+  'CHUNK_CORRUPT',
+  'MANIFEST_INVALID',
+  'DATABASE_READ_ONLY',
+  'DATABASE_FULL',
+]);
 
 /** How this device's sync is doing: for the API, for /health and for the metrics. */
 @Injectable()
