@@ -17,8 +17,11 @@ export interface TestDatabase extends AsyncDisposable {
 }
 
 export interface TestServer extends AsyncDisposable {
-  /** A fresh, empty database. Disposing of it drops it; the server's end drops all of them. */
-  createDatabase(name?: string): Promise<TestDatabase>;
+  /**
+   * A fresh, empty database. Disposing of it drops it; the server's end drops all of them.
+   * @param options more of CREATE DATABASE, for instance a locale
+   */
+  createDatabase(name?: string, options?: string): Promise<TestDatabase>;
   /** A fresh database with the example fleet (TEST_FLEET), cloned from a template that is filled once per server. */
   filledFleet(name?: string): Promise<TestDatabase>;
 }
@@ -94,15 +97,15 @@ function serverAt(adminUrl: string, end?: () => Promise<void>): TestServer {
   const drop = async (name: string): Promise<void> => {
     if (made.delete(name)) await admin(adminUrl, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
   };
-  const create = async (name: string, template: string): Promise<TestDatabase> => {
-    await admin(adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE ${pg.escapeIdentifier(template)}`);
+  const create = async (name: string, template: string, options = ''): Promise<TestDatabase> => {
+    await admin(adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE ${pg.escapeIdentifier(template)} ${options}`);
     made.add(name);
     return { name, url: urlOf(adminUrl, name), [Symbol.asyncDispose]: () => drop(name) };
   };
   let fleetTemplate: Promise<TestDatabase> | undefined;
 
   return {
-    createDatabase: (name = 'test') => create(unique(name), 'template0'),
+    createDatabase: (name = 'test', options) => create(unique(name), 'template0', options),
     filledFleet: async (name = 'fleet') => {
       fleetTemplate ??= create(unique('fleet_template'), 'template0').then(fill);
       return create(unique(name), (await fleetTemplate).name);

@@ -1,5 +1,15 @@
-import { ChunkIndexBuilder, type EnumType, type ManifestTable, parseTableName, quoteTable, sha256 } from '@waypost/contracts';
-import { canonicalQuery, compress, describeTables, pinSession, readChunks, TypeCatalog, withTransaction } from '@waypost/runtime';
+import { ChunkIndexBuilder, type ManifestTable, parseTableName, quoteTable, sha256, type UserType } from '@waypost/contracts';
+import {
+  canonicalQuery,
+  compress,
+  describeTables,
+  keyOrdersOf,
+  pinSession,
+  readChunks,
+  TypeCatalog,
+  typesOf,
+  withTransaction,
+} from '@waypost/runtime';
 import type pg from 'pg';
 
 /** A table of the source database as a manifest and a download have it. */
@@ -11,13 +21,13 @@ export interface TableStream {
 }
 
 /** Reads tables as central would, all in one snapshot. */
-export async function readStreams(client: pg.Client, names: readonly string[]): Promise<{ streams: TableStream[]; types: EnumType[] }> {
+export async function readStreams(client: pg.Client, names: readonly string[]): Promise<{ streams: TableStream[]; types: UserType[] }> {
   return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
     const described = await describeTables(
       client,
       names.map((name) => parseTableName(name)),
     );
-    const all = [...described.values()].flatMap((table) => table.columns);
+    const all = typesOf(described.values());
     const catalog = await TypeCatalog.read(client, all);
     const streams: TableStream[] = [];
     await pinSession(client);
@@ -25,9 +35,8 @@ export async function readStreams(client: pg.Client, names: readonly string[]): 
       const found = described.get(quoteTable(parseTableName(name)));
       if (!found) throw new Error(`the source has no table ${name}`);
       const columns = found.columns.filter(({ generated }) => !generated);
-      const layout = { format: catalog.formatFor(columns), columns, key: found.primaryKey };
-      const textKeys = new Set(columns.filter(({ collatable }) => collatable).map((column) => column.name));
-      const query = canonicalQuery({ layout, table: quoteTable(parseTableName(name)), textKeys });
+      const layout = { format: catalog.formatFor(typesOf([{ columns }])), columns, key: found.primaryKey };
+      const query = canonicalQuery({ layout, table: quoteTable(parseTableName(name)), keyOrders: keyOrdersOf(columns) });
       const index = new ChunkIndexBuilder(layout.format);
       const frames: Buffer[] = [];
       const onChunk = (bytes: Buffer, rowCount: number): void => {
@@ -38,7 +47,7 @@ export async function readStreams(client: pg.Client, names: readonly string[]): 
       await readChunks(client, { query, layout, onChunk });
       streams.push(streamOf(name, layout, columns, index, frames));
     }
-    return { streams, types: catalog.enums(all) };
+    return { streams, types: catalog.userTypes(all) };
   });
 }
 

@@ -108,6 +108,12 @@ export const ERROR_KINDS = {
     title: 'A row is too large to be mirrored',
     hint: 'Rows of up to 64 MiB can be mirrored: exclude the row or the column in the plan.',
   },
+  KEY_NOT_UNIQUE: {
+    status: 500,
+    heals: 'operator',
+    title: 'A declared key does not identify the rows',
+    hint: 'Correct the rows, or name in the plan a key whose columns are never NULL and together unique. A unique index over NOT NULL columns keeps it so.',
+  },
   COPY_MALFORMED: {
     status: 500,
     heals: 'bug',

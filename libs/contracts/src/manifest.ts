@@ -18,13 +18,23 @@ const columnSchema = z.object({
 /** `fail`: the sync fails and names the row. `keep`: the row stays until nothing references it. */
 export const onReferencedSchema = z.enum(['fail', 'keep']);
 
-const enumTypeSchema = z.object({
-  /** As `format_type` prints it: quoted where SQL needs it, with its schema. */
-  name: z.string().min(1),
-  kind: z.literal('enum'),
-  /** In the enum's order. */
-  labels: z.array(z.string()),
-});
+/** Names and types as `format_type` prints them: quoted where SQL needs it, with their schema where it is not pg_catalog. */
+const typeNameSchema = z.string().min(1);
+
+const userTypeSchema = z.discriminatedUnion('kind', [
+  z.object({ name: typeNameSchema, kind: z.literal('enum'), /** In the enum's order. */ labels: z.array(z.string()) }),
+  /** Its constraints are central's business: what it holds has passed them. */
+  z.object({ name: typeNameSchema, kind: z.literal('domain'), base: typeNameSchema }),
+  z.object({
+    name: typeNameSchema,
+    kind: z.literal('composite'),
+    attributes: z.array(z.object({ name: z.string().min(1), type: typeNameSchema })),
+  }),
+  /** With the subtype's own order. */
+  z.object({ name: typeNameSchema, kind: z.literal('range'), subtype: typeNameSchema, multirange: typeNameSchema }),
+  /** Made by an extension, or in a way that a device does not repeat by itself. `statement` is for its operator, never run. */
+  z.object({ name: typeNameSchema, kind: z.literal('external'), statement: z.string() }),
+]);
 
 const manifestTableSchema = z.object({
   /** Spelled as in the plan. */
@@ -63,7 +73,7 @@ export const manifestSchema = z.object({
   /** The scope's parameters, as PostgreSQL prints them. */
   filters: z.record(z.string(), z.string().nullable()),
   /** User-defined types that the tables' columns need, in the order of their making. */
-  types: z.array(enumTypeSchema),
+  types: z.array(userTypeSchema),
   /** Parents first, as in the plan. */
   tables: z.array(manifestTableSchema),
   sha256: sha256HexSchema,
@@ -72,7 +82,7 @@ export const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestTable = z.infer<typeof manifestTableSchema>;
 export type ManifestColumn = z.infer<typeof columnSchema>;
-export type EnumType = z.infer<typeof enumTypeSchema>;
+export type UserType = z.infer<typeof userTypeSchema>;
 
 /** SHA-256 over the RFC 8785 form of all fields but `sha256`. */
 export function manifestSha256(manifest: Omit<Manifest, 'sha256'>): string {

@@ -2,9 +2,10 @@ import { quoteTable, sha256, type TableIdentifier } from '@waypost/contracts';
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../test/support/postgres.js';
-import { type CatalogTable, describeTables, TypeCatalog } from './catalog.js';
-import { canonicalQuery, readChunks } from './copy-rows.js';
+import { type CatalogTable, describeTables, typesOf } from './catalog.js';
+import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
 import { pinSession, withTransaction } from './postgres.js';
+import { TypeCatalog } from './type-catalog.js';
 
 let server: TestServer;
 let client: pg.Client;
@@ -28,7 +29,7 @@ afterAll(async () => {
 
 async function describe1(table: TableIdentifier): Promise<{ table: CatalogTable; types: TypeCatalog }> {
   const found = (await describeTables(client, [table])).get(quoteTable(table)) as CatalogTable;
-  return { table: found, types: await TypeCatalog.read(client, found.columns) };
+  return { table: found, types: await TypeCatalog.read(client, typesOf([found])) };
 }
 
 /** In a transaction that leaves nothing behind. */
@@ -68,16 +69,17 @@ test.each([
 ])('%s is the format of a table with a column of type %s', async (format, type) => {
   await trying(`CREATE TABLE formats (id int PRIMARY KEY, v ${type})`, async () => {
     const { table, types } = await describe1({ schema: 'public', table: 'formats' });
-    expect(types.formatFor(table.columns)).toBe(format);
+    expect(types.formatFor(typesOf([table]))).toBe(format);
   });
 });
 
-test('enums are found wherever they are part of a column’s type', async () => {
+test('user-defined types are found wherever they are part of a column’s type, parts first', async () => {
   await trying('CREATE TYPE b AS ENUM (); CREATE TABLE enums (id int PRIMARY KEY, a moods, b b)', async () => {
     const { table, types } = await describe1({ schema: 'public', table: 'enums' });
-    expect(types.enums(table.columns)).toEqual([
-      { name: 'public.b', kind: 'enum', labels: [] },
+    expect(types.userTypes(typesOf([table]))).toEqual([
       { name: 'public.mood', kind: 'enum', labels: ['good', 'so "so"', 'bad'] },
+      { name: 'public.moods', kind: 'domain', base: 'public.mood[]' },
+      { name: 'public.b', kind: 'enum', labels: [] },
     ]);
   });
 });
@@ -121,12 +123,11 @@ async function canonicalRows(name: string): Promise<{ rows: Buffer; sha256: stri
   return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
     const { table, types } = await describe1({ schema: 'public', table: name });
     await pinSession(client);
-    const textKeys = new Set(table.columns.filter(({ collatable }) => collatable).map((column) => column.name));
-    const layout = { format: types.formatFor(table.columns), columns: table.columns, key: table.primaryKey };
+    const layout = { format: types.formatFor(typesOf([table])), columns: table.columns, key: table.primaryKey };
     const chunks: Buffer[] = [];
     const hasher = createHash('sha256');
     await readChunks(client, {
-      query: canonicalQuery({ layout, table: quoteTable(table), textKeys }),
+      query: canonicalQuery({ layout, table: quoteTable(table), keyOrders: keyOrdersOf(table.columns) }),
       layout,
       onChunk: (bytes) => {
         chunks.push(Buffer.from(bytes));

@@ -2,7 +2,9 @@ import type { Readable } from 'node:stream';
 import { Chunker, type ChunkSink, keyFieldsOf, type ManifestColumn, quoteIdentifier, type RowFormat } from '@waypost/contracts';
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
+import type { CatalogColumn } from './catalog.js';
 import { copyOut } from './copy-out.js';
+import type { KeyOrder } from './type-catalog.js';
 
 /** What decides a table's canonical rows, besides the rows themselves. */
 export interface RowLayout {
@@ -12,23 +14,36 @@ export interface RowLayout {
   key: readonly string[];
 }
 
+/** By column name. */
+export type KeyOrders = ReadonlyMap<string, KeyOrder>;
+
 interface RowSource {
   layout: RowLayout;
   /** Quoted, ready for SQL. */
   table: string;
-  /** Key columns whose type has a collation: they are ordered by their bytes. */
-  textKeys: ReadonlySet<string>;
+  /** Of the key's columns, at least. */
+  keyOrders: KeyOrders;
   /** A boolean SQL expression; all rows without it. */
   where?: string | undefined;
 }
 
 /** The query whose COPY output is the canonical form of a table, or of a device's share of it. */
-export function canonicalQuery({ layout, table, textKeys, where }: RowSource): string {
+export function canonicalQuery({ layout, table, keyOrders, where }: RowSource): string {
   const columns = layout.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const order = layout.key.map((name) => `${quoteIdentifier(name)}${textKeys.has(name) ? ' COLLATE "C"' : ''}`).join(', ');
+  const order = layout.key.map((name) => orderExpression(name, keyOrders.get(name))).join(', ');
   // The line break keeps a comment at the end of the plan's expression from swallowing the rest.
   const filter = where === undefined ? '' : ` WHERE (${where}\n)`;
   return `SELECT ${columns} FROM ${table}${filter} ORDER BY ${order}`;
+}
+
+export function keyOrdersOf(columns: readonly Pick<CatalogColumn, 'name' | 'keyOrder'>[]): KeyOrders {
+  return new Map(columns.map(({ name, keyOrder }) => [name, keyOrder]));
+}
+
+function orderExpression(name: string, order: KeyOrder | undefined): string {
+  const column = quoteIdentifier(name);
+  if (order === 'text') return `CAST(${column} AS pg_catalog.text) COLLATE pg_catalog."C"`;
+  return order === 'bytes' ? `${column} COLLATE pg_catalog."C"` : column;
 }
 
 function copyOutStatement(query: string, format: RowFormat): string {

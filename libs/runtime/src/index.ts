@@ -8,4 +8,5 @@ export * from './logging.js';
 export * from './postgres.js';
 export * from './release-memory.js';
 export * from './shutdown.js';
+export { type KeyOrder, TypeCatalog } from './type-catalog.js';
 export * from './zstd.js';

@@ -95,6 +95,10 @@ export async function pinSession(client: pg.ClientBase): Promise<void> {
     SET LOCAL extra_float_digits = 3;
     SET LOCAL bytea_output = 'hex';
     SET LOCAL client_encoding = 'UTF8';
+    SET LOCAL lc_monetary = 'C';
+    SET LOCAL xmloption = content;
+    SET LOCAL array_nulls = on;
+    SET LOCAL quote_all_identifiers = off;
     SET LOCAL row_security = off;
     SET LOCAL synchronize_seqscans = off;
     SET LOCAL jit = off;`);

@@ -1,5 +1,5 @@
 import { parseColumnName, parseTableName, type PlanTable, quoteTable, type TableIdentifier, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, describeTables, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { type CatalogTable, describeTables, pinSession, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { canonicalTableQuery, castParameter, type ResolvedTable, resolveTable } from './resolve-table.js';
 import { type PlanFile, planInvalid, type PlanPath } from './read-plan.js';
@@ -46,12 +46,13 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
         client,
         tables.map((table) => table.identifier),
       );
+      const types = await TypeCatalog.read(client, typesOf(described.values()));
       const scopeTypes = await checkScope(client, file, faults);
       if (!scopeTypes) throw planInvalid(faults);
       await pinSession(client);
       for (const [index, table] of tables.entries()) {
         const place: PlanPath = ['tables', index];
-        const resolved = resolveFaultless(table, described, { place, file, faults });
+        const resolved = resolveFaultless(table, described.get(quoteTable(table.identifier)), types, { place, file, faults });
         if (resolved) await checkWhere(client, table, resolved, { place, file, faults, scopeTypes });
       }
       checkDuplicates(tables, file, faults);
@@ -110,10 +111,11 @@ async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[
 
 function resolveFaultless(
   table: CheckedTable,
-  described: Map<string, CatalogTable>,
+  actual: CatalogTable | undefined,
+  types: TypeCatalog,
   { place, file, faults }: Place,
 ): ResolvedTable | undefined {
-  const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)));
+  const { resolved, problems } = resolveTable(table, actual, types);
   for (const { member, index, message } of problems) {
     const spot = [...place, member, ...(index === undefined ? [] : [index])];
     faults.push(`${file.locate(spot)}: ${message}`);

@@ -1,5 +1,5 @@
 import { quoteTable } from '@waypost/contracts';
-import { describeTables, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { describeTables, pinSession, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from './check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from './resolve-table.js';
@@ -9,6 +9,8 @@ export interface TableExplanation {
   name: string;
   columns: number;
   key: string[];
+  /** False where no unique index guards the key, so that each snapshot looks whether it identifies the rows, at the price of reading them twice. */
+  keyIsProven: boolean;
   parameters: string[];
   /** The planner's estimate of one device's rows. */
   estimatedRows: number;
@@ -34,6 +36,7 @@ export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<Tab
         client,
         plan.tables.map((table) => table.identifier),
       );
+      const types = await TypeCatalog.read(client, typesOf(described.values()));
       await pinSession(client);
       // A plan for any parameters: what holds for every device, not for one.
       await client.query('SET LOCAL plan_cache_mode = force_generic_plan');
@@ -42,7 +45,7 @@ export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<Tab
       await client.query('SET LOCAL enable_incremental_sort = off');
       const explanations: TableExplanation[] = [];
       for (const table of plan.tables) {
-        const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)));
+        const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
         if (resolved) explanations.push(await explainTable(client, plan, table, resolved));
       }
       return explanations;
@@ -70,6 +73,7 @@ async function explainTable(
     name: table.name,
     columns: resolved.columns.length,
     key: resolved.key,
+    keyIsProven: resolved.keyIsProven,
     parameters: table.parameters,
     estimatedRows: top['Plan Rows'],
     orderedByIndex: !sorts(top),

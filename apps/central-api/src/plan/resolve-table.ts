@@ -1,4 +1,12 @@
-import { type CatalogColumn, type CatalogTable, canonicalQuery, type RowLayout } from '@waypost/runtime';
+import {
+  type CatalogColumn,
+  type CatalogTable,
+  canonicalQuery,
+  type KeyOrders,
+  keyOrdersOf,
+  type RowLayout,
+  type TypeCatalog,
+} from '@waypost/runtime';
 import { quoteTable, type TableIdentifier } from '@waypost/contracts';
 import { renderParameters } from './sql-parameters.js';
 
@@ -6,7 +14,9 @@ import { renderParameters } from './sql-parameters.js';
 export interface ResolvedTable {
   columns: CatalogColumn[];
   key: string[];
-  textKeys: Set<string>;
+  keyOrders: KeyOrders;
+  /** A unique index over columns that are NOT NULL guards the key. Otherwise each snapshot has to look whether it identifies the rows. */
+  keyIsProven: boolean;
 }
 
 interface Problem {
@@ -23,9 +33,15 @@ interface WantedTable {
   where: string | undefined;
 }
 
-/** Finds columns and key of a plan table in the catalog, or says what is wrong with it. */
-export function resolveTable(wanted: WantedTable, actual: CatalogTable | undefined): { resolved?: ResolvedTable; problems: Problem[] } {
+/** Finds columns and key of a plan table in the catalog, or says why it cannot be mirrored. */
+export function resolveTable(
+  wanted: WantedTable,
+  actual: CatalogTable | undefined,
+  types: TypeCatalog,
+): { resolved?: ResolvedTable; problems: Problem[] } {
   if (!actual) return { problems: [{ member: 'name', message: `table ${wanted.name} does not exist, or may not be seen` }] };
+  const obstacle = whyNotMirrored(wanted, actual);
+  if (obstacle !== undefined) return { problems: [{ member: 'name', message: obstacle }] };
   const problems: Problem[] = [];
   const byName = new Map(actual.columns.map((column) => [column.name, column]));
 
@@ -41,31 +57,73 @@ export function resolveTable(wanted: WantedTable, actual: CatalogTable | undefin
   for (const [index, name] of (wanted.columns ?? []).entries()) {
     if (wanted.columns?.indexOf(name) !== index) problems.push({ member: 'columns', index, message: `column "${name}" is named twice` });
   }
+  if (columns.length === 0 && problems.length === 0) {
+    problems.push({ member: 'name', message: `table ${wanted.name} has no columns but generated ones: there is nothing to load` });
+  }
+  for (const column of columns) {
+    const obstacle = types.obstacle(column.typeOid);
+    if (obstacle === undefined) continue;
+    const index = wanted.columns?.indexOf(column.name);
+    const hint = 'leave it out: name the other columns in the plan';
+    problems.push({
+      member: 'columns',
+      ...(index !== undefined && { index }),
+      message: `column "${column.name}" of ${wanted.name} cannot be mirrored: ${obstacle} (${hint})`,
+    });
+  }
 
   const key = wanted.key ?? actual.primaryKey;
   if (key.length === 0)
-    problems.push({ member: 'name', message: `${actual.kind} ${wanted.name} has no primary key: name its key in the plan` });
+    problems.push({
+      member: 'name',
+      message: `${actual.kind} ${wanted.name} has no primary key: name the columns that identify a row, as its key, in the plan`,
+    });
   for (const [index, name] of key.entries()) {
     const place: Pick<Problem, 'member' | 'index'> = wanted.key ? { member: 'key', index } : { member: 'columns' };
     if (!byName.has(name)) problems.push({ ...place, message: `table ${wanted.name} has no key column "${name}"` });
+    else if (byName.get(name)?.generated)
+      problems.push({ ...place, message: `key column "${name}" of ${wanted.name} is generated, and cannot be loaded: name another key` });
     else if (!columns.some((column) => column.name === name))
       problems.push({ ...place, message: `key column "${name}" of ${wanted.name} is not among its columns` });
   }
   if (problems.length > 0) return { problems };
-  const textKeys = new Set(key.filter((name) => byName.get(name)?.collatable));
-  return { resolved: { columns, key, textKeys }, problems };
+  return { resolved: { columns, key, keyOrders: keyOrdersOf(columns), keyIsProven: provesKey(actual, key, byName) }, problems };
+}
+
+/** Schemas that are PostgreSQL's or Waypost's own. */
+const OWN_SCHEMAS = /^(pg_.*|information_schema|waypost)$/;
+
+/** Why a table as a whole cannot be mirrored. */
+function whyNotMirrored({ name }: WantedTable, { schema, kind, persistence, populated, unsafeParts }: CatalogTable): string | undefined {
+  if (persistence === 'temporary') return `table ${name} is temporary: no other session sees its rows`;
+  if (OWN_SCHEMAS.test(schema))
+    return `${kind} ${name} belongs to schema ${schema}, which is PostgreSQL's or Waypost's own: it is not business data`;
+  if (kind === 'foreign') return `table ${name} is foreign: its rows are not of the snapshot's moment. Mirror a materialized view of it`;
+  if (persistence === 'unlogged') {
+    return `${kind} ${name} is unlogged: a crash of central would empty it, and then every device. Make it logged: ALTER TABLE … SET LOGGED`;
+  }
+  if (unsafeParts.length > 0) {
+    return `table ${name} has partitions or inheriting tables that are foreign, unlogged or temporary: ${unsafeParts.join(', ')}`;
+  }
+  if (!populated) return `${kind} ${name} was never filled: REFRESH MATERIALIZED VIEW`;
+  return undefined;
+}
+
+function provesKey(actual: CatalogTable, key: readonly string[], columns: ReadonlyMap<string, CatalogColumn>): boolean {
+  const isSolid = key.every((name) => columns.get(name)?.notNull);
+  return isSolid && !actual.hasHeirs && actual.uniqueKeys.some((unique) => unique.every((name) => key.includes(name)));
 }
 
 /** The canonical query of a plan table, its parameters rendered by `render`. */
 export function canonicalTableQuery(
   wanted: WantedTable,
-  table: RowLayout & { textKeys: Set<string> },
+  table: RowLayout & Pick<ResolvedTable, 'keyOrders'>,
   render: (parameter: string) => string,
 ): string {
   return canonicalQuery({
     layout: table,
     table: quoteTable(wanted.identifier),
-    textKeys: table.textKeys,
+    keyOrders: table.keyOrders,
     where: wanted.where === undefined ? undefined : renderParameters(wanted.where, render),
   });
 }

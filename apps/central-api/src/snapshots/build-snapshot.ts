@@ -1,4 +1,4 @@
-import { type ChunkIndex, ChunkIndexBuilder, type EnumType, quoteTable, sha256, WaypostError } from '@waypost/contracts';
+import { type ChunkIndex, ChunkIndexBuilder, quoteTable, sha256, type UserType, WaypostError } from '@waypost/contracts';
 import {
   compress,
   describeTables,
@@ -7,23 +7,24 @@ import {
   releaseMemory,
   type RowLayout,
   TypeCatalog,
+  typesOf,
   ZSTD_SLACK_BYTES,
 } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
+import { checkKey } from './check-key.js';
 import type { SnapshotStore } from './snapshot-store.js';
 
 /** Frames are written in pieces of at least this size. */
 const WRITE_BYTES = 256 << 10;
 
 /** One table of a snapshot: its rows are in the store, this is what names them. */
-export interface TableSnapshot extends RowLayout {
+export interface TableSnapshot extends RowLayout, ResolvedTable {
   table: CheckedTable;
   columns: ResolvedTable['columns'];
   key: string[];
-  textKeys: Set<string>;
   /** The canonical query, its parameters read from the transaction's settings. */
   query: string;
   index: ChunkIndex;
@@ -31,7 +32,7 @@ export interface TableSnapshot extends RowLayout {
 
 export interface Snapshot {
   tables: TableSnapshot[];
-  types: EnumType[];
+  types: UserType[];
 }
 
 interface BuildOptions {
@@ -44,32 +45,33 @@ interface BuildOptions {
 /**
  * Reads a device's share of all tables and stores it, in the transaction under way, which must be REPEATABLE READ, so that all
  * tables are of one moment. Streams: memory does not depend on the size of the tables.
- * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE
+ * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE,
+ * KEY_NOT_UNIQUE
  */
 export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store, signal }: BuildOptions): Promise<Snapshot> {
   const described = await describeTables(
     client,
     plan.tables.map((table) => table.identifier),
   );
+  const types = await TypeCatalog.read(client, typesOf(described.values()));
   const resolved = plan.tables.map((table) => {
-    const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)));
+    const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
     if (resolved) return { table, ...resolved };
     throw new WaypostError('PLAN_INVALID', {
       detail: `The database was altered: ${problems.map((problem) => problem.message).join('; ')}`,
     });
   });
-  const columns = resolved.flatMap((table) => table.columns);
-  const types = await TypeCatalog.read(client, columns);
   await pinSession(client);
   await bindScope(client, scope);
 
   const tables: TableSnapshot[] = [];
   for (const { table, ...shape } of resolved) {
-    const layout = { ...shape, format: types.formatFor(shape.columns) };
+    const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
+    if (!shape.keyIsProven) await checkKey(client, table, query, shape);
     tables.push({ table, ...layout, query, index: await storeTable(client, { query, layout, store, signal }) });
   }
-  return { tables, types: types.enums(columns) };
+  return { tables, types: types.userTypes(typesOf(resolved)) };
 }
 
 interface TableRead {

@@ -1,8 +1,7 @@
 /** Types by schema and name. $1: schemas, $2: names. */
 export const FIND_TYPES = `
-  SELECT n.nspname AS schema, t.typname AS name, t.typtype,
-         coalesce((SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), '[]') AS labels
-  FROM unnest($1::text[], $2::text[]) AS wanted(schema, name)
+  SELECT t.oid::int8 AS oid, wanted.position
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted(schema, name, position)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = wanted.name`;
 

@@ -1,16 +1,16 @@
 import {
   type Manifest,
-  type ManifestColumn,
   type ManifestTable,
   parseTableName,
   quoteIdentifier,
   quoteTable,
+  type UserType,
   WaypostError,
 } from '@waypost/contracts';
 import { sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { PARSE_TYPES } from './catalog.sql.js';
-import { createEnums } from './enum-types.js';
+import { createTypes, namesOf, namesWithin } from './user-types.js';
 
 const SYNTAX_ERROR = '42601';
 
@@ -21,25 +21,23 @@ interface ParsedType {
 }
 
 /**
- * Creates the schemas, enum types and tables that the manifest needs and the device lacks, in the transaction under way, with search_path
+ * Creates the schemas, types and tables that the manifest needs and the device lacks, in the transaction under way, with search_path
  * at pg_catalog as the manifest's type names want it.
  * @param missing the tables that are not there
- * @throws WaypostError SCHEMA_MISMATCH when a column's type is neither there nor an enum
+ * @throws WaypostError SCHEMA_MISMATCH that names the types which are neither there nor can be made from the manifest
  */
 export async function createTables(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
   if (missing.length === 0) return;
   await client.query('SET LOCAL search_path = pg_catalog');
   await createSchemas(client, manifest, missing);
-  await createEnums(client, manifest.types);
-  const types = await parseTypes(
-    client,
-    missing.flatMap((table) => table.columns),
-  );
+  await createTypes(client, manifest.types, (names) => parseTypes(client, names, manifest.types));
+  const types = await parseTypes(client, typesOfColumns(missing), manifest.types);
   for (const table of missing) await client.query(createStatement(table, types));
 }
 
 async function createSchemas(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
-  const schemas = new Set([...missing, ...manifest.types].map(({ name }) => parseTableName(name).schema));
+  const types = manifest.types.filter(({ kind }) => kind !== 'external');
+  const schemas = new Set([...missing, ...types].map(({ name }) => parseTableName(name).schema));
   for (const schema of schemas) {
     // IF NOT EXISTS would ask for the right to create one even where it exists.
     const { rowCount } = await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [schema]);
@@ -52,27 +50,39 @@ async function createSchemas(client: pg.ClientBase, manifest: Manifest, missing:
  * @throws WaypostError SCHEMA_MISMATCH
  */
 export async function checkCreatable(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
-  const enums = manifest.types.flatMap(({ name }) => [name, `${name}[]`]);
-  const columns = missing.flatMap((table) => table.columns).filter(({ type }) => !enums.includes(type));
-  await parseTypes(client, columns);
+  const made = namesOf(manifest.types);
+  const needed = [...typesOfColumns(missing), ...(missing.length > 0 ? manifest.types.flatMap(namesWithin) : [])];
+  await parseTypes(
+    client,
+    needed.filter((type) => !made.has(type)),
+    manifest.types,
+  );
 }
 
-/** The columns' types; the value says whether a type has a collation. */
-async function parseTypes(client: pg.ClientBase, columns: readonly ManifestColumn[]): Promise<Map<string, boolean>> {
-  const names = [...new Set(columns.map(({ type }) => type))];
+function typesOfColumns(tables: readonly ManifestTable[]): string[] {
+  return tables.flatMap(({ columns }) => columns.map(({ type }) => type));
+}
+
+/** The value says whether a type has a collation. */
+async function parseTypes(client: pg.ClientBase, types: readonly string[], ofManifest: readonly UserType[]): Promise<Map<string, boolean>> {
+  const names = [...new Set(types)];
   const { rows } = await client.query<ParsedType>(PARSE_TYPES, [names]).catch((error: unknown) => {
-    if (sqlStateOf(error) === SYNTAX_ERROR) throw unknownTypes(names);
+    if (sqlStateOf(error) === SYNTAX_ERROR) throw unknownTypes(names, ofManifest);
     throw error;
   });
   const unknown = rows.filter(({ known }) => !known).map(({ type }) => type);
-  if (unknown.length > 0) throw unknownTypes(unknown);
+  if (unknown.length > 0) throw unknownTypes(unknown, ofManifest);
   return new Map(rows.map(({ type, collatable }) => [type, collatable]));
 }
 
-function unknownTypes(names: readonly string[]): WaypostError {
+function unknownTypes(names: readonly string[], ofManifest: readonly UserType[]): WaypostError {
+  const external = ofManifest.flatMap((type) =>
+    type.kind === 'external' && names.some((name) => name.startsWith(type.name)) ? [type.statement] : [],
+  );
+  const statements = [...new Set(external)].join('; ');
   return new WaypostError('SCHEMA_MISMATCH', {
-    detail: `This database lacks types that the manifest needs, among ${names.join(', ')}.`,
-    hint: 'Create them on the device as they are on central: CREATE EXTENSION, CREATE DOMAIN or CREATE TYPE.',
+    detail: `This database lacks types that the manifest needs: ${names.join(', ')}.`,
+    hint: `Create them on the device as they are on central: ${statements || 'CREATE EXTENSION or CREATE TYPE'}.`,
   });
 }
 

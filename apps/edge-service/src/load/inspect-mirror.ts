@@ -2,8 +2,8 @@ import { type Manifest, type ManifestTable, parseTableName, quoteTable, WaypostE
 import { type CatalogTable, describeTables } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from './compare-columns.js';
-import { checkEnums } from './enum-types.js';
 import { findReferences, type LocalReference } from './local-references.js';
+import { checkTypes } from './user-types.js';
 
 /** The mirrored tables as the device's database has them. */
 export interface Mirror {
@@ -29,7 +29,7 @@ export async function inspectMirror(client: pg.ClientBase, manifest: Manifest): 
     tables.set(table.name, local);
     differences.push(...compareColumns(table, local));
   }
-  differences.push(...(await checkEnums(client, manifest.types)));
+  differences.push(...(await checkTypes(client, manifest.types)));
   if (differences.length > 0) throw new WaypostError('SCHEMA_MISMATCH', { detail: `${differences.join('; ')}.` });
   return { tables, references: await findReferences(client, tables) };
 }

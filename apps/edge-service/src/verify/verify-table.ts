@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, canonicalQuery, readChunks } from '@waypost/runtime';
+import { type CatalogTable, canonicalQuery, keyOrdersOf, readChunks } from '@waypost/runtime';
 import type pg from 'pg';
 import { isNotKept } from '../state/kept-rows.js';
 
@@ -41,8 +41,7 @@ export async function readFacts(
     const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}${where ? ` WHERE ${where}` : ''}`, table, signal);
     if (matches(asStored, table) || asStored.rowCount !== table.rowCount) return asStored;
   }
-  const textKeys = new Set(local.columns.filter(({ collatable }) => collatable).map(({ name }) => name));
-  return hashRows(client, canonicalQuery({ layout: table, table: source, textKeys, where }), table, signal);
+  return hashRows(client, canonicalQuery({ layout: table, table: source, keyOrders: keyOrdersOf(local.columns), where }), table, signal);
 }
 
 /** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */

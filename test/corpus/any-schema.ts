@@ -1,0 +1,32 @@
+import { BUILT_IN_TYPES, OBJECT_NAMES } from './built-in-types.js';
+import type { CorpusTable } from './corpus-table.js';
+import { IDENTIFIERS } from './identifiers.js';
+import { COMPOSITE_KEYS, KEY_TABLES } from './keys.js';
+import { STRUCTURES } from './structures.js';
+import { CENTRAL_TYPES, EDGE_TYPES, USER_TYPES } from './user-types.js';
+
+/** In the plan's order. */
+export const CORPUS: readonly CorpusTable[] = [
+  ...BUILT_IN_TYPES,
+  OBJECT_NAMES,
+  ...USER_TYPES,
+  ...IDENTIFIERS,
+  ...KEY_TABLES,
+  ...COMPOSITE_KEYS,
+  ...STRUCTURES,
+];
+
+/** Scripts, each a transaction of its own. */
+export const FILL_CENTRAL: readonly string[] = [CENTRAL_TYPES, ...CORPUS.map(({ create }) => create)];
+export const PREPARE_EDGE: readonly string[] = [EDGE_TYPES, ...CORPUS.flatMap(({ edge }) => edge ?? [])];
+export const CHANGE_CENTRAL: readonly string[] = CORPUS.map(({ change }) => change);
+
+/** A plan for all of it, and for the one device that asks. */
+export function planOf(tables: readonly Pick<CorpusTable, 'name' | 'key'>[], query = "SELECT 1 AS one WHERE :mac <> ''"): string {
+  return JSON.stringify({
+    version: 1,
+    schemaVersion: 1,
+    scope: { query },
+    tables: tables.map(({ name, key }) => ({ name, ...(key && { key }) })),
+  });
+}
