@@ -37,6 +37,8 @@ interface CatalogType extends Omit<TypeRow, 'oid' | 'elementOid' | 'baseOid'> {
 const FIRST_USER_OID = 16384;
 /** pg_type.typname of types whose binary form is an object id of this very server. */
 const OID_TYPES = /^reg(class|proc|procedure|oper|operator|type|role|namespace|config|dictionary|collation)$/;
+/** PostgreSQL sends empty values of these types in a binary form that it does not take back (15 to 18): "malformed tsquery", "invalid int2vector data". */
+const TEXT_TYPES = /^(tsquery|int2vector|oidvector)$/;
 /** PostgreSQL prints values of these types but takes none. */
 const READ_ONLY_TYPES = /^(pg_node_tree|pg_ndistinct|pg_dependencies|pg_mcv_list|pg_brin_\w+_summary|gtsvector)$/;
 
@@ -56,9 +58,9 @@ export class TypeCatalog {
     return new TypeCatalog(new Map(types.map((type) => [type.oid, type])));
   }
 
-  /** Binary, unless a type's binary form would carry object ids that differ from server to server. */
+  /** Binary, unless a type's binary form would carry object ids that differ from server to server, or cannot be loaded. */
   formatFor(typeOids: readonly number[]): RowFormat {
-    return typeOids.some((oid) => this.carriesOids(oid)) ? 'text' : 'binary';
+    return typeOids.some((oid) => this.needsText(oid)) ? 'text' : 'binary';
   }
 
   /** The user-defined types that these types are or are made of: what another database needs, in the order of its making. */
@@ -102,10 +104,10 @@ export class TypeCatalog {
     for (const part of partsOf(type)) yield* this.withParts(part);
   }
 
-  private carriesOids(oid: number): boolean {
+  private needsText(oid: number): boolean {
     for (const type of this.withParts(oid)) {
       const ofUser = type.oid >= FIRST_USER_OID;
-      if (!type.hasSend || OID_TYPES.test(type.name)) return true;
+      if (!type.hasSend || OID_TYPES.test(type.name) || TEXT_TYPES.test(type.name)) return true;
       if (type.kind === 'c' || (ofUser && type.range !== null)) return true;
       if (type.elementOid >= FIRST_USER_OID) return true;
     }

@@ -49,7 +49,7 @@ export const FIND_EQUALITY = `
     UNION ALL
     SELECT s.type, t.typbasetype FROM stored s JOIN pg_type t ON t.oid = s.base WHERE t.typbasetype <> 0
   )
-  SELECT s.type::int8, coalesce(min(format('OPERATOR(%I.=)', n.nspname)), 'OPERATOR(pg_catalog.=)') AS operator
+  SELECT s.type::int8, coalesce(min('OPERATOR(' || quote_ident(n.nspname) || '.=)'), 'OPERATOR(pg_catalog.=)') AS operator
   FROM stored s
   JOIN pg_type t ON t.oid = s.base AND t.typbasetype = 0
   LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = s.base AND o.oprright = s.base
