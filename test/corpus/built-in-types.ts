@@ -30,7 +30,7 @@ const TYPES: Record<string, { columns: string; rows: string }> = {
     columns: 'x text, v varchar(5), c char(5), q "char", n name, b bytea',
     rows: `
       (1, '', '', '', '', '', ''),
-      (2, E'tab\\t lf\\n cr\\r bs\\b vt\\v nul\\\\0 \\\\N \\\\.', E'\\\\N', 'a', E'\\\\', 'a', '\\x00'),
+      (2, E'tab\\t lf\\n cr\\r bs\\b vt\\013 nul\\\\0 \\\\N \\\\.', E'\\\\N', 'a', E'\\\\', 'a', '\\x00'),
       (3, E'\\\\.', '  a  ', ' a   ', ' ', '"quoted"', '\\x5c4e0a09'),
       (4, U&'\\00e9 e\\0301 \\+01F600 \\+10FFFF \\0001 \\FEFF \\FFFF', 'äöüß€', 'äöüß€', 'z', 'größe', '\\xdeadbeef'),
       (5, repeat('x', 100000), '12345', '12345', '1', repeat('n', 63), decode(repeat('00ff', 50000), 'hex')),

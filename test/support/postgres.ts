@@ -29,6 +29,8 @@ export interface TestServer extends AsyncDisposable {
 interface TestServerOptions {
   /** Server settings; only where the test starts the server itself. */
   settings?: Readonly<Record<string, string | number>>;
+  /** An embedded server of another version: the npm package that brings it. */
+  npmPackage?: string;
 }
 
 /** Crash safety costs time, and a test's server outlives nothing. */
@@ -40,18 +42,23 @@ const CONTAINER_START_MS = 60_000;
  * The server for one test file: `await using server = await startTestServer()`, or start it in beforeAll and dispose of it in afterAll.
  * TEST_POSTGRES chooses it: `embedded` (default), `testcontainers`, or the URL of a server whose role may create databases.
  */
-export async function startTestServer({ settings = {} }: TestServerOptions = {}): Promise<TestServer> {
+export async function startTestServer({ settings = {}, npmPackage }: TestServerOptions = {}): Promise<TestServer> {
+  if (npmPackage !== undefined) return embeddedServer(settings, npmPackage);
   const wanted = process.env['TEST_POSTGRES'] || 'embedded';
   if (wanted === 'embedded') return embeddedServer(settings);
   if (wanted === 'testcontainers') return containerServer(settings);
-  return serverAt(wanted);
+  return testServerAt(wanted);
 }
 
-async function embeddedServer(settings: Readonly<Record<string, string | number>>): Promise<TestServer> {
+async function embeddedServer(settings: Readonly<Record<string, string | number>>, npmPackage?: string): Promise<TestServer> {
   const folder = await temporaryFolder();
   try {
-    const server = await startEmbeddedPostgres({ folder: join(folder.path, 'postgres'), settings: { ...FAST, ...settings } });
-    return serverAt(server.url, async () => {
+    const server = await startEmbeddedPostgres({
+      folder: join(folder.path, 'postgres'),
+      settings: { ...FAST, ...settings },
+      ...(npmPackage !== undefined && { npmPackage }),
+    });
+    return testServerAt(server.url, async () => {
       await server.stop();
       await folder[Symbol.asyncDispose]();
     });
@@ -71,7 +78,7 @@ async function containerServer(settings: Readonly<Record<string, string | number
     .start();
   const url = `postgres://postgres:${password}@${container.getHost()}:${container.getMappedPort(5432)}/postgres`;
   await untilAnswering(url);
-  return serverAt(url, async () => {
+  return testServerAt(url, async () => {
     await container.stop();
   });
 }
@@ -89,7 +96,7 @@ async function untilAnswering(url: string): Promise<void> {
 }
 
 /** @param end what else ends with the server; without it only the databases made here are dropped */
-function serverAt(adminUrl: string, end?: () => Promise<void>): TestServer {
+export function testServerAt(adminUrl: string, end?: () => Promise<void>): TestServer {
   const made = new Set<string>();
   // Unique, because TEST_POSTGRES=<url> is shared by all test files.
   const unique = (name: string): string => `${name}_${randomBytes(5).toString('hex')}`;

@@ -47,7 +47,7 @@ test.each([
   ['ALTER TABLE areas ALTER COLUMN name TYPE text', 'areas.name is text here, character varying(20) in the manifest'],
   [
     "ALTER TYPE level ADD VALUE 'middle' BEFORE 'high'",
-    'the enum type public.level has the labels low, middle, high here, low, high in the manifest',
+    'the enum type public.level has the labels low, middle, high here, the labels low, high in the manifest',
   ],
   ['DROP TABLE areas; CREATE VIEW areas AS SELECT 1 AS id', 'areas is a view, not a table'],
 ])('%s: the sync is refused, names the difference, and raises an alert', async (sql, detail) => {
