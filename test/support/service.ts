@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
+import type { Readable } from 'node:stream';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
@@ -10,8 +11,16 @@ export class Service implements AsyncDisposable {
   /** Where it listens. */
   url = '';
   readonly log: string[] = [];
+  /** Kept when the process is gone, whatever ended it, and its log is complete. */
+  readonly gone: Promise<unknown>;
 
-  private constructor(private readonly child: ChildProcess) {}
+  /** Tells of each new line of the log. */
+  private readonly lines: Interface;
+
+  private constructor(private readonly child: ChildProcessByStdio<null, Readable, null>) {
+    this.gone = once(child, 'close');
+    this.lines = createInterface(child.stdout).on('line', (line) => this.log.push(line));
+  }
 
   /**
    * Starts a service and waits until it says that it is ready.
@@ -26,8 +35,7 @@ export class Service implements AsyncDisposable {
     });
     const service = new Service(child);
     await new Promise<void>((resolve, reject) => {
-      createInterface(child.stdout).on('line', (line) => {
-        service.log.push(line);
+      service.lines.on('line', (line) => {
         const { msg, url } = JSON.parse(line) as { msg?: string; url?: string };
         if (url === undefined || !msg?.endsWith('ready')) return;
         service.url = String(url);
@@ -42,18 +50,28 @@ export class Service implements AsyncDisposable {
     return this.child.pid as number;
   }
 
+  /** Waits for the line by which a service says that it has reached an armed fault point. */
+  async reached(faultPoint: string): Promise<void> {
+    while (!this.hasReached(faultPoint)) await new Promise((resolve) => this.lines.once('line', resolve));
+  }
+
+  hasReached(faultPoint: string): boolean {
+    return this.log.some((line) => line.includes('"fault point reached"') && line.includes(`"${faultPoint}"`));
+  }
+
   get port(): string {
     return new URL(this.url).port;
   }
 
   /** Sends a signal and waits for the end. */
   async end(signal: NodeJS.Signals): Promise<number | null> {
-    if (this.child.exitCode === null && this.child.signalCode === null) {
-      const closed = once(this.child, 'close');
-      this.child.kill(signal);
-      await closed;
-    }
+    if (this.isRunning) this.child.kill(signal);
+    await this.gone;
     return this.child.exitCode;
+  }
+
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,11 +1,12 @@
 import 'reflect-metadata';
-import { createLogger, stopOnSignals } from '@waypost/runtime';
+import { armFaults, createLogger, stopOnSignals } from '@waypost/runtime';
 import { type Config, readCentralConfig } from './config.js';
 import { createCentralApp } from './http-app.js';
 
 const logger = createLogger('central-api', process.env['LOG_LEVEL'] || 'info');
 
 async function start(config: Config): Promise<void> {
+  armFaults(process.env, logger);
   const app = await createCentralApp(config, logger);
   stopOnSignals(app, logger);
   await app.listen(config.PORT, config.HOST);

@@ -1,4 +1,4 @@
-import { createLogger, stopOnSignals, toWaypostError } from '@waypost/runtime';
+import { armFaults, createLogger, stopOnSignals, toWaypostError } from '@waypost/runtime';
 import { type EdgeConfig, readEdgeConfig } from './config.js';
 import { createEdgeApp } from './http-app.js';
 
@@ -6,6 +6,7 @@ const SERVICE = 'edge-service';
 
 async function main(config: EdgeConfig): Promise<void> {
   const logger = createLogger(SERVICE, config.LOG_LEVEL);
+  armFaults(process.env, logger);
   const app = await createEdgeApp(config, logger);
   stopOnSignals(app, logger);
   await app.listen(config.PORT, config.HOST);

@@ -278,6 +278,12 @@ export const ERROR_KINDS = {
     title: 'Files could not be written or read',
     hint: 'Check free space and permissions of the folder that the detail names.',
   },
+  FAULT_INJECTED: {
+    status: 500,
+    heals: 'retry',
+    title: 'A test made the service fail here',
+    hint: 'Start the service without WAYPOST_FAULTS.',
+  },
   INTERNAL: {
     status: 500,
     heals: 'bug',

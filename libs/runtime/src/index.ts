@@ -3,6 +3,7 @@ export * from './config.js';
 export * from './copy-in.js';
 export * from './copy-rows.js';
 export * from './database-errors.js';
+export * from './fault-points.js';
 export * from './http.js';
 export * from './logging.js';
 export * from './postgres.js';

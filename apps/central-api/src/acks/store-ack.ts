@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } from '@waypost/contracts';
-import { LOGGER } from '@waypost/runtime';
+import { faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { AcknowledgementRow } from '../database/entities.js';
@@ -23,6 +23,7 @@ export class StoreAck {
    * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS
    */
   async store(ack: Ack): Promise<AckResponse> {
+    await faultPoint('central.ack-received');
     const { manager } = this.dataSource;
     const manifest = await getManifest(manager, ack.manifestId, ack.mac);
     const reason = findDifference(ack, manifest) ?? (ack.status === 'Failed' ? (ack.error ?? 'The device gave no reason.') : null);
@@ -46,6 +47,7 @@ export class StoreAck {
       .orIgnore()
       .returning('id')
       .execute();
+    await faultPoint('central.ack-stored');
     const duplicate = (inserted.raw as unknown[]).length === 0;
     const facts = {
       mac: ack.mac,

@@ -7,6 +7,7 @@ import {
   type ManifestTable,
   sealManifest,
 } from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import type { EntityManager } from 'typeorm';
 import { ulid } from 'ulid';
 import { ManifestRow, ManifestTableRow } from '../database/entities.js';
@@ -63,6 +64,7 @@ export async function issueManifest(manager: EntityManager, options: IssueOption
     ...content,
   });
   await storeManifest(manager, manifest, options);
+  await faultPoint('central.manifest-issued');
   return { manifest, isNew: true };
 }
 
@@ -124,5 +126,6 @@ async function storeManifest(manager: EntityManager, manifest: Manifest, { scope
         filterDesc: describeFilter((snapshot.tables[at] as TableSnapshot).table, scope),
       })),
     );
+    await faultPoint('central.manifest-written');
   });
 }

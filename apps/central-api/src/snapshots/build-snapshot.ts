@@ -2,6 +2,7 @@ import { type ChunkIndex, ChunkIndexBuilder, quoteTable, sha256, type UserType, 
 import {
   compress,
   describeTables,
+  faultPoint,
   pinSession,
   readChunks,
   releaseMemory,
@@ -88,6 +89,7 @@ async function storeTable(client: pg.ClientBase, { query, layout, store, signal 
   let frames: Buffer[] = [];
   let pendingBytes = 0;
   const flush = async (): Promise<void> => {
+    await faultPoint('central.mid-build');
     await writer.append(frames);
     for (const frame of frames) releaseMemory(frame, ZSTD_SLACK_BYTES);
     frames = [];

@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writ
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ChunkIndex, type RowFormat, WaypostError } from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import { ulid } from 'ulid';
 import type { SnapshotId, SnapshotStore, SnapshotWriter, StoredSnapshot } from './snapshot-store.js';
 
@@ -118,12 +119,15 @@ class FileSnapshotWriter implements SnapshotWriter {
     try {
       if (await this.isStored(id, index)) return id;
       await this.handle.datasync();
+      await faultPoint('central.frames-written');
       const frames = this.store.pathOf(id, 'frames');
       await mkdir(dirname(frames), { recursive: true });
       await rename(this.path, frames);
+      await faultPoint('central.frames-stored');
       await writeDurably(`${this.path}.index`, index.encode());
       await rename(`${this.path}.index`, this.store.pathOf(id, 'index'));
       await syncFolder(dirname(frames));
+      await faultPoint('central.snapshot-stored');
       return id;
     } catch (cause) {
       throw storageFailed(this.path, cause);

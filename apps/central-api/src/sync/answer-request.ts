@@ -1,6 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Have, WaypostError } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, pinSession, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
+import {
+  AdvisoryLock,
+  ADVISORY_NAMESPACE,
+  faultPoint,
+  LOGGER,
+  pinSession,
+  sqlStateOf,
+  SqlState,
+  withClient,
+  withTransaction,
+} from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
@@ -97,6 +107,7 @@ export class AnswerRequest {
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
         const scope = await resolveScope(client, this.plan, mac);
+        await faultPoint('central.scope-resolved');
         const snapshot = await this.build(client, mac, scope, signal);
         const issued = await issueManifest(this.dataSource.manager, {
           mac,

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { Inject, Injectable } from '@nestjs/common';
 import { sha256, WaypostError } from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { assertAlive, getManifest } from '../manifests/find-manifest.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
@@ -60,6 +61,7 @@ export class OpenChunkStream {
 
 async function* joined(index: Buffer, frames: Readable): AsyncGenerator<Buffer> {
   if (index.length > 0) yield index;
+  await faultPoint('central.mid-download');
   yield* frames as AsyncIterable<Buffer>;
 }
 

@@ -10,7 +10,7 @@ import {
   ulidSchema,
   WaypostError,
 } from '@waypost/contracts';
-import { parseMessage } from '@waypost/runtime';
+import { faultPoint, parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
@@ -38,11 +38,13 @@ export class SyncController {
     facts.claimMac(body);
     const { mac: claimed, have, payload } = parseMessage(syncRequestSchema, body);
     const mac = (facts.mac = normalizeMac(claimed));
+    await faultPoint('central.request-received');
     const signal = closedSignal(reply);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
     const { manifest, isNew } = await this.requests.answer({ mac, have, signal });
     facts.manifestId = manifest.manifestId;
     await this.audit.issued(facts, isNew ? null : 'unchanged');
+    await faultPoint('central.request-audited');
     await reply.status(200).send({ manifest });
   }
 

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Ack, type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { LOGGER } from '@waypost/runtime';
+import { faultPoint, LOGGER } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
@@ -87,7 +87,9 @@ export class AckOutbox {
   private async sendOne({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {
     try {
       const receipt = await this.circuit.run(() => this.client.sendAck(body, signal), signal);
+      await faultPoint('edge.ack-answered');
       await this.acks.query(DELETE_SENT, [manifestId, status, createdAt]);
+      await faultPoint('edge.ack-removed');
       const facts = { manifestId, status, result: receipt.result, duplicate: receipt.duplicate, reason: receipt.reason };
       if (receipt.result === status) this.logger.info(facts, 'ack sent');
       else this.logger.error(facts, 'central counts the cycle as failed');

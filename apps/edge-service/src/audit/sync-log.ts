@@ -70,19 +70,23 @@ export class SyncLog {
   }
 
   /**
-   * Closes a failed cycle's row, unless its transaction did commit before the connection broke. Where the database is away, it throws, and
+   * Closes a failed cycle's row, unless its transaction did commit before something broke. Where the database is away, it throws, and
    * the next cycle's `failInterrupted` tells the true reason.
+   * @returns false where the row tells of that commit
    */
-  async fail(outcome: CycleOutcome): Promise<void> {
+  async fail(outcome: CycleOutcome): Promise<boolean> {
     this.unwritten.push(outcome);
-    await this.writeDown();
+    return this.writeDown();
   }
 
-  private async writeDown(): Promise<void> {
+  /** @returns whether the last of them closed its row */
+  private async writeDown(): Promise<boolean> {
+    let closed = 0;
     for (let next = this.unwritten[0]; next; next = this.unwritten[0]) {
-      await this.cycles.query(FINISH_CYCLE, finishParameters(next));
+      [, closed] = await this.cycles.query<[unknown[], number]>(FINISH_CYCLE, finishParameters(next));
       this.unwritten.shift();
     }
+    return closed > 0;
   }
 
   async findLast(): Promise<SyncLogEntity | undefined> {

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
+import { faultPoint, pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { AckOutbox } from '../acks/ack-outbox.js';
 import { SyncLog, type TableOutcome } from '../audit/sync-log.js';
@@ -87,9 +87,11 @@ export class SyncCycle {
     const before = await this.state.findApplied();
     const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
     const { manifest: received, centralTime } = await this.circuit.run(() => this.central.requestManifest(have, stop), stop);
+    await faultPoint('edge.request-answered');
     const manifest = openOwnManifest(received, this.config.DEVICE_MAC);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
     checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
+    await faultPoint('edge.manifest-checked');
     if (before && before.epoch !== manifest.epoch) {
       log.warn(
         { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },
@@ -152,6 +154,7 @@ export class SyncCycle {
     await using downloaded = await this.steps.run(cycle, 'download', { tables: changed.map(({ name }) => name), streamBytes }, () =>
       this.downloads.fetch(manifest, changed, cycle.stop, (bytes) => (cycle.progress.downloadedBytes += bytes)),
     );
+    await faultPoint('edge.download-complete');
     if (cycle.stop.aborted) throw shuttingDown();
     const applied: Applied = {
       status: 'Success',
@@ -161,6 +164,7 @@ export class SyncCycle {
       acknowledge: true,
     };
     await this.load(cycle, client, plan, applied, downloaded.byTable);
+    await faultPoint('edge.after-commit');
     await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
     return applied;
   }
@@ -197,12 +201,14 @@ export class SyncCycle {
       tables: applied.tables,
     });
     if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, elapsedMs());
+    await faultPoint('edge.before-commit');
   }
 
   private async begin({ cycleId, trigger, log }: Cycle): Promise<void> {
     const interrupted = await this.audit.failInterrupted();
     if (interrupted > 0) log.warn({ interrupted }, 'an earlier cycle was interrupted');
     await this.audit.begin(cycleId, trigger);
+    await faultPoint('edge.cycle-begun');
   }
 
   /** @returns how many could not be sent */
@@ -218,9 +224,11 @@ export class SyncCycle {
     try {
       const text = `${error.message} Hint: ${error.hint}`;
       const outcome = { cycleId, durationMs, manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } };
-      await this.audit.fail({ ...outcome, status: 'Failed' });
-      if (manifestId === undefined || !concernsCentral(error)) return;
-      await this.acks.queueFailure(manifestId, error, durationMs);
+      // What was committed stays a success, whatever broke then: its ack is in the outbox already.
+      if (await this.audit.fail({ ...outcome, status: 'Failed' })) {
+        if (manifestId === undefined || !concernsCentral(error)) return;
+        await this.acks.queueFailure(manifestId, error, durationMs);
+      }
       await this.acknowledge(cycle);
     } catch (cause) {
       log.warn({ err: cause }, 'the failure could not be written down');

@@ -1,4 +1,5 @@
 import { type ChunkIndex, HEADER_BYTES } from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import { checkHeader, checkIndex, corrupt } from './check-index.js';
 import { checkChunk } from './open-chunk.js';
 import type { SpooledTable } from './spooled-table.js';
@@ -85,7 +86,10 @@ export class StreamReceiver {
   }
 
   private async write(): Promise<void> {
-    if (this.goodFrames > 0) await this.spooled.appendFrames(this.block.subarray(0, this.goodBytes), this.goodFrames);
+    if (this.goodFrames === 0) return;
+    await faultPoint('edge.chunks-received');
+    await this.spooled.appendFrames(this.block.subarray(0, this.goodBytes), this.goodFrames);
+    await faultPoint('edge.chunks-spooled');
     this.goodBytes = 0;
     this.goodFrames = 0;
   }

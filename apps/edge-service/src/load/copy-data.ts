@@ -1,4 +1,5 @@
 import { type RowFormat, WaypostError } from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import { openChunk } from '../download/open-chunk.js';
 import type { SpooledTable } from '../download/spooled-table.js';
 
@@ -13,6 +14,9 @@ export async function* copyDataOf(spooled: SpooledTable, format: RowFormat): Asy
   if (!spooled.complete)
     throw new WaypostError('CHUNK_CORRUPT', { detail: `The chunk stream of ${spooled.promise.name} is not complete.` });
   if (format === 'binary') yield Buffer.from(BINARY_HEADER);
-  for await (const { entry, frame } of spooled.frames()) yield openChunk(frame, entry);
+  for await (const { entry, frame } of spooled.frames()) {
+    await faultPoint('edge.mid-copy');
+    yield openChunk(frame, entry);
+  }
   if (format === 'binary') yield Buffer.from(BINARY_TRAILER);
 }

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { LOGGER, pinSession, SqlState, sqlStateOf, withTransaction } from '@waypost/runtime';
+import { faultPoint, LOGGER, pinSession, SqlState, sqlStateOf, withTransaction } from '@waypost/runtime';
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -84,10 +84,13 @@ export class LoadTransaction {
     await withTransaction(client, 'READ WRITE', async () => {
       await pinSession(client);
       await this.limitTransaction(client);
+      await faultPoint('edge.transaction-begun');
       const prepared = await step('prepare', {}, () => this.prepare(client, manifest, tables));
       await pinSession(client);
+      await faultPoint('edge.tables-prepared');
       await this.loadEmptyTables(client, order, prepared);
       await this.merge(client, order, prepared);
+      await faultPoint('edge.before-verify');
       // After the last row: a trigger of one table may have touched another.
       const withKept = await tablesWithKeptRows(client);
       for (const table of tables) {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, canonicalQuery, keyOrdersOf, readChunks } from '@waypost/runtime';
+import { type CatalogTable, canonicalQuery, faultPoint, keyOrdersOf, readChunks } from '@waypost/runtime';
 import type pg from 'pg';
 import { isNotKept } from '../state/kept-rows.js';
 
@@ -63,6 +63,7 @@ async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTa
     hasher.update(sha256(bytes));
     rowCount += rows;
   };
-  await readChunks(client, { query, layout, onChunk, signal });
+  const afterInput = (): Promise<void> | undefined => faultPoint('edge.mid-verify');
+  await readChunks(client, { query, layout, onChunk, afterInput, signal });
   return { rowCount, sha256: hasher.digest('hex') };
 }

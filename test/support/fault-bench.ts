@@ -1,0 +1,72 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { FaultPoint } from '@waypost/runtime';
+import { Pair, type Side } from './pair.js';
+import { startTestServer } from './postgres.js';
+import { changeAll, CREATE_STATIONS, SITE_ID, STATION_TABLES } from './stations.js';
+
+export interface Fault {
+  point: FaultPoint;
+  action: 'kill' | 'throw' | 'stall' | 'disk-full';
+}
+
+/** A process's end, or its last line, may be heard of a little after the answer to the cycle that broke. */
+const SIGN_MS = 2000;
+
+/** Where the first hit would come before there is anything half done. */
+const NTH: Partial<Record<FaultPoint, number>> = { 'central.mid-build': 2, 'edge.chunks-spooled': 2, 'edge.mid-copy': 3 };
+
+/** One pair of services and databases for a walk over fault points, with a reader on the device who never looks away. */
+export class FaultBench implements AsyncDisposable {
+  private generation = 0;
+
+  private constructor(
+    private readonly pair: Pair,
+    private readonly stack: AsyncDisposableStack,
+  ) {}
+
+  /** LOAD_STRATEGY of the edges is TEST_LOAD_STRATEGY. */
+  static async start(): Promise<FaultBench> {
+    const strategy = process.env['TEST_LOAD_STRATEGY'] ?? 'auto';
+    await using stack = new AsyncDisposableStack();
+    const server = stack.use(await startTestServer());
+    const edgeEnv = { LOAD_STRATEGY: strategy };
+    const pair = stack.use(await Pair.start(server, { schema: CREATE_STATIONS, tables: STATION_TABLES, siteId: SITE_ID, edgeEnv }));
+    await pair.sync();
+    pair.history.watch(strategy === 'truncate');
+    return new FaultBench(pair, stack.move());
+  }
+
+  /**
+   * Changes central's rows, runs a cycle with the fault in it, and restarts what died of it.
+   * @returns what is wrong when healing had its time
+   */
+  async survive({ point, action }: Fault): Promise<string[]> {
+    const { pair } = this;
+    const side = point.split('.')[0] as Side;
+    this.generation += 1;
+    await pair.history.change(changeAll(this.generation));
+    await pair.startService(side, `${point}:${action}@${NTH[point] ?? 1}`);
+    const armed = pair.services[side];
+    const cycle = pair.sync();
+    // What is killed has no time to say so.
+    const reached = (action === 'kill' ? armed.gone : armed.reached(point)).then(() => true);
+    const missed = cycle.then(() => delay(SIGN_MS, false, { ref: false }));
+    if (!(await Promise.race([reached, missed]))) return [`the cycle ended without ${point}: ${JSON.stringify(await cycle)}`];
+    if (action === 'kill' || action === 'stall') await pair.startService(side);
+    await cycle;
+    const faults = await pair.heal();
+    pair.history.check();
+    return faults;
+  }
+
+  /** Ends the reader. @throws Error with the first state that was not one of central's */
+  async expectWholeStates(): Promise<void> {
+    await this.pair.history.stop();
+    if (this.pair.history.looks < 10) throw new Error(`The reader looked only ${this.pair.history.looks} times.`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pair.history.stop().catch(() => undefined);
+    await this.stack.disposeAsync();
+  }
+}
