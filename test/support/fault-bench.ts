@@ -54,9 +54,9 @@ export class FaultBench implements AsyncDisposable {
     if (!(await Promise.race([reached, missed]))) return [`the cycle ended without ${point}: ${JSON.stringify(await cycle)}`];
     if (action === 'kill' || action === 'stall') await pair.startService(side);
     await cycle;
-    const faults = await pair.heal();
+    const { problems } = await pair.heal();
     pair.history.check();
-    return faults;
+    return problems;
   }
 
   /** Ends the reader. @throws Error with the first state that was not one of central's */

@@ -25,6 +25,7 @@ interface PairOptions {
   siteId: number;
   /** On top of the edge's own. */
   edgeEnv?: Record<string, string>;
+  centralEnv?: Record<string, string>;
 }
 
 /** Central and one device, both as built services in processes of their own, and a history of what central held. */
@@ -39,7 +40,7 @@ export class Pair implements AsyncDisposable {
     private readonly folder: TemporaryFolder,
   ) {}
 
-  static async start(server: TestServer, { schema, tables, siteId, edgeEnv = {} }: PairOptions): Promise<Pair> {
+  static async start(server: TestServer, { schema, tables, siteId, edgeEnv = {}, centralEnv = {} }: PairOptions): Promise<Pair> {
     const folder = await temporaryFolder();
     const [central, edge] = [(await server.createDatabase('central')).url, (await server.createDatabase('edge')).url];
     const pools = { central: poolOf(central), edge: poolOf(edge) };
@@ -47,7 +48,7 @@ export class Pair implements AsyncDisposable {
     const plan = join(folder.path, 'plan.yaml');
     await writeFile(plan, planOf(tables));
     const env = {
-      central: { DATABASE_URL: central, SYNC_PLAN: plan, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}` },
+      central: { DATABASE_URL: central, SYNC_PLAN: plan, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`, ...centralEnv },
       edge: { DATABASE_URL: edge, DEVICE_MAC: MAC, SYNC_INTERVAL: '0', DOWNLOAD_DIR: join(folder.path, 'downloads'), ...edgeEnv },
     };
     const pair = new Pair(history, pools, env, folder);
@@ -83,17 +84,16 @@ export class Pair implements AsyncDisposable {
 
   /**
    * Runs as many cycles as healing may take.
-   * @returns what is wrong after them; empty where both sides are equal, everything is acknowledged once and both audits say so
+   * @returns how many it took, and what is wrong after the last; nothing where both sides are equal, everything is acknowledged once and
+   * both audits say so
    */
-  async heal(): Promise<string[]> {
-    let faults: string[] = [];
-    for (let cycle = 1; cycle <= CYCLES_TO_HEAL; cycle += 1) {
+  async heal(): Promise<{ cycles: number; problems: string[] }> {
+    for (let cycles = 1; ; cycles += 1) {
       const answer = await this.sync();
-      faults = await this.findFaults();
-      if (faults.length === 0) break;
-      faults.push(`the last cycle answered ${JSON.stringify(answer)}`);
+      const problems = await this.findProblems();
+      if (problems.length === 0) return { cycles, problems };
+      if (cycles === CYCLES_TO_HEAL) return { cycles, problems: [...problems, `the last cycle answered ${JSON.stringify(answer)}`] };
     }
-    return faults;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,12 +103,12 @@ export class Pair implements AsyncDisposable {
     await this.folder[Symbol.asyncDispose]();
   }
 
-  private async findFaults(): Promise<string[]> {
-    const faults: string[] = [];
-    if (!(await this.history.isEqual())) faults.push('the device does not hold what central holds');
+  private async findProblems(): Promise<string[]> {
+    const problems: string[] = [];
+    if (!(await this.history.isEqual())) problems.push('the device does not hold what central holds');
     const expectNone = async (side: Side, what: string, sql: string): Promise<void> => {
       const { rows } = await this.pools[side].query<object>(sql);
-      if (rows.length > 0) faults.push(`${what}: ${JSON.stringify(rows)}`);
+      if (rows.length > 0) problems.push(`${what}: ${JSON.stringify(rows)}`);
     };
     await expectNone('edge', 'cycles without an end', "SELECT id FROM waypost.edge_sync_log WHERE status = 'Running'");
     await expectNone('edge', 'failures without a reason', FAILED_WITHOUT_REASON);
@@ -123,8 +123,8 @@ export class Pair implements AsyncDisposable {
     const applied = await this.pools.edge.query<{ manifest_id: string }>(APPLIED);
     const acknowledged = await this.pools.central.query<{ manifest_id: string }>(ACKNOWLEDGED);
     const [onEdge, onCentral] = [applied, acknowledged].map(({ rows }) => rows.map((row) => row.manifest_id).join(' '));
-    if (onEdge !== onCentral) faults.push(`not each success is acknowledged once: applied ${onEdge}, acknowledged ${onCentral}`);
-    return faults;
+    if (onEdge !== onCentral) problems.push(`not each success is acknowledged once: applied ${onEdge}, acknowledged ${onCentral}`);
+    return problems;
   }
 }
 

@@ -1,3 +1,4 @@
+import { SqlState, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 
 /** A table of a plan, and what of it one device may see. */
@@ -51,7 +52,11 @@ export class StateHistory {
 
   /** Whether the device holds what central holds, row for row. */
   async isEqual(): Promise<boolean> {
-    return (await this.look()) === this.latest;
+    const state = await this.look().catch((error: unknown) => {
+      if (sqlStateOf(error) === SqlState.undefinedTable) return 'no tables yet';
+      throw error;
+    });
+    return state === this.latest;
   }
 
   /**
