@@ -14,13 +14,21 @@ afterAll(async () => {
 });
 
 describe.each([
-  ['a central database that sorts as people do, and a device that sorts bytes', ICU, ''],
-  ['a central database that sorts bytes, and a device that sorts as people do', '', ICU],
-])('%s', (_, centralLocale, edgeLocale) => {
+  [
+    'a central database that sorts as people do, and a device that sorts bytes, with odd settings',
+    { locale: ICU },
+    { hasOddSettings: true },
+  ],
+  [
+    'a central database that sorts bytes, with odd settings, and a device that sorts as people do',
+    { hasOddSettings: true },
+    { locale: ICU },
+  ],
+])('%s', (_, central, edge) => {
   let pair: CorpusPair;
 
   beforeAll(async () => {
-    pair = await CorpusPair.start({ server, locale: centralLocale }, { server, locale: edgeLocale });
+    pair = await CorpusPair.start({ server, ...central }, { server, ...edge });
   });
   afterAll(async () => {
     await pair?.[Symbol.asyncDispose]();

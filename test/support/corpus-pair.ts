@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest, ManifestTable } from '@waypost/contracts';
 import { withClient } from '../../scripts/with-client.js';
-import { CHANGE_CENTRAL, CORPUS, FILL_CENTRAL, planOf, PREPARE_EDGE } from '../corpus/any-schema.js';
+import { CHANGE_CENTRAL, CORPUS, FILL_CENTRAL, ODD_SETTINGS, planOf, PREPARE_EDGE } from '../corpus/any-schema.js';
 import type { TestServer } from './postgres.js';
 import { post, Service } from './service.js';
 import { contentsOf } from './table-contents.js';
@@ -14,6 +14,7 @@ interface Place {
   server: TestServer;
   /** More of CREATE DATABASE. */
   locale?: string;
+  hasOddSettings?: boolean;
 }
 
 interface SyncAnswer {
@@ -38,6 +39,12 @@ export class CorpusPair implements AsyncDisposable {
     const edgeUrl = (await edge.server.createDatabase('edge', edge.locale)).url;
     await run(centralUrl, FILL_CENTRAL);
     await run(edgeUrl, PREPARE_EDGE);
+    for (const { url, hasOddSettings } of [
+      { url: centralUrl, hasOddSettings: central.hasOddSettings },
+      { url: edgeUrl, hasOddSettings: edge.hasOddSettings },
+    ]) {
+      if (hasOddSettings) await run(url, [ODD_SETTINGS]);
+    }
     const folder = await temporaryFolder();
     const plan = join(folder.path, 'plan.yaml');
     await writeFile(plan, planOf(CORPUS));

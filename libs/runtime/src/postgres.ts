@@ -15,6 +15,16 @@ interface PoolOptions {
   onIdleError: (error: Error) => void;
 }
 
+/**
+ * For new connections, TypeORM's too: what pg's parsers of dates and bytes rely on. A database or a role may have other defaults, under which
+ * a timestamp would become an invalid Date.
+ */
+export async function readableSettings(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET standard_conforming_strings = on",
+  );
+}
+
 /** A pool whose idle connections may break without ending the process. */
 export function createPool({ url, applicationName, maxConnections, queueTimeoutMs = 10_000, onIdleError }: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
@@ -24,6 +34,7 @@ export function createPool({ url, applicationName, maxConnections, queueTimeoutM
     connectionTimeoutMillis: queueTimeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
+    onConnect: readableSettings,
   });
   pool.on('error', onIdleError);
   return pool;

@@ -1,6 +1,6 @@
 import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, LOGGER } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, LOGGER, readableSettings } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource, type DataSourceOptions } from 'typeorm';
@@ -25,7 +25,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
     migrations: [CreateAudit1795000000000, IndexManifestsBySequence1795100000000],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
-    extra: { max: 5, connectionTimeoutMillis: 10_000 },
+    extra: { max: 5, connectionTimeoutMillis: 10_000, onConnect: readableSettings },
   };
 }
 

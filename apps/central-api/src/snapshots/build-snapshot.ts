@@ -70,9 +70,16 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
     if (!shape.keyIsProven) await checkKey(client, table, query, shape);
-    tables.push({ table, ...layout, query, index: await storeTable(client, { query, layout, store, signal }) });
+    const index = await storeTable(client, { query, layout, store, signal }).catch((error: unknown) => {
+      throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
+    });
+    tables.push({ table, ...layout, query, index });
   }
   return { tables, types: types.userTypes(typesOf(resolved)) };
+}
+
+function isRowTooLarge(error: unknown): error is WaypostError {
+  return error instanceof WaypostError && error.code === 'ROW_TOO_LARGE';
 }
 
 interface TableRead {

@@ -1,3 +1,4 @@
+import { readableSettings } from '@waypost/runtime';
 import type { DataSourceOptions } from 'typeorm';
 import type { EdgeConfig } from '../config.js';
 import { AckEntity } from './entities/ack.entity.js';
@@ -27,5 +28,6 @@ export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error
     poolSize: 3,
     connectTimeoutMS: 10_000,
     poolErrorHandler: onIdleError,
+    extra: { onConnect: readableSettings },
   };
 }
