@@ -127,6 +127,13 @@ describe('a sealed manifest', () => {
     expect(() => openManifest(transmitted(sealAnything(change(unsealed))))).toThrow(refused);
   });
 
+  test.each([
+    ['half of a surrogate pair', '\ud800'],
+    ['more levels than anybody needs', JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) as Json],
+  ])('is refused when a member that nobody knows holds %s', (_, member) => {
+    expect(() => openManifest({ ...sealManifest(unsealed), member })).toThrow(refused);
+  });
+
   test.each([null, undefined, 7, 'manifest', [], {}])('is not %j', (received) => {
     expect(() => openManifest(received)).toThrow(refused);
   });

@@ -103,7 +103,7 @@ export function openManifest(received: unknown): Manifest {
   const parsed = manifestSchema.safeParse(received);
   if (!parsed.success)
     throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest is malformed: ${z.prettifyError(parsed.error)}` });
-  const actual = manifestSha256(received as Manifest);
+  const actual = hashOf(received as Manifest);
   if (actual !== parsed.data.sha256) {
     throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest says sha256 ${parsed.data.sha256}, its fields give ${actual}.` });
   }
@@ -118,6 +118,15 @@ export function openManifest(received: unknown): Manifest {
     }
   }
   return parsed.data;
+}
+
+/** @throws WaypostError MANIFEST_INVALID when it has no canonical form: members that nobody checks may hold anything that JSON can */
+function hashOf(received: Manifest): string {
+  try {
+    return manifestSha256(received);
+  } catch (cause) {
+    throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest has no canonical form: ${(cause as Error).message}`, cause });
+  }
 }
 
 /** Positions of a table's key columns among its columns, in key order. */
