@@ -145,6 +145,15 @@ test.each([
   expect({ status: response.status, body: await response.json() }).toMatchObject({ status, body: { status, code } });
 });
 
+test('members that nobody asked for are ignored, however deep they are', async () => {
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  expect(await central.post(REQUEST, `{"mac":"02:ff:ff:ff:ff:ff","deep":${deep}}`)).toMatchObject({
+    status: 404,
+    body: { code: 'DEVICE_UNKNOWN' },
+  });
+  expect(await central.post(REQUEST, `{"mac":${deep}}`)).toMatchObject({ status: 400, body: { code: 'REQUEST_INVALID' } });
+});
+
 test('a client that goes away while it sends its body is no failure of central', async () => {
   const headers = { 'content-type': 'application/json', 'content-length': '1000' };
   const broken = request(central.url + REQUEST, { method: 'POST', headers });
