@@ -34,7 +34,8 @@ export function createPool({ url, applicationName, maxConnections, queueTimeoutM
     connectionTimeoutMillis: queueTimeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    onConnect: readableSettings,
+    // The pool waits for it, though its types do not say so.
+    onConnect: (client): unknown => readableSettings(client),
   });
   pool.on('error', onIdleError);
   return pool;
