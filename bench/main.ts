@@ -1,19 +1,31 @@
 import { parseArgs } from 'node:util';
-import { runFull } from './full.js';
+import { type FullOptions, runFull } from './full.js';
 import { formatFull } from './report.js';
+import { runSlowReaders } from './slow-readers.js';
+import { formatSlowReaders } from './slow-readers-report.js';
 
 const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 
-  full   a device's first sync (request → build → download → verified commit → ack) beside plain COPY and logical replication
+  full          a device's first sync (request → build → download → verified commit → ack) beside plain COPY and logical replication
+  slow-readers  a healthy device's syncs beside 200 downloads that nobody reads
 
-  --rows    rows of the table, at least 1000 (default 1000000); the memory of the services is also measured at a tenth of it
+  --rows    rows of the table, at least 1000 (default 1000000; slow-readers: 200000); full also measures the services' memory at a tenth of it
   --rounds  measurements of each way, interleaved (default 3)
   --json    one JSON document in place of the table`;
+
+const CASES = {
+  full: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runFull(options), json, formatFull) },
+  'slow-readers': {
+    rows: '200000',
+    run: async (options: FullOptions, json: boolean) => print(await runSlowReaders(options), json, formatSlowReaders),
+  },
+};
 
 /** A command line that means nothing. */
 class UsageError extends Error {}
 
 interface CommandLine {
+  name: keyof typeof CASES;
   rows: number;
   rounds: number;
   json: boolean;
@@ -21,13 +33,16 @@ interface CommandLine {
 
 /** Exit status: 0 also where a target was missed, for this is a report; 1 when something failed or data differ; 2 for a wrong command line. */
 async function main(): Promise<void> {
-  const { rows, rounds, json } = readCommandLine(process.argv.slice(2));
+  const { name, rows, rounds, json } = readCommandLine(process.argv.slice(2));
   const interruption = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interruption.abort());
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interruption.abort());
   // Progress goes to stderr: stdout belongs to the report.
   const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
-  const report = await runFull({ rows, rounds, say, signal: interruption.signal });
-  process.stdout.write(json ? `${JSON.stringify(report, undefined, 2)}\n` : formatFull(report));
+  await CASES[name].run({ rows, rounds, say, signal: interruption.signal }, json);
+}
+
+function print<Report>(report: Report, json: boolean, format: (report: Report) => string): void {
+  process.stdout.write(json ? `${JSON.stringify(report, undefined, 2)}\n` : format(report));
 }
 
 function readCommandLine(args: string[]): CommandLine {
@@ -36,13 +51,19 @@ function readCommandLine(args: string[]): CommandLine {
       args,
       allowPositionals: true,
       options: {
-        rows: { type: 'string', default: '1000000' },
+        rows: { type: 'string' },
         rounds: { type: 'string', default: '3' },
         json: { type: 'boolean', default: false },
       },
     });
-    if (positionals.join(' ') !== 'full') throw new Error(`There is no case "${positionals.join(' ')}".`);
-    return { rows: wholeNumber('rows', values.rows, 1000), rounds: wholeNumber('rounds', values.rounds, 1), json: values.json };
+    const name = positionals.join(' ') as CommandLine['name'];
+    if (!Object.hasOwn(CASES, name)) throw new Error(`There is no case "${name}".`);
+    return {
+      name,
+      rows: wholeNumber('rows', values.rows ?? CASES[name].rows, 1000),
+      rounds: wholeNumber('rounds', values.rounds, 1),
+      json: values.json,
+    };
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }

@@ -1,0 +1,42 @@
+import { columns, gigabytes, megabytes } from './report.js';
+import type { SlowReadersReport } from './slow-readers.js';
+
+const MAX_RATIO = 2;
+const MAX_RSS_BYTES = 200e6;
+
+/** `bench slow-readers` for a person. */
+export function formatSlowReaders(report: SlowReadersReport): string {
+  const { machine, versions, alone, beside, memory, ratioP99, readers } = report;
+  const target = (met: boolean, name: string, value: string, limit: string): string[] => [met ? '✓' : '✗', name, value, `≤ ${limit}`];
+  return [
+    `bench slow-readers, ${report.date}`,
+    '',
+    ...columns([
+      ['machine', `${machine.cpu}, ${machine.cores} cores, ${gigabytes(machine.memoryBytes)}, ${machine.system}`],
+      ['versions', `Node ${versions.node}, PostgreSQL ${versions.postgres}`],
+      ['readers', `${readers} downloads of ${megabytes(report.streamBytes)} each, begun and not read`],
+    ]),
+    '',
+    `A healthy device’s request, download and ack: milliseconds of ${report.syncs} each`,
+    ...columns([
+      ['', 'p50', 'p99', 'max'],
+      ...Object.entries({ alone, beside }).map(([name, ms]) => [name, ...[ms.p50, ms.p99, ms.max].map((value) => value.toFixed(1))]),
+    ]),
+    '',
+    'Targets',
+    ...columns([
+      target(ratioP99 <= MAX_RATIO, 'p99 beside / alone', `${ratioP99.toFixed(2)} ×`, `${MAX_RATIO.toFixed(2)} ×`),
+      ...(memory
+        ? [
+            target(
+              memory.peakBytes <= MAX_RSS_BYTES,
+              `peak RSS of central (${megabytes(memory.aloneBytes)} alone, ${megabytes(memory.besideBytes)} beside)`,
+              megabytes(memory.peakBytes),
+              megabytes(MAX_RSS_BYTES),
+            ),
+          ]
+        : []),
+    ]),
+    '',
+  ].join('\n');
+}
