@@ -33,7 +33,11 @@ const CHANGES: Readonly<Record<string, Change>> = {
     INSERT INTO readings SELECT s, n, s * n / 7.0, decode(md5(s || '/' || n), 'hex') FROM generate_series(1, 200) s, generate_series(1, 30) n
     ON CONFLICT DO NOTHING;
     INSERT INTO notes SELECT md5(g::text), repeat(md5('body' || g), 3) FROM generate_series(1, 1000) g ON CONFLICT DO NOTHING`,
-  'other keys for stations': (_random, salt) => `UPDATE stations SET id = -id WHERE ${some('id', 7, salt)}`,
+  'other keys for stations': (_random, salt) => `
+    WITH fresh AS (
+      SELECT id AS old, (SELECT max(id) FROM stations) + row_number() OVER (ORDER BY id) AS new FROM stations WHERE ${some('id', 7, salt)}
+    )
+    UPDATE stations SET id = new FROM fresh WHERE id = old`,
   'other keys for notes': (random, salt) =>
     `UPDATE notes SET title = md5(title || '${salt}') WHERE ${some('title', 2 + random.below(20), salt)}`,
   'keys that change places': () => `

@@ -92,7 +92,8 @@ class Soak {
   }
 
   private report(problems: readonly string[]): string {
-    const log = (side: 'central' | 'edge'): string => this.pair.services[side].log.slice(-LOG_LINES_SHOWN).join('\n');
+    const isOwn = (line: string): boolean => !line.includes('"context"'); // Nest tells of each of its modules
+    const log = (side: 'central' | 'edge'): string => this.pair.services[side].log.filter(isOwn).slice(-LOG_LINES_SHOWN).join('\n');
     return [
       `Seed ${SEED}: ${problems.join('\n')}`,
       `The last steps:\n${this.steps.slice(-STEPS_SHOWN).join('\n')}`,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { SqlState, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 
@@ -8,6 +9,14 @@ export interface SharedTable {
   key: string;
   /** As in the plan, of the parameter :site_id; all rows without it. */
   where?: string;
+}
+
+/** How long a reader rests after its snapshot: what is committed meanwhile must not show in its rows. */
+const REST_MS = 10;
+
+interface Look {
+  lock: boolean;
+  restMs: number;
 }
 
 /**
@@ -52,7 +61,7 @@ export class StateHistory {
 
   /** Whether the device holds what central holds, row for row. */
   async isEqual(): Promise<boolean> {
-    const state = await this.look().catch((error: unknown) => {
+    const state = await this.look({ lock: false, restMs: 0 }).catch((error: unknown) => {
       if (sqlStateOf(error) === SqlState.undefinedTable) return 'no tables yet';
       throw error;
     });
@@ -82,9 +91,7 @@ export class StateHistory {
   private async read(lock: boolean): Promise<void> {
     try {
       while (!this.stopped) {
-        this.judge(await this.look(lock));
-        // Rows as of a later moment are of interest, not as many looks as a processor can do.
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        this.judge(await this.look({ lock, restMs: REST_MS }));
       }
     } catch (error) {
       this.failure = error as Error;
@@ -99,11 +106,13 @@ export class StateHistory {
     else throw new Error(`A reader saw what central never held:\n${state}\ninstead of\n${this.states[this.seen]}\nor\n${this.latest}`);
   }
 
-  private async look(lock = false): Promise<string> {
+  private async look({ lock, restMs }: Look): Promise<string> {
     const client = await this.edge.connect();
     try {
       await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
       if (lock) await client.query(`LOCK TABLE ${this.tables.map(({ name }) => name).join(', ')} IN ACCESS SHARE MODE`);
+      await client.query('SELECT pg_current_snapshot()');
+      await delay(restMs);
       return await this.describe(client, () => 'true');
     } finally {
       await client.query('COMMIT').catch(() => undefined);

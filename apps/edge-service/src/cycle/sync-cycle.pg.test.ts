@@ -1,3 +1,5 @@
+import { armFaults } from '@waypost/runtime';
+import pino from 'pino';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { Edge, queryAt, until } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
@@ -70,6 +72,20 @@ test('the same manifest again changes nothing and sends nothing', async () => {
   expect(answer).toMatchObject({ httpStatus: 200, status: 'Unchanged', ack: 'none', downloadedBytes: 0 });
   expect(await xmins()).toEqual(before);
   expect(central.acks).toHaveLength(acks);
+});
+
+test('a cycle that fails after its COMMIT stays the success that it was, on both sides', async () => {
+  const logger = pino({ level: 'silent' });
+  armFaults({ WAYPOST_FAULTS: 'edge.after-commit:throw' }, logger);
+  try {
+    expect(await edge.sync()).toMatchObject({ httpStatus: 500, code: 'FAULT_INJECTED' });
+  } finally {
+    armFaults({}, logger);
+  }
+  expect(await edge.query(DIGESTS)).toEqual(await queryAt(source, DIGESTS));
+  expect(central.acks).toMatchObject([{ status: 'Success' }]);
+  expect(await edge.query('SELECT status, error_code FROM waypost.edge_sync_log')).toEqual([{ status: 'Success', error_code: null }]);
+  expect(await edge.sync()).toMatchObject({ httpStatus: 200, status: 'Unchanged', ack: 'none' });
 });
 
 test('a new manifest with equal hashes only moves the sequence on, and is acknowledged', async () => {
