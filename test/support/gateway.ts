@@ -60,7 +60,7 @@ export class Gateway implements AsyncDisposable {
     ) as Record<string, string>;
     const body = parts.length > 0 ? { body: Buffer.concat(parts) } : {};
     const answer = await fetch(this.target + path, { method: request.method ?? 'GET', headers, ...body });
-    const exchange = { path, status: answer.status, headers: answer.headers, body: Buffer.from(await answer.arrayBuffer()) };
+    const exchange = { path, status: answer.status, headers: new Headers(answer.headers), body: Buffer.from(await answer.arrayBuffer()) };
     const given = this.after ? await this.after(exchange) : exchange;
     for (const [name, value] of given.headers)
       if (!/^(connection|keep-alive|transfer-encoding|content-length)$/.test(name)) response.setHeader(name, value);

@@ -63,3 +63,32 @@ test('a copy of the database, made beside it, is in an epoch of its own', async 
   await other.sql(`INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2)`, [state?.epoch, state?.cluster]);
   expect((await other.manifestFor(SHOP_1)).epoch).not.toBe(first.epoch);
 });
+
+test('a device that is ahead of its own last manifest, not of central, gets a new one: it would refuse the old', async () => {
+  const other = await central.manifestFor(SHOP_2, { have: { epoch: first.epoch, sequence: 0, manifestId: first.manifestId } });
+  await central.sql(`UPDATE vaults SET balance = balance + 1 WHERE shop = 2`);
+  const later = await central.manifestFor(SHOP_2);
+  expect(later.sequence).toBeGreaterThan(Math.max(first.sequence, other.sequence));
+  const again = await central.manifestFor(SHOP_1, { have: { epoch: first.epoch, sequence: later.sequence, manifestId: later.manifestId } });
+  expect(again.epoch).toBe(first.epoch);
+  expect(again.sequence).toBeGreaterThan(later.sequence);
+});
+
+test('of two manifests the one with the higher sequence is the last one, whatever their times say', async () => {
+  await central.sql(`UPDATE vaults SET balance = balance + 1 WHERE shop = 1`);
+  const second = await central.manifestFor(SHOP_1);
+  await central.sql(`UPDATE waypost.manifests SET generated_at = generated_at + interval '1 year' WHERE manifest_id = $1`, [
+    first.manifestId,
+  ]);
+  expect((await central.manifestFor(SHOP_1)).manifestId).toBe(second.manifestId);
+  await central.sql(`UPDATE vaults SET balance = balance - 1 WHERE shop = 1`);
+  const third = await central.manifestFor(SHOP_1);
+  expect(third.sequence).toBeGreaterThan(second.sequence);
+});
+
+test('a manifest that was made while the clock was ahead is not given for years', async () => {
+  await central.sql(`UPDATE waypost.manifests SET expires_at = expires_at + interval '10 years' WHERE manifest_id = $1`, [
+    first.manifestId,
+  ]);
+  expect((await central.manifestFor(SHOP_1)).manifestId).not.toBe(first.manifestId);
+});

@@ -18,9 +18,7 @@ export class CycleLock {
   /** @throws WaypostError SYNC_RUNNING when another process holds it; DATABASE_UNAVAILABLE */
   async hold<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     await this.database.whenReady(DATABASE_PATIENCE_MS);
-    let result!: T;
-    let isDone = false;
-    await withClient(this.database.pool, async (client) => {
+    return withClient(this.database.pool, async (client) => {
       const key = [ADVISORY_NAMESPACE, AdvisoryLock.syncCycle];
       // The connection rests during long downloads: it must not be closed for that.
       const { rows } = await client.query<{ held: boolean }>(
@@ -28,13 +26,13 @@ export class CycleLock {
         key,
       );
       if (!rows[0]?.held) throw new WaypostError('SYNC_RUNNING', { detail: 'Another process is syncing this database.' });
-      result = await work(client);
-      isDone = true;
-      await client.query('SELECT pg_advisory_unlock($1, $2)', key);
-    }).catch((error: unknown) => {
-      // A connection that broke after the work was done took the lock along: what was committed is committed.
-      if (!isDone) throw error;
+      try {
+        return await work(client);
+      } finally {
+        // Also after a failure: the server notices the end of the connection only later, and the next cycle may come at once. A connection
+        // that broke took the lock along, and what was committed before is committed.
+        await client.query('SELECT pg_advisory_unlock($1, $2)', key).catch(() => void client.end().catch(() => undefined));
+      }
     });
-    return result;
   }
 }
