@@ -65,10 +65,9 @@ test('a copy of the database, made beside it, is in an epoch of its own', async 
 });
 
 test('a device that is ahead of its own last manifest, not of central, gets a new one: it would refuse the old', async () => {
-  const other = await central.manifestFor(SHOP_2, { have: { epoch: first.epoch, sequence: 0, manifestId: first.manifestId } });
   await central.sql(`UPDATE vaults SET balance = balance + 1 WHERE shop = 2`);
   const later = await central.manifestFor(SHOP_2);
-  expect(later.sequence).toBeGreaterThan(Math.max(first.sequence, other.sequence));
+  expect(later.sequence).toBeGreaterThan(first.sequence);
   const again = await central.manifestFor(SHOP_1, { have: { epoch: first.epoch, sequence: later.sequence, manifestId: later.manifestId } });
   expect(again.epoch).toBe(first.epoch);
   expect(again.sequence).toBeGreaterThan(later.sequence);
