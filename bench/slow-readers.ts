@@ -95,10 +95,10 @@ async function measureRounds(central: ServiceProcess, rounds: number, say: (line
   await syncs(central.url, 50); // warm
   const alone: number[] = [];
   const beside: number[] = [];
-  let aloneBytes = NaN;
+  // Before any reader came: what they cost stays with the process for a while.
+  const aloneBytes = (await residentMemory(central.pid))?.bytes ?? NaN;
   let besideBytes = NaN;
   for (let round = 1; round <= rounds; round += 1) {
-    aloneBytes = (await residentMemory(central.pid))?.bytes ?? NaN;
     alone.push(...(await syncs(central.url, SYNCS_PER_PHASE)));
     using _readers = await StalledDownloads.open(central.url, manifest, TABLE, READERS);
     beside.push(...(await syncs(central.url, SYNCS_PER_PHASE)));
