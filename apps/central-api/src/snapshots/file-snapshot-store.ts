@@ -8,7 +8,7 @@ import { faultPoint } from '@waypost/runtime';
 import { ulid } from 'ulid';
 import type { SnapshotId, SnapshotStore, SnapshotWriter, StoredSnapshot } from './snapshot-store.js';
 
-/** What a receiver that does not take it holds in memory, twice. Reading 256 KiB at once was no faster. */
+/** What a receiver that takes nothing holds in memory, twice. */
 const READ_BYTES = 64 << 10;
 /** A file that is written for longer belongs to a process that is gone. */
 const ABANDONED_AFTER_MS = 24 * 3_600_000;
