@@ -12,6 +12,7 @@ import { CONFIG, type Config } from './config.js';
 import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
 import { HealthController } from './health/health.controller.js';
 import { SyncMetrics } from './health/sync-metrics.js';
+import { Traffic } from './health/traffic.js';
 import { EpochKeeper } from './manifests/epoch-keeper.js';
 import { CHECKED_PLAN, checkPlan } from './plan/check-plan.js';
 import { readPlan } from './plan/read-plan.js';
@@ -65,6 +66,7 @@ export class AppModule {
         StoreAck,
         RequestAudit,
         SyncMetrics,
+        Traffic,
         { provide: APP_FILTER, useClass: AuditedProblemFilter },
       ],
     };

@@ -3,6 +3,7 @@ import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
+import { Traffic } from './health/traffic.js';
 import { checkDigest } from './sync/check-digest.js';
 
 /** Acks hold a count and a hash per table; this is enough for some thousand tables. */
@@ -17,6 +18,6 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     stallTimeoutMs: config.STALL_TIMEOUT,
     maxConnections: config.MAX_CONNECTIONS,
   });
-  app.getHttpAdapter().getInstance().addHook('preParsing', checkDigest);
+  app.getHttpAdapter().getInstance().addHook('onRequest', app.get(Traffic).watch).addHook('preParsing', checkDigest);
   return app;
 }

@@ -3,13 +3,8 @@ import type { WaypostError } from '@waypost/contracts';
 import { LOGGER, ProblemFilter } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { operationOf } from './operation-of.js';
 import { auditOf, RequestAudit } from './request-audit.js';
-
-const OPERATIONS = {
-  '/api/device-sync/request': 'request',
-  '/api/device-sync/ack': 'ack',
-  '/api/device-sync/manifests/': 'download',
-} as const;
 
 /** Answers errors as problems, and audits those of devices: also what never reached a controller, such as a body that is not JSON. */
 @Catch()
@@ -23,7 +18,7 @@ export class AuditedProblemFilter extends ProblemFilter {
   }
 
   protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
-    const path = Object.keys(OPERATIONS).find((prefix) => request.url.startsWith(prefix)) as keyof typeof OPERATIONS | undefined;
-    if (path) await this.audit.refused(auditOf(request, OPERATIONS[path]), error);
+    const operation = operationOf(request.url);
+    if (operation) await this.audit.refused(auditOf(request, operation), error);
   }
 }

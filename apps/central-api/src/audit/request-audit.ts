@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { WaypostError } from '@waypost/contracts';
+import type { ErrorCode, WaypostError } from '@waypost/contracts';
 import type { FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { SyncRequestRow } from '../database/entities.js';
@@ -55,7 +55,7 @@ export class RequestAudit {
     await this.insert(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
   }
 
-  private async insert(facts: RequestFacts, status: SyncRequestRow['status'], reason: string | null): Promise<void> {
+  private async insert(facts: RequestFacts, status: SyncRequestRow['status'], reason: ErrorCode | 'unchanged' | null): Promise<void> {
     const { mac, manifestId, requestedAt, operation, durationMs, requestId } = facts;
     this.metrics.requested(operation, status, reason, durationMs / 1000);
     await this.dataSource.manager.insert(SyncRequestRow, {

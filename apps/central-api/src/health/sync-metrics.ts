@@ -1,52 +1,67 @@
-import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { Inject, Injectable } from '@nestjs/common';
+import type { ErrorCode } from '@waypost/contracts';
+import { createRegistry, type DiskSpace } from '@waypost/runtime';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
+import type { Turns } from '../sync/turns.js';
 
-/** Central's numbers, by Prometheus' conventions. No label takes values that a client makes up. */
+const SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300];
+
+/** Central's numbers about its own work, by Prometheus' conventions. No label takes values that a client makes up. */
 @Injectable()
 export class SyncMetrics {
-  readonly registry = new Registry();
+  readonly registry = createRegistry('central-api');
+  private readonly registers = [this.registry];
 
   private readonly requests = new Counter({
     name: 'waypost_central_requests_total',
-    help: 'Requests of devices by operation, status and reason.',
+    help: 'Requests of devices by operation, status and reason (an error code, or unchanged).',
     labelNames: ['operation', 'status', 'reason'],
-    registers: [this.registry],
+    registers: this.registers,
   });
   private readonly requestSeconds = new Histogram({
     name: 'waypost_central_request_duration_seconds',
-    help: 'From a request to its answer.',
+    help: 'From a request to its answer; downloads to their end.',
     labelNames: ['operation'],
-    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
-    registers: [this.registry],
+    buckets: SECONDS,
+    registers: this.registers,
   });
   private readonly buildSeconds = new Histogram({
     name: 'waypost_central_snapshot_build_duration_seconds',
     help: 'Reading, hashing, compressing and storing one device’s share of all tables.',
-    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
-    registers: [this.registry],
+    buckets: SECONDS,
+    registers: this.registers,
+  });
+  private readonly tableSeconds = new Histogram({
+    name: 'waypost_central_snapshot_table_build_duration_seconds',
+    help: 'Reading, hashing, compressing and storing one device’s share of one table.',
+    buckets: SECONDS,
+    registers: this.registers,
   });
   private readonly snapshotRows = new Counter({
     name: 'waypost_central_snapshot_rows_total',
     help: 'Rows read for snapshots.',
-    registers: [this.registry],
+    registers: this.registers,
   });
   private readonly snapshotBytes = new Counter({
     name: 'waypost_central_snapshot_bytes_total',
     help: 'Canonical bytes read for snapshots.',
-    registers: [this.registry],
+    registers: this.registers,
   });
   private readonly acks = new Counter({
     name: 'waypost_central_acks_total',
     help: 'Acknowledgements stored, by result.',
     labelNames: ['result'],
-    registers: [this.registry],
+    registers: this.registers,
   });
 
-  constructor() {
-    collectDefaultMetrics({ register: this.registry });
+  constructor(@Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore) {
+    // An increase from nothing to 1 is none to Prometheus: what alarms look at starts at 0.
+    for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
+    this.watchStore();
   }
 
-  requested(operation: string, status: string, reason: string | null, seconds: number): void {
+  requested(operation: string, status: string, reason: ErrorCode | 'unchanged' | null, seconds: number): void {
     this.requests.inc({ operation, status, reason: reason ?? '' });
     this.requestSeconds.observe({ operation }, seconds);
   }
@@ -57,7 +72,29 @@ export class SyncMetrics {
     this.snapshotBytes.inc(bytes);
   }
 
-  acknowledged(result: string): void {
+  tableBuilt(seconds: number): void {
+    this.tableSeconds.observe(seconds);
+  }
+
+  acknowledged(result: 'Success' | 'Failed'): void {
     this.acks.inc({ result });
+  }
+
+  /** To be called once, by the owner of the places. */
+  watchBuilds(builds: Turns): void {
+    this.gauge('waypost_central_builds_in_flight', 'Requests that hold one of MAX_CONCURRENT_BUILDS places.', () => builds.inUse);
+    this.gauge('waypost_central_builds_waiting', 'Requests that wait for one of MAX_CONCURRENT_BUILDS places.', () => builds.waiting);
+  }
+
+  private watchStore(): void {
+    const space = (fact: keyof DiskSpace) => async (): Promise<number> => (await this.store.space.get())?.[fact] ?? NaN;
+    const about = 'Snapshot store: bytes of snapshots, as measured once an hour plus what this process has stored since; NaN at first.';
+    this.gauge('waypost_central_store_bytes', about, () => this.store.bytes ?? NaN);
+    this.gauge('waypost_central_store_free_bytes', 'Free space of the snapshot store’s file system; NaN if unknown.', space('freeBytes'));
+    this.gauge('waypost_central_store_size_bytes', 'Size of the snapshot store’s file system; NaN if unknown.', space('sizeBytes'));
+  }
+
+  private gauge(name: string, help: string, read: () => number | Promise<number>): void {
+    const gauge: Gauge = new Gauge({ name, help, registers: this.registers, collect: async () => gauge.set(await read()) });
   }
 }

@@ -41,6 +41,8 @@ interface BuildOptions {
   scope: Scope;
   store: SnapshotStore;
   signal?: AbortSignal | undefined;
+  /** How long each table took. */
+  onTable?: (seconds: number) => void;
 }
 
 /**
@@ -49,7 +51,7 @@ interface BuildOptions {
  * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE,
  * KEY_NOT_UNIQUE
  */
-export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store, signal }: BuildOptions): Promise<Snapshot> {
+export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store, signal, onTable }: BuildOptions): Promise<Snapshot> {
   const described = await describeTables(
     client,
     plan.tables.map((table) => table.identifier),
@@ -67,6 +69,7 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
 
   const tables: TableSnapshot[] = [];
   for (const { table, ...shape } of resolved) {
+    const startedAt = performance.now();
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
     if (!shape.keyIsProven) await checkKey(client, table, query, shape);
@@ -74,6 +77,7 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
       throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
     });
     tables.push({ table, ...layout, query, index });
+    onTable?.((performance.now() - startedAt) / 1000);
   }
   return { tables, types: types.userTypes(typesOf(resolved)) };
 }

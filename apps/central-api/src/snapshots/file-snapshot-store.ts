@@ -4,7 +4,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writ
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ChunkIndex, type RowFormat, WaypostError } from '@waypost/contracts';
-import { faultPoint } from '@waypost/runtime';
+import { type DiskSpace, diskSpaceOf, faultPoint, Latest } from '@waypost/runtime';
 import { ulid } from 'ulid';
 import type { SnapshotId, SnapshotStore, SnapshotWriter, StoredSnapshot } from './snapshot-store.js';
 
@@ -12,6 +12,8 @@ import type { SnapshotId, SnapshotStore, SnapshotWriter, StoredSnapshot } from '
 const READ_BYTES = 64 << 10;
 /** A file that is written for longer belongs to a process that is gone. */
 const ABANDONED_AFTER_MS = 24 * 3_600_000;
+/** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
+const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
 const SNAPSHOT_FILE = /^([0-9a-f]{64})\.(binary|text)\.(index|frames)$/;
 
 /**
@@ -19,7 +21,20 @@ const SNAPSHOT_FILE = /^([0-9a-f]{64})\.(binary|text)\.(index|frames)$/;
  * exists once its index does; the frames are renamed first and the index is removed first.
  */
 export class FileSnapshotStore implements SnapshotStore {
-  constructor(private readonly folder: string) {}
+  readonly space: Latest<DiskSpace>;
+  private measuredBytes: number | undefined;
+  private addedBytes = 0;
+
+  constructor(private readonly folder: string) {
+    this.space = new Latest(async () => {
+      await mkdir(folder, { recursive: true });
+      return diskSpaceOf(folder);
+    }, SPACE);
+  }
+
+  get bytes(): number | undefined {
+    return this.measuredBytes === undefined ? undefined : this.measuredBytes + this.addedBytes;
+  }
 
   async create(): Promise<SnapshotWriter> {
     const incoming = join(this.folder, 'incoming');
@@ -74,6 +89,24 @@ export class FileSnapshotStore implements SnapshotStore {
     return removed.size;
   }
 
+  async measure(): Promise<void> {
+    // What is stored while this looks may count twice until the next time, and is never left out.
+    const counted = this.addedBytes;
+    let bytes = 0;
+    for (const folder of await listNames(this.folder)) {
+      for (const file of await listNames(join(this.folder, folder))) {
+        bytes += (await stat(join(this.folder, folder, file)).catch(() => undefined))?.size ?? 0;
+      }
+    }
+    this.measuredBytes = bytes;
+    this.addedBytes -= counted;
+  }
+
+  /** @internal for FileSnapshotWriter */
+  added(bytes: number): void {
+    this.addedBytes += bytes;
+  }
+
   async check(): Promise<void> {
     const probe = join(this.folder, `.probe-${ulid()}`);
     try {
@@ -121,12 +154,14 @@ class FileSnapshotWriter implements SnapshotWriter {
       await this.handle.datasync();
       await faultPoint('central.frames-written');
       const frames = this.store.pathOf(id, 'frames');
+      const encoded = index.encode();
       await mkdir(dirname(frames), { recursive: true });
       await rename(this.path, frames);
       await faultPoint('central.frames-stored');
-      await writeDurably(`${this.path}.index`, index.encode());
+      await writeDurably(`${this.path}.index`, encoded);
       await rename(`${this.path}.index`, this.store.pathOf(id, 'index'));
       await syncFolder(dirname(frames));
+      this.store.added(index.totals().frameBytes + encoded.length);
       await faultPoint('central.snapshot-stored');
       return id;
     } catch (cause) {

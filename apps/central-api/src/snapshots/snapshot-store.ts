@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { ChunkIndex, RowFormat } from '@waypost/contracts';
+import type { DiskSpace, Latest } from '@waypost/runtime';
 
 /** Names a table snapshot by its content: equal rows have equal ids, whoever asks for them. */
 export interface SnapshotId {
@@ -33,6 +34,12 @@ export interface SnapshotStore {
   openFrames(id: SnapshotId, start: number): Promise<Readable>;
   /** Removes snapshots for which `isNeeded` says no, and what killed processes left behind. Returns how many were removed. */
   sweep(isNeeded: (id: SnapshotId) => boolean): Promise<number>;
+  /** Looks through the whole store: from time to time, not at a scrape. */
+  measure(): Promise<void>;
+  /** What is stored, as of the last `measure` plus what this process has added since; undefined before the first. */
+  readonly bytes: number | undefined;
+  /** Of the disk below it. */
+  readonly space: Latest<DiskSpace>;
   /** @throws WaypostError STORAGE_FAILED when nothing can be written */
   check(): Promise<void>;
 }

@@ -65,6 +65,9 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
       return 0;
     });
     if (this.stopped) return;
+    // Without the lock, which would keep requests waiting.
+    await this.store.measure().catch((err: unknown) => this.logger.error({ err }, 'the snapshot store could not be measured'));
+    if (this.stopped) return;
     if (removed === undefined) return this.schedule(RETRY_MS, Math.min(2 * patienceMs, PATIENCE_MS.longest));
     if (removed > 0) this.logger.info({ removed }, 'unneeded snapshots removed');
     this.schedule(INTERVAL_MS, PATIENCE_MS.first);

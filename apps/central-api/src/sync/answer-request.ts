@@ -65,6 +65,7 @@ export class AnswerRequest {
   ) {
     this.devices = new TurnsByKey(deviceBusy);
     this.builds = new Turns(config.MAX_CONCURRENT_BUILDS, () => new WaypostError('CENTRAL_BUSY'));
+    metrics.watchBuilds(this.builds);
     this.payloads = new Turns(
       config.MAX_CONCURRENT_PAYLOADS,
       () => new WaypostError('CENTRAL_BUSY', { hint: 'Ask again later. If this lasts, raise MAX_CONCURRENT_PAYLOADS.' }),
@@ -134,7 +135,8 @@ export class AnswerRequest {
   private async build(client: pg.ClientBase, mac: string, scope: Scope, signal: AbortSignal): Promise<Snapshot> {
     const started = performance.now();
     this.logger.info({ mac }, 'snapshot build started');
-    const snapshot = await buildSnapshot(client, { plan: this.plan, scope, store: this.store, signal });
+    const onTable = (seconds: number): void => this.metrics.tableBuilt(seconds);
+    const snapshot = await buildSnapshot(client, { plan: this.plan, scope, store: this.store, signal, onTable });
     const totals = snapshot.tables.map(({ index }) => index.totals());
     const rows = totals.reduce((sum, table) => sum + table.rowCount, 0);
     const rawBytes = totals.reduce((sum, table) => sum + table.rawBytes, 0);

@@ -42,7 +42,7 @@ test('who loses patience, or goes away, is not waited for', async () => {
   await expect(tires).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
   place[Symbol.dispose]();
   (await stays)[Symbol.dispose]();
-  expect(turns.isUnused(1)).toBe(true);
+  expect(turns).toMatchObject({ inUse: 0, waiting: 0 });
 });
 
 test('one key waits only for itself, and leaves nothing behind', async () => {

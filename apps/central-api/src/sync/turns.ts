@@ -12,15 +12,18 @@ export class Turns {
   private readonly queue: (() => void)[] = [];
 
   constructor(
-    places: number,
+    private readonly places: number,
     private readonly busy: () => WaypostError,
   ) {
     this.free = places;
   }
 
-  /** Nobody has a place, and nobody waits for one. */
-  isUnused(places: number): boolean {
-    return this.free === places && this.queue.length === 0;
+  get inUse(): number {
+    return this.places - this.free;
+  }
+
+  get waiting(): number {
+    return this.queue.length;
   }
 
   /**
@@ -80,7 +83,7 @@ export class TurnsByKey {
     const turns = this.turns.get(key) ?? new Turns(1, () => this.busy(key));
     this.turns.set(key, turns);
     const forget = (): void => {
-      if (turns.isUnused(1) && this.turns.get(key) === turns) this.turns.delete(key);
+      if (turns.inUse === 0 && turns.waiting === 0 && this.turns.get(key) === turns) this.turns.delete(key);
     };
     try {
       const place = await turns.take(patience);

@@ -11,7 +11,7 @@ import { RefusedAnswer } from '../central/central-errors.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { AckEntity } from '../database/entities/ack.entity.js';
 import { Metrics } from '../metrics/metrics.js';
-import { COUNT_PENDING, DELETE_SENT, MARK_UNSENT, PENDING_ACKS, QUEUE_ACK } from './acks.sql.js';
+import { COUNT_ACKS, DELETE_SENT, MARK_UNSENT, PENDING_ACKS, QUEUE_ACK } from './acks.sql.js';
 
 interface PendingAck {
   manifestId: string;
@@ -77,10 +77,11 @@ export class AckOutbox {
   }
 
   async countPending(): Promise<number> {
-    const [row] = await this.acks.query<[{ pending: string }]>(COUNT_PENDING);
-    const count = Number(row.pending);
-    this.metrics.pendingAcks.set(count);
-    return count;
+    const [row] = await this.acks.query<[{ pending: string; refused: string }]>(COUNT_ACKS);
+    const pending = Number(row.pending);
+    this.metrics.pendingAcks.set(pending);
+    this.metrics.refusedAcks.set(Number(row.refused));
+    return pending;
   }
 
   /** @returns false when it makes no sense to go on with the next */

@@ -18,4 +18,5 @@ export const PENDING_ACKS = `
   SELECT manifest_id AS "manifestId", status, body, created_at::text AS "createdAt"
   FROM waypost.edge_acks WHERE refused_at IS NULL ORDER BY created_at`;
 
-export const COUNT_PENDING = 'SELECT count(*) AS pending FROM waypost.edge_acks WHERE refused_at IS NULL';
+export const COUNT_ACKS = `
+  SELECT count(*) FILTER (WHERE refused_at IS NULL) AS pending, count(refused_at) AS refused FROM waypost.edge_acks`;

@@ -3,6 +3,7 @@ import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { type Ack, type AckResponse, ackResponseSchema, chunkStreamPath, contentDigest, type Have, WaypostError } from '@waypost/contracts';
 import { Agent, type Dispatcher } from 'undici';
 import { CONFIG, type EdgeConfig } from '../config.js';
+import { Metrics } from '../metrics/metrics.js';
 import { networkError, refusalError } from './central-errors.js';
 
 /** A manifest of 100,000 tables stays below. */
@@ -31,7 +32,10 @@ export interface ChunkStreamAnswer {
 export class CentralClient implements OnApplicationShutdown {
   private readonly agent: Agent;
 
-  constructor(@Inject(CONFIG) private readonly config: EdgeConfig) {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly metrics: Metrics,
+  ) {
     this.agent = new Agent({
       connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
       // undici's own timers are coarse, and do not fire while the reader is slow: `within`, `armed` and steady.ts watch instead.
@@ -50,9 +54,8 @@ export class CentralClient implements OnApplicationShutdown {
   async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<{ manifest: unknown; centralTime: Date | undefined }> {
     const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
     const { body, headers } = await this.postJson('/api/device-sync/request', message, within(this.config.REQUEST_TIMEOUT, signal));
-    const date = typeof headers.date === 'string' ? new Date(headers.date) : undefined;
     const manifest = typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
-    return { manifest, centralTime: date && !Number.isNaN(date.getTime()) ? date : undefined };
+    return { manifest, centralTime: dateOf(headers) };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -88,6 +91,9 @@ export class CentralClient implements OnApplicationShutdown {
     const text = JSON.stringify(message);
     const described = { 'content-type': 'application/json', 'content-digest': contentDigest(text) };
     const { statusCode, headers, body } = await this.send({ method: 'POST', path, body: text, headers: described }, deadline);
+    const centralTime = statusCode === 200 ? dateOf(headers) : undefined;
+    // A Date header leaves out what is less than a second: half of one on average.
+    if (centralTime) this.metrics.clockOffsetSeconds.set((Date.now() - centralTime.getTime()) / 1000 - 0.5);
     const answer = await readText(body, statusCode === 200 ? MAX_JSON_BYTES : MAX_PROBLEM_BYTES);
     if (statusCode !== 200) throw refusalError({ status: statusCode, body: answer });
     try {
@@ -110,6 +116,12 @@ export class CentralClient implements OnApplicationShutdown {
       throw networkError(error);
     });
   }
+}
+
+/** Central's clock, if the answer tells the time. */
+function dateOf({ date }: Dispatcher.ResponseData['headers']): Date | undefined {
+  const time = typeof date === 'string' ? new Date(date) : undefined;
+  return time && !Number.isNaN(time.getTime()) ? time : undefined;
 }
 
 /** Fires with a TimeoutError, which networkError knows, or when `signal` does. */

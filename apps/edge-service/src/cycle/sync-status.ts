@@ -83,15 +83,16 @@ export class SyncStatus {
 
   started(at: Date): void {
     this.runningSince = at;
+    this.metrics.cycleRunning.set(1);
   }
 
   /** It was another process's turn: nothing happened here. */
   abandoned(): void {
-    this.runningSince = undefined;
+    this.ended();
   }
 
   finished(report: CycleReport, log: Logger): void {
-    this.runningSince = undefined;
+    this.ended();
     const { error, status, startedAt, durationMs, progress, rowsLoaded, rawBytes } = report;
     this.attempt = { startedAt, status, ...(error ? { error } : {}) };
     const facts = { status, durationMs, ...progress, rowsLoaded };
@@ -130,6 +131,11 @@ export class SyncStatus {
     };
   }
 
+  /** What only a good cycle changes. */
+  async countKeptRows(): Promise<void> {
+    this.metrics.keptRows.set(await this.state.countKept());
+  }
+
   /** Brings the metrics up to what an earlier process left. */
   async restore(): Promise<void> {
     await this.database.whenReady(2 ** 31 - 1);
@@ -148,11 +154,17 @@ export class SyncStatus {
       ]);
       this.applied = applied;
       this.verified.restore(applied?.verifiedAt);
+      this.metrics.keptRows.set(keptRows);
       return { last: last ? storedAttempt(last) : null, totals, pendingAcks, keptRows };
     } catch (error) {
       this.logger.warn({ reason: toWaypostError(error).message }, 'the status could not be read from the database');
       return undefined;
     }
+  }
+
+  private ended(): void {
+    this.runningSince = undefined;
+    this.metrics.cycleRunning.set(0);
   }
 
   private succeeded(facts: object, log: Logger): void {
@@ -169,6 +181,7 @@ export class SyncStatus {
       return;
     }
     this.failures += 1;
+    this.metrics.cycleFailed(error.code);
     const urgent = error.heals === 'operator' || error.heals === 'bug' || SUSPICIOUS.has(error.code);
     if (urgent) this.raise(error);
     log[urgent ? 'error' : 'warn']({ err: error, ...facts, consecutiveFailures: this.failures, alert: urgent }, 'cycle failed');

@@ -1,5 +1,9 @@
-import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Inject, Injectable } from '@nestjs/common';
+import type { ErrorCode } from '@waypost/contracts';
+import { createRegistry, type DiskSpace } from '@waypost/runtime';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { DownloadDisk } from './download-disk.js';
 import { VerifiedAge } from './verified-age.js';
 
 const STEP_SECONDS = [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
@@ -7,7 +11,7 @@ const STEP_SECONDS = [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
 /** What Prometheus may ask of an edge. Gauges without a set() here are set where the fact changes. */
 @Injectable()
 export class Metrics {
-  readonly registry = new Registry();
+  readonly registry = createRegistry('edge-service');
 
   readonly cycles = new Counter({
     name: 'waypost_edge_cycles_total',
@@ -15,6 +19,14 @@ export class Metrics {
     labelNames: ['status'],
     registers: [this.registry],
   });
+  private readonly cycleFailures = new Counter<'code'>({
+    name: 'waypost_edge_cycle_failures_total',
+    help: 'Failed cycles by the code of their error.',
+    labelNames: ['code'],
+    registers: [this.registry],
+  });
+  readonly cycleRunning = this.gauge('waypost_edge_cycle_running', '1 while a cycle is under way.');
+  readonly syncIntervalSeconds = this.gauge('waypost_edge_sync_interval_seconds', 'SYNC_INTERVAL; 0: only on demand.');
   readonly cycleSeconds = new Histogram({
     name: 'waypost_edge_cycle_duration_seconds',
     help: 'Duration of whole cycles.',
@@ -40,7 +52,27 @@ export class Metrics {
   readonly consecutiveFailures = this.gauge('waypost_edge_consecutive_failures', 'Failed cycles since the last good one.');
   readonly breakerState = this.gauge('waypost_edge_breaker_state', 'Circuit breaker towards central: 0 closed, 1 half-open, 2 open.');
   readonly pendingAcks = this.gauge('waypost_edge_pending_acks', 'Acknowledgements that central does not have yet.');
-  readonly alerts = new Gauge({
+  readonly refusedAcks = this.gauge('waypost_edge_refused_acks', 'Acknowledgements that central refused for good, set aside.');
+  readonly keptRows = this.gauge('waypost_edge_kept_rows', 'Rows beside the mirror, kept for rows of the device that reference them.');
+  readonly clockOffsetSeconds = this.gauge(
+    'waypost_edge_clock_offset_seconds',
+    'The device’s clock minus central’s, as of the last answer of central, to about a second; NaN before the first.',
+  );
+  private readonly diskFreeBytes: Gauge = new Gauge({
+    name: 'waypost_edge_disk_free_bytes',
+    help: 'Free space of the file system with DOWNLOAD_DIR (disk="downloads"); NaN while it cannot be read.',
+    labelNames: ['disk'],
+    registers: [this.registry],
+    collect: () => this.observeDisk(this.diskFreeBytes, 'freeBytes'),
+  });
+  private readonly diskSizeBytes: Gauge = new Gauge({
+    name: 'waypost_edge_disk_size_bytes',
+    help: 'Size of the file system with DOWNLOAD_DIR (disk="downloads"); NaN while it cannot be read.',
+    labelNames: ['disk'],
+    registers: [this.registry],
+    collect: () => this.observeDisk(this.diskSizeBytes, 'sizeBytes'),
+  });
+  readonly alerts = new Gauge<'code'>({
     name: 'waypost_edge_alerts',
     help: '1 for the error that somebody has to act on; cleared by the next good cycle.',
     labelNames: ['code'],
@@ -49,9 +81,22 @@ export class Metrics {
   /** Kept by cycle/sync-status.ts. */
   readonly verified = new VerifiedAge();
 
-  constructor() {
-    collectDefaultMetrics({ register: this.registry });
-    this.registry.setDefaultLabels({ service: 'edge-service' });
+  constructor(
+    @Inject(CONFIG) config: EdgeConfig,
+    private readonly disk: DownloadDisk,
+  ) {
+    this.syncIntervalSeconds.set(config.SYNC_INTERVAL / 1000);
+    this.clockOffsetSeconds.set(NaN);
+    for (const status of ['success', 'unchanged', 'failed']) this.cycles.inc({ status }, 0);
+  }
+
+  cycleFailed(code: ErrorCode): void {
+    this.cycleFailures.inc({ code });
+  }
+
+  private async observeDisk(gauge: Gauge, fact: keyof DiskSpace): Promise<void> {
+    const space = await this.disk.space.get();
+    gauge.set({ disk: 'downloads' }, space?.[fact] ?? NaN);
   }
 
   private counter(name: string, help: string): Counter {

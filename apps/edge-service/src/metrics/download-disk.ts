@@ -1,0 +1,20 @@
+import { mkdir } from 'node:fs/promises';
+import { Inject, Injectable } from '@nestjs/common';
+import { type DiskSpace, diskSpaceOf, Latest } from '@waypost/runtime';
+import { CONFIG, type EdgeConfig } from '../config.js';
+
+/** A file system that hangs, such as a dead network mount, must not hold up a probe or a scrape. */
+const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
+
+/** The file system that holds DOWNLOAD_DIR. */
+@Injectable()
+export class DownloadDisk {
+  readonly space: Latest<DiskSpace>;
+
+  constructor(@Inject(CONFIG) config: EdgeConfig) {
+    this.space = new Latest(async () => {
+      await mkdir(config.DOWNLOAD_DIR, { recursive: true });
+      return diskSpaceOf(config.DOWNLOAD_DIR);
+    }, SPACE);
+  }
+}
