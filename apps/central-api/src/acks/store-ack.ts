@@ -3,7 +3,7 @@ import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } f
 import { faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import { AcknowledgementRow } from '../database/entities.js';
+import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
 
@@ -28,27 +28,24 @@ export class StoreAck {
     const manifest = await getManifest(manager, ack.manifestId, ack.mac);
     const reason = findDifference(ack, manifest) ?? (ack.status === 'Failed' ? (ack.error ?? 'The device gave no reason.') : null);
     const result = reason === null ? 'Success' : 'Failed';
-    const inserted = await manager
-      .createQueryBuilder()
-      .insert()
-      .into(AcknowledgementRow)
-      .values({
-        manifestId: ack.manifestId,
-        mac: ack.mac,
-        completedAt: new Date(),
-        result,
-        reportedStatus: ack.status,
-        durationMs: String(ack.durationMs),
-        deviceCounts: ack.localCounts,
-        deviceHashes: ack.localChecksums,
-        errorText: reason,
-        ackSha256: sha256Hex(canonicalJson(ack)),
-      })
-      .orIgnore()
-      .returning('id')
-      .execute();
+    const row = [
+      ack.manifestId,
+      ack.mac,
+      new Date(),
+      result,
+      ack.status,
+      ack.durationMs,
+      ack.localCounts,
+      ack.localChecksums,
+      reason,
+      sha256Hex(canonicalJson(ack)),
+    ];
+    const stored =
+      result === 'Success'
+        ? await manager.query<unknown[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
+        : await manager.query<unknown[]>(ACK_FAILURE, [...row, failureCode(ack)]);
     await faultPoint('central.ack-stored');
-    const duplicate = (inserted.raw as unknown[]).length === 0;
+    const duplicate = stored.length === 0;
     const facts = {
       mac: ack.mac,
       manifestId: ack.manifestId,
@@ -63,6 +60,12 @@ export class StoreAck {
     if (!duplicate) this.metrics.acknowledged(result);
     return { manifestId: ack.manifestId, result, reason, duplicate };
   }
+}
+
+/** Edges begin the text with it. A device that speaks of success was found wrong here. */
+function failureCode({ status, error }: Ack): string {
+  if (status === 'Success') return 'VERIFICATION_FAILED';
+  return /^([A-Z][A-Z_]+): /.exec(error ?? '')?.[1]?.slice(0, 64) ?? 'UNKNOWN';
 }
 
 /**

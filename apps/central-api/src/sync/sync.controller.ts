@@ -38,14 +38,14 @@ export class SyncController {
     facts.claimMac(body);
     const { mac: claimed, have, payload } = parseMessage(syncRequestSchema, body);
     const mac = (facts.mac = normalizeMac(claimed));
+    facts.have = have;
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
-    const { manifest, isNew } = await this.requests.answer({ mac, have, signal });
-    facts.manifestId = manifest.manifestId;
-    await this.audit.issued(facts, isNew ? null : 'unchanged');
+    const issued = await this.requests.answer({ mac, have, signal });
+    await this.audit.issued(facts, issued);
     await faultPoint('central.request-audited');
-    await reply.status(200).send({ manifest });
+    await reply.status(200).send({ manifest: issued.manifest });
   }
 
   @Get('manifests/:manifestId/tables/:table/chunks')
@@ -100,9 +100,8 @@ export class SyncController {
     const encoding = chooseEncoding(request.headers['accept-encoding']);
     await this.requests.answer({
       ...asked,
-      withRows: async ({ manifest, isNew }, snapshot, client) => {
-        facts.manifestId = manifest.manifestId;
-        await this.audit.issued(facts, isNew ? null : 'unchanged');
+      withRows: async (issued, snapshot, client) => {
+        await this.audit.issued(facts, issued);
         const body = encoding ? createEncoder(encoding) : new PassThrough();
         reply.status(200).header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
         if (encoding) reply.header('content-encoding', encoding);
@@ -110,7 +109,7 @@ export class SyncController {
         const limit = AbortSignal.timeout(this.config.PAYLOAD_TIMEOUT);
         const signal = AbortSignal.any([asked.signal, limit]);
         try {
-          await pipeline(writePayload(form, manifest, snapshot, client), body, { signal });
+          await pipeline(writePayload(form, issued.manifest, snapshot, client), body, { signal });
         } catch (error) {
           if (!limit.aborted || signal.reason !== limit.reason) throw error;
           const detail = `The payload was not taken within PAYLOAD_TIMEOUT (${this.config.PAYLOAD_TIMEOUT / 1000} s).`;

@@ -1,0 +1,202 @@
+import type { Ack, Manifest } from '@waypost/contracts';
+import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { type Central, startCentral } from '../../testing/central.js';
+import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
+import { runSql } from '../../testing/sql.js';
+import { openDataSource, dataSourceOptions } from '../database/database.module.js';
+import { CreateDeviceStates1795300000000 } from '../database/migrations/1795300000000-create-device-states.js';
+
+let server: TestServer;
+let database: TestDatabase;
+let central: Central;
+
+beforeAll(async () => {
+  server = await startTestServer();
+});
+afterAll(() => server?.[Symbol.asyncDispose]());
+
+beforeEach(async () => {
+  database = await server.createDatabase('shop');
+  await runSql(database.url, SHOP_SCHEMA);
+  central = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN });
+});
+afterEach(() => central?.[Symbol.asyncDispose]());
+
+interface Status {
+  verified_manifest_id: string | null;
+  verified_at: Date | null;
+  last_request_at: Date;
+  [column: string]: unknown;
+}
+
+async function status(mac = SHOP_1): Promise<Status> {
+  const [row] = await central.sql<Status>('SELECT * FROM waypost.device_status WHERE mac = $1', [mac]);
+  return row as Status;
+}
+
+/** `claim`: which manifest the device says to hold. */
+function ask(claim?: Manifest): Promise<Manifest> {
+  return central.manifestFor(SHOP_1, claim && { have: { epoch: claim.epoch, sequence: claim.sequence, manifestId: claim.manifestId } });
+}
+
+async function acknowledge(manifest: Manifest, change: Partial<Ack> = {}): Promise<void> {
+  const of = <T>(value: (table: Manifest['tables'][number]) => T) => Object.fromEntries(manifest.tables.map((t) => [t.name, value(t)]));
+  const { status: http } = await central.post('/api/device-sync/ack', {
+    manifestId: manifest.manifestId,
+    mac: manifest.device.mac,
+    status: 'Success',
+    localCounts: of(({ rowCount }) => rowCount),
+    localChecksums: of(({ sha256 }) => sha256),
+    durationMs: 12,
+    ...change,
+  });
+  expect(http).toBe(200);
+}
+
+const FAILED: Partial<Ack> = { status: 'Failed', localCounts: {}, localChecksums: {}, error: 'LOCK_TIMEOUT: locked' };
+
+/** Turns the clock of what is stored back, so that the next fact is later by more than a clock's tick. */
+const age = () =>
+  central.sql(
+    `UPDATE waypost.device_states SET verified_at = verified_at - interval '1 h', last_request_at = last_request_at - interval '1 h'`,
+  );
+
+/** Whether `step` renewed the proof. */
+async function proves(step: () => Promise<unknown>): Promise<boolean> {
+  await age();
+  const before = await status();
+  await step();
+  const after = await status();
+  return Number(after.verified_at) > Number(before.verified_at);
+}
+
+const change = () => central.sql('UPDATE vaults SET balance = balance + 1');
+
+test('a device that got a manifest and has proven nothing has never been verified', async () => {
+  const manifest = await ask();
+  expect(await status()).toMatchObject({
+    mac: SHOP_1,
+    last_manifest_id: manifest.manifestId,
+    verified_manifest_id: null,
+    verified_at: null,
+    verified_age: null,
+    consecutive_failures: 0,
+    filters: { shop: '1', active: 't' },
+  });
+});
+
+test('its successful ack proves it, and so does each later request with that manifest', async () => {
+  const manifest = await ask();
+  await acknowledge(manifest);
+  expect(await status()).toMatchObject({
+    verified_manifest_id: manifest.manifestId,
+    verified_sequence: String(manifest.sequence),
+    verified_epoch: manifest.epoch,
+  });
+  expect(await proves(() => ask(manifest))).toBe(true);
+  expect(await proves(() => acknowledge(manifest))).toBe(true);
+});
+
+test('a request proves nothing when it says nothing, something else, or something old', async () => {
+  const first = await ask();
+  await acknowledge(first);
+  expect(await proves(() => ask())).toBe(false);
+  await change();
+  // It holds what it proved, but there is something newer for it now.
+  let second!: Manifest;
+  expect(await proves(async () => (second = await ask(first)))).toBe(false);
+  expect(await proves(() => ask(first))).toBe(false);
+  // It claims what it has not proven.
+  expect(await proves(() => ask(second))).toBe(false);
+  expect(await status()).toMatchObject({ verified_manifest_id: first.manifestId, last_manifest_id: second.manifestId });
+  expect(await proves(() => acknowledge(second))).toBe(true);
+  expect(await status()).toMatchObject({ verified_manifest_id: second.manifestId });
+});
+
+test('after a failed ack of the manifest, holding it proves nothing until a success follows', async () => {
+  const manifest = await ask();
+  await acknowledge(manifest);
+  expect(await proves(() => acknowledge(manifest, FAILED))).toBe(false);
+  expect(await proves(() => ask(manifest))).toBe(false);
+  expect(await status()).toMatchObject({ consecutive_failures: 1, last_error_code: 'LOCK_TIMEOUT', last_error: 'LOCK_TIMEOUT: locked' });
+  expect(await proves(() => acknowledge(manifest))).toBe(true);
+  expect(await status()).toMatchObject({ consecutive_failures: 0, last_error_code: 'LOCK_TIMEOUT' });
+  expect(await proves(() => ask(manifest))).toBe(true);
+});
+
+test('a late ack of an older manifest does not take the device back', async () => {
+  const first = await ask();
+  await change();
+  const second = await ask();
+  await acknowledge(second);
+  expect(await proves(() => acknowledge(first))).toBe(false);
+  expect(await status()).toMatchObject({ verified_manifest_id: second.manifestId });
+});
+
+test('a success that central finds wrong is a failure, counted once however often it is sent', async () => {
+  const manifest = await ask();
+  for (let at = 0; at < 3; at += 1) await acknowledge(manifest, { localCounts: {} });
+  expect(await status()).toMatchObject({
+    verified_at: null,
+    consecutive_failures: 1,
+    last_error_code: 'VERIFICATION_FAILED',
+    last_error: expect.stringMatching(/^accounts: no rows/),
+  });
+});
+
+test('refusals of a known device count; a MAC that never got a manifest leaves no state', async () => {
+  await acknowledge(await ask());
+  await central.sql('UPDATE devices SET active = false');
+  for (const mac of [SHOP_1, SHOP_1, SHOP_2, '02:00:00:00:00:99', 'nonsense']) await central.post('/api/device-sync/request', { mac });
+  expect(await status()).toMatchObject({
+    consecutive_failures: 2,
+    last_error_code: 'DEVICE_INACTIVE',
+    last_error: expect.stringContaining(SHOP_1),
+  });
+  expect(await central.sql('SELECT mac FROM waypost.device_states')).toEqual([{ mac: SHOP_1 }]);
+  expect(await central.audit(5)).toMatchObject([
+    { mac: SHOP_1 },
+    { mac: SHOP_1 },
+    { mac: SHOP_2 },
+    { mac: '02:00:00:00:00:99' },
+    { mac: 'nonsense' },
+  ]);
+});
+
+test('the state of a polling device is updated in place', async () => {
+  const manifest = await ask();
+  await acknowledge(manifest);
+  for (let at = 0; at < 20; at += 1) await ask(manifest);
+  await central.sql('SELECT pg_stat_force_next_flush()');
+  // Each connection of central reports its own counts within a second or so.
+  let updates = { all: 0, hot: 0 };
+  while (updates.all < 21) {
+    const text = `SELECT n_tup_upd::int AS all, n_tup_hot_upd::int AS hot FROM pg_stat_user_tables WHERE relname = 'device_states'`;
+    [updates] = (await central.sql<typeof updates>(text)) as [typeof updates];
+  }
+  expect(updates.hot).toBe(updates.all);
+});
+
+test('the migration carries over what the audit tells', async () => {
+  const first = await ask();
+  await acknowledge(first);
+  await acknowledge(first, FAILED);
+  await change();
+  const second = await ask(first);
+  await acknowledge(second, { ...FAILED, error: 'no code' });
+  await central.manifestFor(SHOP_2);
+  const columns = `mac, last_manifest_id, verified_manifest_id, verified_sequence, verified_epoch, failed_manifest_id, last_error_code, last_error,
+                   consecutive_failures, filters, round(extract(epoch FROM verified_at)) AS verified_at, round(extract(epoch FROM last_failure_at)) AS last_failure_at`;
+  const kept = await central.sql(`SELECT ${columns} FROM waypost.device_states ORDER BY mac`);
+  expect(kept).toMatchObject([
+    { failed_manifest_id: second.manifestId, consecutive_failures: 2, last_error_code: 'UNKNOWN' },
+    { mac: SHOP_2 },
+  ]);
+
+  const source = await openDataSource(dataSourceOptions(database.url));
+  const runner = source.createQueryRunner();
+  await new CreateDeviceStates1795300000000().down(runner);
+  await new CreateDeviceStates1795300000000().up(runner);
+  await source.destroy();
+  expect(await central.sql(`SELECT ${columns} FROM waypost.device_states ORDER BY mac`)).toEqual(kept);
+});
