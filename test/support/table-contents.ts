@@ -22,7 +22,7 @@ async function rowsOf(client: pg.ClientBase, { name, columns }: ManifestTable): 
   const row = columns.map((column) => `t.${quoteIdentifier(column.name)}::text`);
   // A function takes at most 100 arguments, an array any number.
   const { rows } = await client.query<{ row: string }>(
-    `SELECT md5(ARRAY[${row.join(', ')}]::text) AS row FROM ${quoteTable(parseTableName(name))} AS t ORDER BY 1`,
+    `SELECT md5(convert_to(ARRAY[${row.join(', ')}]::text, 'UTF8')) AS row FROM ${quoteTable(parseTableName(name))} AS t ORDER BY 1`,
   );
   return rows.map(({ row }) => row);
 }

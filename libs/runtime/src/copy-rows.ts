@@ -40,10 +40,25 @@ export function keyOrdersOf(columns: readonly Pick<CatalogColumn, 'name' | 'keyO
   return new Map(columns.map(({ name, keyOrder }) => [name, keyOrder]));
 }
 
-function orderExpression(name: string, order: KeyOrder | undefined): string {
+function orderExpression(name: string, order: KeyOrder = 'type'): string {
   const column = quoteIdentifier(name);
-  if (order === 'text') return `CAST(${column} AS pg_catalog.text) COLLATE pg_catalog."C"`;
-  return order === 'bytes' ? `${column} COLLATE pg_catalog."C"` : column;
+  switch (order) {
+    case 'type':
+      return column;
+    case 'bytes':
+      return `${column} COLLATE pg_catalog."C"`;
+    case 'text':
+      return `CAST(${column} AS pg_catalog.text) COLLATE pg_catalog."C"`;
+    case 'bytesAsUtf8':
+    case 'textAsUtf8':
+      return asUtf8(column);
+    case 'elementsAsUtf8':
+      return `ARRAY(SELECT ${asUtf8('element')} FROM pg_catalog.unnest(${column}) AS element)`;
+  }
+}
+
+function asUtf8(value: string): string {
+  return `pg_catalog.convert_to(CAST(${value} AS pg_catalog.text), 'UTF8')`;
 }
 
 function copyOutStatement(query: string, format: RowFormat): string {

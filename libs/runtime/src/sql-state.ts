@@ -6,6 +6,7 @@ export const SqlState = {
   undefinedColumn: '42703',
   insufficientPrivilege: '42501',
   queryCanceled: '57014',
+  untranslatableCharacter: '22P05',
 } as const;
 
 /** The SQLSTATE of an error of PostgreSQL, or the code of a network error. */

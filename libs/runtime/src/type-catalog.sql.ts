@@ -36,6 +36,7 @@ export const DESCRIBE_TYPES = `
           FROM pg_range r JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace n ON n.oid = o.opcnamespace
           WHERE t.oid IN (r.rngtypid, r.rngmultitypid)) AS range,
          (SELECT quote_ident(x.extname) FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
-          WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e') AS extension
+          WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e') AS extension,
+         getdatabaseencoding() IN ('UTF8', 'SQL_ASCII', 'LATIN1') AS "isOrderedAsUtf8"
   FROM needed JOIN pg_type t USING (oid)
   ORDER BY t.oid`;

@@ -3,10 +3,11 @@ import type pg from 'pg';
 import { DESCRIBE_TYPES } from './type-catalog.sql.js';
 
 /**
- * How a key column is ordered so that every database orders it alike: by its type, text by its bytes, or, where the type's own order depends on
- * the database's collation, by the bytes of its text.
+ * How a key column is ordered so that every database orders it alike: by its type, strings and arrays of strings by their bytes, or, where
+ * the type's own order depends on the database's collation, by the bytes of its text. Where the database's encoding orders characters in
+ * another way than UTF-8 does, strings are converted first.
  */
-export type KeyOrder = 'type' | 'bytes' | 'text';
+export type KeyOrder = 'type' | 'bytes' | 'text' | 'bytesAsUtf8' | 'elementsAsUtf8' | 'textAsUtf8';
 
 /** int8 comes as text. */
 interface TypeRow {
@@ -25,6 +26,8 @@ interface TypeRow {
   /** Of a range, or of a multirange's range. */
   range: { oid: number; subtypeOid: number; subtype: string; multirange: string; isPlain: boolean; definition: string } | null;
   extension: string | null;
+  /** Bytes in the database's encoding are in the order of code points, as they are in UTF-8. */
+  isOrderedAsUtf8: boolean;
 }
 
 interface CatalogType extends Omit<TypeRow, 'oid' | 'elementOid' | 'baseOid'> {
@@ -84,8 +87,11 @@ export class TypeCatalog {
   }
 
   keyOrder(typeOid: number, collatable: boolean): KeyOrder {
-    if (!this.ordersAlikeEverywhere(typeOid)) return 'text';
-    return collatable ? 'bytes' : 'type';
+    const isOrderedAsUtf8 = this.types.get(typeOid)?.isOrderedAsUtf8 ?? true;
+    if (!this.ordersAlikeEverywhere(typeOid)) return isOrderedAsUtf8 ? 'text' : 'textAsUtf8';
+    if (!collatable) return 'type';
+    if (isOrderedAsUtf8) return 'bytes';
+    return this.isArray(typeOid) ? 'elementsAsUtf8' : 'bytesAsUtf8';
   }
 
   /** Why no other database could take values of this type. */
@@ -112,6 +118,11 @@ export class TypeCatalog {
       if (type.elementOid >= FIRST_USER_OID) return true;
     }
     return false;
+  }
+
+  private isArray(oid: number): boolean {
+    const type = this.types.get(oid);
+    return type !== undefined && (type.baseOid ? this.isArray(type.baseOid) : type.elementOid !== 0);
   }
 
   /** Strings inside of jsonb, composites and ranges are compared by the database's collation, extensions do as they like. */

@@ -1,7 +1,11 @@
 import { quoteIdentifier, WaypostError } from '@waypost/contracts';
+import type { KeyOrder } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedTable } from '../plan/check-plan.js';
 import type { ResolvedTable } from '../plan/resolve-table.js';
+
+/** Orders of types that have a collation. */
+const STRINGS: ReadonlySet<KeyOrder | undefined> = new Set(['bytes', 'bytesAsUtf8', 'elementsAsUtf8']);
 
 /**
  * Looks whether a key that no unique index guards identifies the rows of a device's share. It compares as an edge's unique index would.
@@ -14,7 +18,7 @@ export async function checkKey(
   query: string,
   { key, keyOrders }: Pick<ResolvedTable, 'key' | 'keyOrders'>,
 ): Promise<void> {
-  const columns = key.map((name) => quoteIdentifier(name) + (keyOrders.get(name) === 'bytes' ? ' COLLATE pg_catalog."C"' : '')).join(', ');
+  const columns = key.map((name) => quoteIdentifier(name) + (STRINGS.has(keyOrders.get(name)) ? ' COLLATE pg_catalog."C"' : '')).join(', ');
   const { rows } = await client.query<{ incomplete: string; repeated: string }>(`
     SELECT coalesce(sum(rows) FILTER (WHERE is_incomplete), 0) AS incomplete, count(*) FILTER (WHERE rows > 1 AND NOT is_incomplete) AS repeated
     FROM (

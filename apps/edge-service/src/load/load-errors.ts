@@ -1,5 +1,5 @@
 import { WaypostError } from '@waypost/contracts';
-import { isLocked, sqlStateOf, toWaypostError } from '@waypost/runtime';
+import { isLocked, SqlState, sqlStateOf, toWaypostError } from '@waypost/runtime';
 import type pg from 'pg';
 
 /** Data exceptions, violated constraints, missing rights, and what TRUNCATE or COPY refuse: the local schema does not take the rows. */
@@ -13,6 +13,13 @@ export function loadError(error: unknown): WaypostError {
   const state = sqlStateOf(error) ?? '';
   if (isLocked(error)) {
     return tablesLocked(error);
+  }
+  if (state === SqlState.untranslatableCharacter) {
+    return new WaypostError('LOAD_REFUSED', {
+      detail: `The encoding of the device's database lacks a character that central has (SQLSTATE ${state}).`,
+      hint: 'Give the device a database with encoding UTF8: it has every character.',
+      cause: error,
+    });
   }
   if (!(error instanceof WaypostError) && LOCAL_SCHEMA.test(state)) {
     const { schema, table, constraint, column, routine } = error as pg.DatabaseError;
