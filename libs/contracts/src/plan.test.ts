@@ -21,6 +21,7 @@ test.each<[string, object, (string | number)[]]>([
   ['a misspelt scope field', { scope: { query: 'SELECT 1', qeury: '' } }, ['scope']],
   ['no table', { tables: [] }, ['tables']],
   ['a table without name', { tables: [{ where: 'true' }] }, ['tables', 0, 'name']],
+  ['a table name that JSON parsers drop', { tables: [{ name: '__proto__' }] }, ['tables', 0, 'name']],
   ['an empty list of columns', { tables: [{ name: 'a', columns: [] }] }, ['tables', 0, 'columns']],
   ['an empty key', { tables: [{ name: 'a', key: [] }] }, ['tables', 0, 'key']],
   ['an empty filter, which would mean all rows', { tables: [{ name: 'a' }, { name: 'b', where: '' }] }, ['tables', 1, 'where']],

@@ -3,7 +3,11 @@ import { onReferencedSchema } from './manifest.js';
 
 const planTableSchema = z.strictObject({
   /** As in SQL: `users`, `sales.orders`, `"Odd Schema"."Select"`. Manifests and APIs use the same spelling. */
-  name: z.string().min(1),
+  name: z
+    .string()
+    .min(1)
+    // Acks name tables as the keys of JSON objects, and parsers drop this one for safety's sake.
+    .refine((name) => name !== '__proto__', { message: 'write it with its schema, public.__proto__: acks cannot name it otherwise' }),
   /** Names as in SQL. Default: all columns but generated ones. */
   columns: z.array(z.string().min(1)).min(1).optional(),
   /** Names as in SQL. Default: the primary key. */
