@@ -11,6 +11,8 @@ import { RequestAudit } from './audit/request-audit.js';
 import { CONFIG, type Config } from './config.js';
 import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
 import { HealthController } from './health/health.controller.js';
+import { FleetMetrics } from './health/fleet-metrics.js';
+import { HealthIndicators } from './health/health-indicators.js';
 import { SyncMetrics } from './health/sync-metrics.js';
 import { Traffic } from './health/traffic.js';
 import { EpochKeeper } from './manifests/epoch-keeper.js';
@@ -45,7 +47,8 @@ export class AppModule {
         FoundationModule.with(config, logger),
         LoggerModule.forRoot(httpLogging(logger)),
         DatabaseModule,
-        TerminusModule.forRoot({ errorLogStyle: 'json' }),
+        // Not a line for each probe that finds something wrong.
+        TerminusModule.forRoot({ logger: false }),
       ],
       controllers: [SyncController, HealthController],
       providers: [
@@ -66,6 +69,8 @@ export class AppModule {
         StoreAck,
         RequestAudit,
         SyncMetrics,
+        FleetMetrics,
+        HealthIndicators,
         Traffic,
         { provide: APP_FILTER, useClass: AuditedProblemFilter },
       ],

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { databaseUrl, durationMs, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
 
 const snapshotStore = z.string().transform((text, context) => {
@@ -41,6 +41,12 @@ const schema = z.object({
   MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
   /** A receiver that takes nothing for so long is disconnected. */
   STALL_TIMEOUT: atLeast1ms.prefault('60s'),
+  /** With less space than this for snapshots central is not ready. */
+  MIN_FREE_DISK: byteSize.prefault('64MiB'),
+  /** A device whose last verified state is older counts as stale in the fleet's numbers. */
+  DEVICE_STALE_AFTER: atLeast1ms.prefault('1h'),
+  /** A device that did not ask for so long counts as silent. */
+  DEVICE_SILENT_AFTER: atLeast1ms.prefault('24h'),
 });
 
 export type Config = z.infer<typeof schema>;

@@ -14,6 +14,7 @@ test('the defaults are those of the README', () => {
     LOAD_STRATEGY: 'auto',
     DOWNLOAD_DIR: './var/downloads',
     LOG_LEVEL: 'info',
+    MIN_FREE_DISK: 64 << 20,
     LOCK_TIMEOUT: 2000,
     STALL_TIMEOUT: 30_000,
     DOWNLOAD_DEADLINE: 21_600_000,

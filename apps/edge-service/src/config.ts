@@ -1,5 +1,5 @@
 import { normalizeMac } from '@waypost/contracts';
-import { databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
 
 const mac = z.string().transform((text, context) => {
@@ -28,6 +28,8 @@ const configSchema = z.object({
   LOAD_STRATEGY: z.enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' }).default('auto'),
   /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
   DOWNLOAD_DIR: z.string().default('./var/downloads'),
+  /** With less space than this for downloads the service is not healthy. */
+  MIN_FREE_DISK: byteSize.default(64 << 20),
   LOG_LEVEL: logLevel.default('info'),
   /** How long TRUNCATE may wait for readers, with new readers queueing behind it, before it steps back and tries again. */
   LOCK_TIMEOUT: durationMs.refine((ms) => ms >= 10, { message: 'must be at least 10ms' }).default(2000),

@@ -254,6 +254,12 @@ export const ERROR_KINDS = {
     hint: 'Wait for it: GET /api/sync/status.',
   },
   SHUTTING_DOWN: { status: 503, heals: 'retry', title: 'The service is stopping', hint: 'Try again when it has restarted.' },
+  DATA_NOT_READY: {
+    status: 503,
+    heals: 'retry',
+    title: 'No verified data is here yet',
+    hint: 'The first sync has not been committed. GET /api/sync/status tells how it is going.',
+  },
   DATABASE_UNAVAILABLE: {
     status: 503,
     heals: 'retry',

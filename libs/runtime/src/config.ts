@@ -14,6 +14,17 @@ export const durationMs = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+const UNIT_BYTES: Record<string, number> = { KiB: 1 << 10, MiB: 1 << 20, GiB: 1 << 30 };
+
+/** `512KiB`, `64MiB`, `2GiB` or `0`, as bytes. */
+export const byteSize = z.string().transform((text, context) => {
+  const match = /^(\d+)(KiB|MiB|GiB)$/.exec(text.trim());
+  if (text.trim() === '0') return 0;
+  if (match) return Number(match[1]) * (UNIT_BYTES[match[2] as string] as number);
+  context.addIssue({ code: 'custom', message: 'must be a size such as 512KiB, 64MiB or 2GiB' });
+  return z.NEVER;
+});
+
 /** A whole number within bounds, from text. */
 export function integer(min: number, max: number) {
   return z

@@ -1,4 +1,5 @@
-import { statfs } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 export interface DiskSpace {
   /** For processes that are not root. */
@@ -10,4 +11,16 @@ export interface DiskSpace {
 export async function diskSpaceOf(path: string): Promise<DiskSpace> {
   const { bavail, blocks, bsize } = await statfs(path);
   return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+}
+
+/** Writes a small file and removes it. @throws Error of node:fs */
+export async function writeProbe(folder: string): Promise<void> {
+  // One name per process: whatever happens, probes leave no more than one file behind.
+  const probe = join(folder, `.probe-${process.pid}`);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(probe, 'waypost');
+  } finally {
+    await rm(probe, { force: true });
+  }
 }

@@ -5,6 +5,7 @@ export * from './copy-rows.js';
 export * from './database-errors.js';
 export * from './disk-space.js';
 export * from './fault-points.js';
+export * from './health.js';
 export * from './http.js';
 export * from './latest.js';
 export * from './logging.js';

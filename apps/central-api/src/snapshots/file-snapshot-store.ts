@@ -4,7 +4,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writ
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ChunkIndex, type RowFormat, WaypostError } from '@waypost/contracts';
-import { type DiskSpace, diskSpaceOf, faultPoint, Latest } from '@waypost/runtime';
+import { type DiskSpace, diskSpaceOf, faultPoint, Latest, writeProbe } from '@waypost/runtime';
 import { ulid } from 'ulid';
 import type { SnapshotId, SnapshotStore, SnapshotWriter, StoredSnapshot } from './snapshot-store.js';
 
@@ -108,14 +108,9 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 
   async check(): Promise<void> {
-    const probe = join(this.folder, `.probe-${ulid()}`);
-    try {
-      await mkdir(this.folder, { recursive: true });
-      await writeFile(probe, 'waypost');
-      await rm(probe);
-    } catch (cause) {
+    await writeProbe(this.folder).catch((cause: unknown) => {
       throw storageFailed(this.folder, cause);
-    }
+    });
   }
 
   /** @internal for FileSnapshotWriter */

@@ -1,45 +1,53 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { HealthIndicatorService } from '@nestjs/terminus';
+import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/runtime';
+import { DataSource } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { SyncStatus } from '../cycle/sync-status.js';
 import { Database } from '../database/database.js';
+import { DownloadDisk } from '../metrics/download-disk.js';
 
-const DATABASE_TIMEOUT_MS = 3000;
+const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 /** Intervals without a good cycle after which the data counts as stale. */
 const STALE_INTERVALS = 3;
 /** Short intervals are no reason to call a central restart unhealthy. */
 const MIN_STALE_MS = 60_000;
 
 /**
- * Down (503): the database is away, migrations did not run, or no cycle was good for three intervals (counted from the start of the
+ * Down (503): the database is away, migrations did not run, downloads cannot be written, or no cycle was good for three intervals (counted from the start of the
  * process at the earliest, so that a device that was off for weeks is not unhealthy before it had its chance).
- * Degraded (200): central does not answer, or the last cycle failed; the data is readable and may still be fresh enough.
+ * Degraded (200): central does not answer, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
  */
 @Injectable()
 export class HealthIndicators {
   private readonly startMs = performance.now();
+  private readonly databaseProbe = new Probe(async () => void (await this.db.pool.query('SELECT 1')), DATABASE);
+  private readonly migrationsProbe = new Probe(() => findMigrationFault(this.dataSource), DATABASE);
 
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly checks: HealthIndicatorService,
     private readonly db: Database,
+    private readonly dataSource: DataSource,
+    private readonly downloadDisk: DownloadDisk,
     private readonly status: SyncStatus,
     private readonly circuit: CentralCircuit,
   ) {}
 
   database() {
-    return this.checks
-      .check('database')
-      .attempt(async () => {
-        await this.db.pool.query('SELECT 1');
-      })
-      .withTimeout(DATABASE_TIMEOUT_MS);
+    return this.databaseProbe.report(this.checks.check('database'));
   }
 
   migrations() {
     const check = this.checks.check('migrations');
-    return this.db.ready ? check.up() : check.down('not run yet');
+    return this.db.ready ? this.migrationsProbe.report(check) : check.down(NOT_MIGRATED);
+  }
+
+  async disk() {
+    const check = this.checks.check('disk');
+    const fault = await this.downloadDisk.writable.fault();
+    return fault ? check.down(fault) : reportDisk(check, await this.downloadDisk.space.get(), this.config.MIN_FREE_DISK);
   }
 
   sync() {

@@ -1,0 +1,37 @@
+/** Bounds of the distribution of ages, in seconds: 5 min, 15 min, 1 h, 6 h, 1 d, 1 week, 30 d. */
+export const AGE_BOUNDS_S = [300, 900, 3600, 21_600, 86_400, 604_800, 2_592_000] as const;
+export const ACK_HOURS = [24, 72, 168] as const;
+export const DEVICE_STATES = ['fresh', 'stale', 'silent', 'failing', 'never'] as const;
+/** Failures in a row that no more look like bad luck. */
+const REPEATED_FAILURES = 3;
+
+const counted = (condition: string, name: string): string => `count(*) FILTER (WHERE ${condition})::integer AS "${name}"`;
+
+/**
+ * The fleet as one row. A device is in one state, the first that fits: it never proved anything; it was not heard of for long; its last
+ * failure is later than its last proof; its last proof is old; else it is fresh. $1: stale after, $2: silent after, both in seconds.
+ */
+export const FLEET = `
+  WITH device AS (
+    SELECT verified_age, consecutive_failures,
+           CASE WHEN verified_at IS NULL THEN 'never'
+                WHEN last_request_at < now() - $2 * interval '1 s' THEN 'silent'
+                WHEN last_failure_at > verified_at THEN 'failing'
+                WHEN verified_age > $1 * interval '1 s' THEN 'stale'
+                ELSE 'fresh' END AS state
+    FROM waypost.device_status
+  )
+  SELECT ${[
+    ...DEVICE_STATES.map((state) => counted(`state = '${state}'`, state)),
+    ...AGE_BOUNDS_S.map((bound) => counted(`verified_age <= interval '${bound} s'`, `le ${bound}`)),
+    counted('verified_age IS NOT NULL', 'le +Inf'),
+    ...ACK_HOURS.map((hours) => counted(`verified_age IS NULL OR verified_age > interval '${hours} h'`, `without ${hours}`)),
+    counted(`consecutive_failures >= ${REPEATED_FAILURES}`, 'repeated'),
+    'extract(epoch FROM max(verified_age))::float8 AS "oldest"',
+  ].join(',\n         ')}
+  FROM device`;
+
+/** Devices that have failed since their last proof, by the code of the last failure: what devices claim to have failed with, too. */
+export const FLEET_ERRORS = `
+  SELECT last_error_code AS code, count(*)::integer AS devices FROM waypost.device_status
+  WHERE consecutive_failures > 0 AND last_error_code IS NOT NULL GROUP BY last_error_code`;

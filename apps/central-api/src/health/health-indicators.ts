@@ -1,0 +1,44 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { HealthIndicatorService } from '@nestjs/terminus';
+import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
+import { DataSource } from 'typeorm';
+import { CONFIG, type Config } from '../config.js';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
+
+const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
+/** Kept for a while: a probe may come as often as it likes, and each outcome writes a file. */
+const STORE = { code: 'STORAGE_FAILED', timeoutMs: 3000, ttlMs: 5000 } as const;
+
+/**
+ * Down (503): the database is away or lacks migrations, or snapshots cannot be stored. Degraded (200): their disk is nearly full. Silent
+ * or failing devices are none of this: central can do its work all the same (waypost_central_fleet_… tells of them).
+ */
+@Injectable()
+export class HealthIndicators {
+  private readonly databaseProbe = new Probe(async () => void (await this.dataSource.query('SELECT 1')), DATABASE);
+  private readonly migrationsProbe = new Probe(() => findMigrationFault(this.dataSource), DATABASE);
+  private readonly storeProbe = new Probe(() => this.snapshots.check(), STORE);
+
+  constructor(
+    private readonly checks: HealthIndicatorService,
+    private readonly dataSource: DataSource,
+    @Inject(SNAPSHOT_STORE) private readonly snapshots: SnapshotStore,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  database() {
+    return this.databaseProbe.report(this.checks.check('database'));
+  }
+
+  migrations() {
+    return this.migrationsProbe.report(this.checks.check('migrations'));
+  }
+
+  store() {
+    return this.storeProbe.report(this.checks.check('store'));
+  }
+
+  async disk() {
+    return reportDisk(this.checks.check('disk'), await this.snapshots.space.get(), this.config.MIN_FREE_DISK);
+  }
+}
