@@ -5,7 +5,7 @@ import type { Side } from './servers.js';
 import type { Steps } from './services.js';
 import { mediansByName, medianOf, type Spread, spreadOf } from './statistics.js';
 
-/** What is to be reached, as issue 2 sets it. */
+/** What is to be reached. */
 const MAX_RSS_BYTES = 200e6;
 const MAX_RSS_GROWTH = 0.15;
 const RATIO_LIMITS = { orderedBinaryCopy: 2.2, textCopy: 1, logicalReplication: 1 } as const;
