@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { byteSize, databaseUrl, durationMs, integer, logLevel, portNumber, readConfig } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
 const snapshotStore = z.string().transform((text, context) => {
@@ -18,7 +18,7 @@ const schema = z.object({
   /** Path of the plan's YAML file. */
   SYNC_PLAN: z.string(),
   SNAPSHOT_STORE: snapshotStore.prefault('file:./var/snapshots'),
-  LOG_LEVEL: logLevel.default('info'),
+  ...telemetryShape,
   /** How long a manifest can be downloaded; a device that is slower asks again and resumes. */
   MANIFEST_TTL: durationMs.prefault('24h'),
   /** Snapshot transactions at one time; further requests wait up to BUILD_QUEUE_TIMEOUT. */

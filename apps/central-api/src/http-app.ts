@@ -17,6 +17,7 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     stallTimeoutMs: config.STALL_TIMEOUT,
     maxConnections: config.MAX_CONNECTIONS,
+    tracedUrls: /^\/api\//,
   });
   app.getHttpAdapter().getInstance().addHook('onRequest', app.get(Traffic).watch).addHook('preParsing', checkDigest);
   return app;

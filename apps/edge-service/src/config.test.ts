@@ -15,6 +15,8 @@ test('the defaults are those of the README', () => {
     DOWNLOAD_DIR: './var/downloads',
     LOG_LEVEL: 'info',
     MIN_FREE_DISK: 64 << 20,
+    OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+    OTEL_TRACES_SAMPLER_ARG: 1,
     LOCK_TIMEOUT: 2000,
     STALL_TIMEOUT: 30_000,
     DOWNLOAD_DEADLINE: 21_600_000,

@@ -12,6 +12,11 @@ const haveSchema = z.object({
   manifestId: ulidSchema,
 });
 
+/** Header of a device's requests: the ULID of the sync cycle that they belong to, for central's log and audit. */
+export const CYCLE_ID_HEADER = 'waypost-cycle-id';
+/** Header of each answer: the request's id, under which the answering side's log and audit have it. */
+export const REQUEST_ID_HEADER = 'waypost-request-id';
+
 /** POST /api/device-sync/request */
 export const syncRequestSchema = z.object({
   mac: macSchema,

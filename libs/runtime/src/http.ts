@@ -10,6 +10,8 @@ import type { Logger } from 'pino';
 import { ulid } from 'ulid';
 import type { z } from 'zod';
 import { databaseError } from './database-errors.js';
+import { followRequests, inRequest, markRequestFailed } from './http-requests.js';
+import { LOGGER, quietly } from './logging.js';
 import { sqlStateOf } from './sql-state.js';
 
 export interface HttpLimits {
@@ -20,6 +22,8 @@ export interface HttpLimits {
   stallTimeoutMs: number;
   /** Further ones are closed unanswered; no limit by default. */
   maxConnections?: number;
+  /** URLs of requests that get a span where tracing is on; none by default. */
+  tracedUrls?: RegExp;
 }
 
 /** Headers are one packet or two. */
@@ -33,7 +37,7 @@ const MAX_PARAMETER_LENGTH = 1024;
 /** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
 export async function createHttpApp(
   module: Type | DynamicModule,
-  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections }: HttpLimits,
+  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tracedUrls }: HttpLimits,
 ): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
     bodyLimit: maxBodyBytes,
@@ -61,7 +65,8 @@ export async function createHttpApp(
   if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
-  app.useLogger(app.get(NestLogger));
+  app.useLogger(quietly(app.get(NestLogger)));
+  followRequests(server, app.get<Logger>(LOGGER), tracedUrls);
   return app;
 }
 
@@ -154,21 +159,31 @@ export class ProblemFilter implements ExceptionFilter {
   async catch(thrown: unknown, host: ArgumentsHost): Promise<void> {
     const reply = host.switchToHttp().getResponse<FastifyReply>();
     const request = host.switchToHttp().getRequest<FastifyRequest>();
+    await inRequest(request, () => this.answer(thrown, request, reply));
+  }
+
+  /** Called before an error is answered: the place for audits. */
+  protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
+    return Promise.resolve();
+  }
+
+  private async answer(thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     if (isHealthReport(thrown)) {
       await reply.status(thrown.getStatus()).send(thrown.getResponse());
       return;
     }
     if (isClientGone(thrown, request)) {
-      this.logger.info({ requestId: request.id, method: request.method, url: request.url }, 'the client went away');
+      markRequestFailed(request, 'CLIENT_GONE');
       reply.raw.destroy();
       return;
     }
     const error = toWaypostError(thrown);
-    const facts = { err: error, requestId: request.id, method: request.method, url: request.url };
+    markRequestFailed(request, error.code);
+    const facts = { err: error, method: request.method, url: request.url };
     if (error.status >= 500) this.logger.error(facts, 'request failed');
     else this.logger.warn(facts, 'request refused');
     await this.refused(request, error).catch((cause: unknown) => {
-      this.logger.error({ err: cause, requestId: request.id }, 'the refusal could not be audited');
+      this.logger.error({ err: cause }, 'the refusal could not be audited');
     });
     if (reply.sent || reply.raw.headersSent) {
       // Headers are out: only breaking the connection tells the client that the body is not whole.
@@ -177,11 +192,6 @@ export class ProblemFilter implements ExceptionFilter {
     }
     if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
     await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
-  }
-
-  /** Called before an error is answered: the place for audits. */
-  protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
-    return Promise.resolve();
   }
 }
 

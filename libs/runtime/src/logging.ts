@@ -1,47 +1,78 @@
-import type { IncomingMessage } from 'node:http';
+import type { LoggerService } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import type { Params } from 'nestjs-pino';
-import pino, { type Logger } from 'pino';
+import type { Logger as NestLogger, Params } from 'nestjs-pino';
+import pino, { type DestinationStream, type Logger } from 'pino';
+import { redactLine } from './redact.js';
+import { sqlStateOf } from './sql-state.js';
+import { currentTraceIds } from './tracing.js';
+import { currentWork } from './work-context.js';
 
-/** Injection token of the service's root logger; take a child with the ids of what you work on. */
+/** Injection token of the service's root logger. Ids of the work under way are added to each line by themselves. */
 export const LOGGER = Symbol('logger');
 
-/** What must never be logged, wherever an object holds it. */
-const SECRETS = ['authorization', 'password', 'token', 'secret', 'DATABASE_URL', 'connectionString'].flatMap((name) => [name, `*.${name}`]);
-
-/** JSON lines on standard output: one line per fact. */
-export function createLogger(service: string, level: string): Logger {
-  return pino({
-    level,
-    base: { service },
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-    redact: { paths: SECRETS, censor: '[redacted]' },
-    serializers: { err: serializeError },
-  });
+/** Takes finished lines, each a JSON object and a line feed. Must never throw, and never wait. */
+export interface LineSink {
+  write(line: string): void;
 }
 
-/** An error with its code and hint; its causes are folded into message and stack. */
-function serializeError(error: Error): object {
-  const known = error instanceof WaypostError ? { code: error.code, heals: error.heals, hint: error.hint } : {};
-  return { ...pino.stdSerializers.err(error), ...known };
-}
-
-/** Options of nestjs-pino: one line per request, but for probes and scrapes. */
-export function httpLogging(logger: Logger): Params {
-  const quiet = /^\/(health|healthz|metrics)\b/;
-  return {
-    pinoHttp: {
-      logger,
-      genReqId: (request: IncomingMessage) => request.id,
-      autoLogging: { ignore: (request: IncomingMessage) => quiet.test(request.url ?? '') },
-      customLogLevel: (_request, response, error) =>
-        error || response.statusCode >= 500 ? 'error' : response.statusCode >= 400 ? 'warn' : 'info',
-      serializers: {
-        req: (request: { id: unknown; method: string; url: string }) => ({ id: request.id, method: request.method, url: request.url }),
-        res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),
-      },
-      wrapSerializers: true,
+/**
+ * JSON lines on standard output, one per fact, with the ids of request, cycle, manifest, device and trace under way, and without secrets.
+ * @param sinks get the same lines; one that is added later gets those from then on
+ */
+export function createLogger(service: string, level: string, sinks: readonly LineSink[] = []): Logger {
+  const stdout = pino.destination({ fd: 1, sync: true });
+  const destination: DestinationStream = {
+    write: (line) => {
+      stdout.write(line);
+      for (const sink of sinks) sink.write(line);
     },
+  };
+  return pino(
+    {
+      level,
+      base: { service },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      mixin: () => ({ ...currentWork()?.ids, ...currentTraceIds() }),
+      hooks: { streamWrite: redactLine },
+      serializers: { err: serializeError },
+    },
+    destination,
+  );
+}
+
+/**
+ * An error with its code and hint, those of its causes folded into message and stack. Nothing else that it carries: errors of databases hold
+ * parameters and rows.
+ */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { type, message, stack } = pino.stdSerializers.err(error);
+  const { constraint, table } = error as { constraint?: unknown; table?: unknown };
+  const known = error instanceof WaypostError ? { code: error.code, heals: error.heals, hint: error.hint } : { code: sqlStateOf(error) };
+  return { type, message: message || errorsOf(error), ...known, constraint, table, stack };
+}
+
+/** What Node reports when no address of a host answers has no message of its own. */
+function errorsOf(error: Error): string {
+  return error instanceof AggregateError
+    ? error.errors.map((part) => (part instanceof Error ? part.message : String(part))).join('; ')
+    : '';
+}
+
+/** Options of nestjs-pino. Requests are logged by http.ts. */
+export function httpLogging(logger: Logger): Params {
+  return { pinoHttp: { logger, autoLogging: false, quietReqLogger: true } };
+}
+
+/** Nest's account of its own start, module by module and route by route, is for those who debug it. */
+export function quietly(logger: NestLogger): LoggerService {
+  return {
+    log: (message, ...more) => logger.debug(message, ...(more as unknown[])),
+    debug: (message, ...more) => logger.debug(message, ...(more as unknown[])),
+    verbose: (message, ...more) => logger.verbose(message, ...(more as unknown[])),
+    warn: (message, ...more) => logger.warn(message, ...(more as unknown[])),
+    error: (message, ...more) => logger.error(message, ...(more as unknown[])),
+    fatal: (message, ...more) => logger.fatal(message, ...(more as unknown[])),
   };
 }

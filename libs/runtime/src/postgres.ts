@@ -2,6 +2,8 @@ import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
 import { databaseError } from './database-errors.js';
 import { SqlState, sqlStateOf } from './sql-state.js';
+import { statementOf, traced } from './tracing.js';
+import { withoutIds } from './work-context.js';
 
 export { SqlState, sqlStateOf };
 
@@ -37,7 +39,7 @@ export function createPool({ url, applicationName, maxConnections, queueTimeoutM
     // The pool waits for it, though its types do not say so.
     onConnect: (client): unknown => readableSettings(client),
   });
-  pool.on('error', onIdleError);
+  pool.on('error', (error) => withoutIds(() => onIdleError(error)));
   return pool;
 }
 
@@ -75,6 +77,8 @@ function ignoreLateError(): void {}
 
 export type TransactionMode = 'READ WRITE' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
 
+const COMMIT = { attributes: statementOf('COMMIT') };
+
 /**
  * The only place that says BEGIN. Commits when `work` returns, rolls back when it throws.
  * @throws what `work` throws; INTERNAL when `work` returned although one of its statements had failed
@@ -84,7 +88,7 @@ export async function withTransaction<T>(client: pg.ClientBase, mode: Transactio
   try {
     const result = await work();
     // PostgreSQL answers COMMIT of a failed transaction with success, and ROLLBACK.
-    const { command } = await client.query('COMMIT');
+    const { command } = await (mode === 'READ WRITE' ? traced('commit', COMMIT, () => client.query('COMMIT')) : client.query('COMMIT'));
     if (command !== 'COMMIT') throw new WaypostError('INTERNAL', { detail: 'A transaction was to be committed after a failed statement.' });
     return result;
   } catch (error) {

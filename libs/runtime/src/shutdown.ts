@@ -1,20 +1,21 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import type { Logger } from 'pino';
+import type { Telemetry } from './telemetry.js';
 
 /** Docker kills after 10 s: what still hangs then is left to PostgreSQL's rollback and to the next start. */
 const EXIT_AFTER_MS = 9000;
 
 /** Ends the service in order at SIGTERM or SIGINT, within 9 s and with exit status 0. A second signal ends it at once. */
-export function stopOnSignals(app: INestApplicationContext, logger: Logger): void {
+export function stopOnSignals(app: INestApplicationContext, { logger, close }: Telemetry): void {
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) process.exit(1);
     stopping = true;
     logger.info({ signal }, 'stopping');
     setTimeout(() => process.exit(0), EXIT_AFTER_MS).unref();
-    app
+    void app
       .close()
       .catch((err: unknown) => logger.error({ err }, 'stopping went wrong'))
+      .then(close)
       .finally(() => process.exit(0));
   };
   process.on('SIGTERM', stop);

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } from '@waypost/contracts';
-import { faultPoint, LOGGER } from '@waypost/runtime';
+import { describeSpan, faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
@@ -57,6 +57,7 @@ export class StoreAck {
     };
     if (result === 'Success') this.logger.info(facts, 'ack stored');
     else this.logger.error(facts, 'a device failed to sync');
+    describeSpan({ 'waypost.status': result, 'waypost.duplicate': duplicate });
     if (!duplicate) this.metrics.acknowledged(result);
     return { manifestId: ack.manifestId, result, reason, duplicate };
   }

@@ -3,19 +3,19 @@
  * States carry the database's clock: one for all replicas. `now() - duration` is when a request came.
  */
 const AUDIT_REQUEST = `
-  INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
+  INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
 
 const CAME_AT = "now() - $7::integer * interval '1 ms'";
 
 /** That which the device holds is what it was last given and has acknowledged, with no failure since. */
-const STILL_VERIFIED = `($9 = $2 AND device.verified_manifest_id = $2 AND device.failed_manifest_id IS DISTINCT FROM $2)`;
+const STILL_VERIFIED = `($10 = $2 AND device.verified_manifest_id = $2 AND device.failed_manifest_id IS DISTINCT FROM $2)`;
 
-/** $1…$8: the audit's row, $9: the manifest that the device says to hold, or null, $10: the manifest's filters. */
+/** $1…$9: the audit's row, $10: the manifest that the device says to hold, or null, $11: the manifest's filters. */
 export const AUDIT_ISSUED = `
   WITH audited AS (${AUDIT_REQUEST})
   INSERT INTO waypost.device_states AS device (mac, first_seen_at, last_request_at, last_manifest_id, filters)
-  VALUES ($1, ${CAME_AT}, ${CAME_AT}, $2, $10)
+  VALUES ($1, ${CAME_AT}, ${CAME_AT}, $2, $11)
   ON CONFLICT (mac) DO UPDATE SET
     last_request_at = greatest(device.last_request_at, excluded.last_request_at),
     last_manifest_id = excluded.last_manifest_id,
@@ -23,12 +23,12 @@ export const AUDIT_ISSUED = `
     verified_at = CASE WHEN ${STILL_VERIFIED} THEN greatest(device.verified_at, excluded.last_request_at) ELSE device.verified_at END,
     consecutive_failures = CASE WHEN ${STILL_VERIFIED} THEN 0 ELSE device.consecutive_failures END`;
 
-/** A MAC that never got a manifest has no state, and gets none. $1…$8: the audit's row, $9: what the error says. */
+/** A MAC that never got a manifest has no state, and gets none. $1…$9: the audit's row, $10: what the error says. */
 export const AUDIT_REFUSED = `
   WITH audited AS (${AUDIT_REQUEST})
   UPDATE waypost.device_states SET
     last_request_at = CASE WHEN $4 = 'request' THEN greatest(last_request_at, ${CAME_AT}) ELSE last_request_at END,
-    last_failure_at = now(), last_error_code = $6, last_error = left($9, 1000), consecutive_failures = consecutive_failures + 1
+    last_failure_at = now(), last_error_code = $6, last_error = left($10, 1000), consecutive_failures = consecutive_failures + 1
   WHERE mac = $1`;
 
 const STORE_ACK = `

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { ErrorCode, Have, WaypostError } from '@waypost/contracts';
+import { currentWork, noteIds, statementOf, traced } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import type { SyncRequestRow } from '../database/entities.js';
@@ -11,8 +12,10 @@ import { AUDIT_ISSUED, AUDIT_REFUSED } from './audit.sql.js';
 export class RequestFacts {
   readonly requestedAt = new Date();
   private readonly started = performance.now();
-  mac: string | null = null;
-  manifestId: string | null = null;
+  private knownMac: string | null = null;
+  private knownManifest: string | null = null;
+  /** The device's cycle, if it says so. */
+  readonly cycleId = currentWork()?.ids.cycleId ?? null;
   /** What the device says to hold. */
   have: Have | undefined;
 
@@ -20,6 +23,25 @@ export class RequestFacts {
     readonly operation: SyncRequestRow['operation'],
     readonly requestId: string,
   ) {}
+
+  /** What is told here is on the request's later log lines, too, and on its spans. */
+  set mac(mac: string) {
+    this.knownMac = mac;
+    noteIds({ mac });
+  }
+
+  get mac(): string | null {
+    return this.knownMac;
+  }
+
+  set manifestId(manifestId: string) {
+    this.knownManifest = manifestId;
+    noteIds({ manifestId });
+  }
+
+  get manifestId(): string | null {
+    return this.knownManifest;
+  }
 
   /** Notes the MAC as it was sent, before anything judges it. */
   claimMac(body: unknown): void {
@@ -54,18 +76,22 @@ export class RequestAudit {
   async issued(facts: RequestFacts, { manifest, isNew }: IssuedManifest): Promise<void> {
     facts.manifestId = manifest.manifestId;
     const row = this.rowOf(facts, 'Issued', isNew ? null : 'unchanged');
-    await this.dataSource.query(AUDIT_ISSUED, [...row, facts.have?.manifestId ?? null, manifest.filters]);
+    await this.write(AUDIT_ISSUED, [...row, facts.have?.manifestId ?? null, manifest.filters]);
   }
 
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
-    await this.dataSource.query(AUDIT_REFUSED, [...row, error.message.replaceAll('\0', '')]);
+    await this.write(AUDIT_REFUSED, [...row, error.message.replaceAll('\0', '')]);
+  }
+
+  private async write(statement: string, values: unknown[]): Promise<void> {
+    await traced('audit', { attributes: statementOf(statement) }, () => this.dataSource.query(statement, values));
   }
 
   /** Of waypost.sync_requests; counted in the metrics at once, for the database may be away. */
   private rowOf(facts: RequestFacts, status: SyncRequestRow['status'], reason: ErrorCode | 'unchanged' | null): unknown[] {
-    const { mac, manifestId, requestedAt, operation, durationMs, requestId } = facts;
+    const { mac, manifestId, requestedAt, operation, durationMs, requestId, cycleId } = facts;
     this.metrics.requested(operation, status, reason, durationMs / 1000);
-    return [mac, manifestId, requestedAt, operation, status, reason, durationMs, requestId];
+    return [mac, manifestId, requestedAt, operation, status, reason, durationMs, requestId, cycleId];
   }
 }

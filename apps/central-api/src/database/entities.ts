@@ -32,6 +32,10 @@ export class SyncRequestRow {
   /** Under this id the log has the request. */
   @Column('text', { name: 'request_id' })
   requestId!: string;
+
+  /** The device's sync cycle, under whose id both logs have what belongs to it; null where the client names none. */
+  @Column('text', { name: 'cycle_id', nullable: true })
+  cycleId!: string | null;
 }
 
 /** A manifest as it was issued. */

@@ -1,12 +1,15 @@
 import { type ChunkIndex, ChunkIndexBuilder, quoteTable, sha256, type UserType, WaypostError } from '@waypost/contracts';
 import {
   compress,
+  describeSpan,
   describeTables,
   faultPoint,
   pinSession,
   readChunks,
   releaseMemory,
   type RowLayout,
+  statementOf,
+  traced,
   TypeCatalog,
   typesOf,
   ZSTD_SLACK_BYTES,
@@ -73,7 +76,9 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
     if (!shape.keyIsProven) await checkKey(client, table, query, shape);
-    const index = await storeTable(client, { query, layout, store, signal }).catch((error: unknown) => {
+    const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, () =>
+      storeTable(client, { query, layout, store, signal }),
+    ).catch((error: unknown) => {
       throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
     });
     tables.push({ table, ...layout, query, index });
@@ -122,6 +127,8 @@ async function storeTable(client: pg.ClientBase, { query, layout, store, signal 
     await flush();
     const built = index.build();
     await writer.commit(built);
+    const { rowCount, rawBytes, frameBytes } = built.totals();
+    describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': rawBytes, 'waypost.stream_bytes': frameBytes });
     return built;
   } finally {
     await writer.abort();

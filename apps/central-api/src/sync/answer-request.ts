@@ -3,11 +3,15 @@ import { type Have, WaypostError } from '@waypost/contracts';
 import {
   AdvisoryLock,
   ADVISORY_NAMESPACE,
+  describeSpan,
   faultPoint,
   LOGGER,
+  noteIds,
   pinSession,
   sqlStateOf,
   SqlState,
+  statementOf,
+  traced,
   withClient,
   withTransaction,
 } from '@waypost/runtime';
@@ -107,18 +111,10 @@ export class AnswerRequest {
       const epoch = await this.epochs.current(client, have);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
-        const scope = await resolveScope(client, this.plan, mac);
+        const scope = await traced('scope', { attributes: statementOf(this.plan.scopeQuery) }, () => resolveScope(client, this.plan, mac));
         await faultPoint('central.scope-resolved');
         const snapshot = await this.build(client, mac, scope, signal);
-        const issued = await issueManifest(this.dataSource.manager, {
-          mac,
-          have,
-          epoch,
-          schemaVersion: this.plan.schemaVersion,
-          scope,
-          snapshot,
-          ttlMs: this.config.MANIFEST_TTL,
-        });
+        const issued = await this.issue({ mac, have, epoch, scope, snapshot });
         await client.query('SELECT pg_advisory_unlock_all()');
         device[Symbol.dispose]();
         if (withRows) {
@@ -132,11 +128,24 @@ export class AnswerRequest {
     }
   }
 
+  /** From here on all log lines and spans of the request name the manifest. */
+  private async issue(options: Omit<Parameters<typeof issueManifest>[1], 'schemaVersion' | 'ttlMs'>): Promise<IssuedManifest> {
+    return traced('manifest', {}, async () => {
+      const { schemaVersion } = this.plan;
+      const issued = await issueManifest(this.dataSource.manager, { ...options, schemaVersion, ttlMs: this.config.MANIFEST_TTL });
+      noteIds({ manifestId: issued.manifest.manifestId });
+      describeSpan({ 'waypost.is_new': issued.isNew });
+      return issued;
+    });
+  }
+
   private async build(client: pg.ClientBase, mac: string, scope: Scope, signal: AbortSignal): Promise<Snapshot> {
     const started = performance.now();
     this.logger.info({ mac }, 'snapshot build started');
     const onTable = (seconds: number): void => this.metrics.tableBuilt(seconds);
-    const snapshot = await buildSnapshot(client, { plan: this.plan, scope, store: this.store, signal, onTable });
+    const snapshot = await traced('snapshot', { attributes: { 'waypost.tables': this.plan.tables.length } }, () =>
+      buildSnapshot(client, { plan: this.plan, scope, store: this.store, signal, onTable }),
+    );
     const totals = snapshot.tables.map(({ index }) => index.totals());
     const rows = totals.reduce((sum, table) => sum + table.rowCount, 0);
     const rawBytes = totals.reduce((sum, table) => sum + table.rawBytes, 0);

@@ -10,7 +10,7 @@ import {
   ulidSchema,
   WaypostError,
 } from '@waypost/contracts';
-import { faultPoint, parseMessage } from '@waypost/runtime';
+import { describeSpan, faultPoint, parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
@@ -64,6 +64,7 @@ export class SyncController {
     facts.manifestId = manifestId;
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
+    describeSpan({ 'waypost.table': table, 'waypost.stream_bytes': stream.length });
     this.limitDownload(mac, stream, reply);
     await reply
       .status(stream.contentRange ? 206 : 200)

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Ack, type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { faultPoint, LOGGER } from '@waypost/runtime';
+import { faultPoint, LOGGER, SpanKind, traced, withIds } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
@@ -85,9 +85,16 @@ export class AckOutbox {
   }
 
   /** @returns false when it makes no sense to go on with the next */
-  private async sendOne({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {
+  private async sendOne(ack: PendingAck, signal: AbortSignal): Promise<boolean> {
+    // An ack that waited is of another manifest than the cycle that sends it.
+    return withIds({ manifestId: ack.manifestId }, () => this.sendNow(ack, signal));
+  }
+
+  private async sendNow({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {
     try {
-      const receipt = await this.circuit.run(() => this.client.sendAck(body, signal), signal);
+      const receipt = await traced('ack', { kind: SpanKind.CLIENT, attributes: { 'waypost.status': status } }, () =>
+        this.circuit.run(() => this.client.sendAck(body, signal), signal),
+      );
       await faultPoint('edge.ack-answered');
       await this.acks.query(DELETE_SENT, [manifestId, status, createdAt]);
       await faultPoint('edge.ack-removed');

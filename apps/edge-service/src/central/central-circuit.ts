@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, WaypostError } from '@waypost/contracts';
-import { LOGGER } from '@waypost/runtime';
+import { describeSpan, LOGGER } from '@waypost/runtime';
 import {
   type CircuitBreakerPolicy,
   CircuitState,
@@ -71,6 +71,7 @@ export class CentralCircuit {
     });
     this.retries.onRetry((event) => {
       const err = 'error' in event ? event.error : undefined;
+      describeSpan({ 'waypost.retries': event.attempt });
       logger.info({ err, attempt: event.attempt, retryInMs: Math.round(event.delay) }, 'asking central again');
     });
     this.breaker = circuitBreaker(handleWhen(hasCode(UNREACHABLE)), {

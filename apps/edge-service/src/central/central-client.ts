@@ -1,6 +1,19 @@
 import type { Readable } from 'node:stream';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { type Ack, type AckResponse, ackResponseSchema, chunkStreamPath, contentDigest, type Have, WaypostError } from '@waypost/contracts';
+import {
+  type Ack,
+  type AckResponse,
+  ackResponseSchema,
+  chunkStreamPath,
+  contentDigest,
+  CYCLE_ID_HEADER,
+  type Have,
+  REQUEST_ID_HEADER,
+  ulidSchema,
+  WaypostError,
+} from '@waypost/contracts';
+import { currentWork, LOGGER, traceHeaders } from '@waypost/runtime';
+import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Metrics } from '../metrics/metrics.js';
@@ -35,6 +48,7 @@ export class CentralClient implements OnApplicationShutdown {
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly metrics: Metrics,
+    @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.agent = new Agent({
       connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
@@ -111,10 +125,28 @@ export class CentralClient implements OnApplicationShutdown {
     const { origin, pathname } = new URL(this.config.CENTRAL_URL);
     const prefix = pathname === '/' ? '' : pathname;
     // Compressed bodies that end too early can pass for whole ones; rows are compressed chunk by chunk anyway.
-    const headers = { 'accept-encoding': 'identity', 'user-agent': 'waypost-edge', ...(options.headers as Record<string, string>) };
-    return this.agent.request({ ...options, origin, path: prefix + options.path, headers, signal }).catch((error: unknown) => {
-      throw networkError(error);
-    });
+    const cycleId = currentWork()?.ids.cycleId;
+    const headers = {
+      'accept-encoding': 'identity',
+      'user-agent': 'waypost-edge',
+      ...(cycleId === undefined ? {} : { [CYCLE_ID_HEADER]: cycleId }),
+      ...traceHeaders(),
+      ...(options.headers as Record<string, string>),
+    };
+    const startedAt = performance.now();
+    const answer = await this.agent
+      .request({ ...options, origin, path: prefix + options.path, headers, signal })
+      .catch((error: unknown) => {
+        throw networkError(error);
+      });
+    // Under this id central's log and audit have the same request.
+    const centralRequestId = ulidSchema.safeParse(answer.headers[REQUEST_ID_HEADER]).data;
+    const durationMs = Math.round(performance.now() - startedAt);
+    this.logger.info(
+      { centralRequestId, method: options.method, path: options.path, status: answer.statusCode, durationMs },
+      'central answers',
+    );
+    return answer;
   }
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { LOGGER, toWaypostError } from '@waypost/runtime';
+import { describeSpan, failSpan, LOGGER, toWaypostError, traced, withIds } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
 import { shuttingDown } from '../central/stoppable.js';
@@ -55,9 +55,27 @@ export class CycleRunner implements OnModuleDestroy {
     await done;
   }
 
+  /** All that a cycle logs and traces carries its id. */
   private async runOnce(options: CycleOptions): Promise<CycleReport> {
     const cycleId = ulid();
-    const log = this.logger.child({ cycleId, mac: this.config.DEVICE_MAC });
+    return withIds({ cycleId, mac: this.config.DEVICE_MAC }, () =>
+      traced('cycle', { attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
+        const report = await this.runNow(cycleId, options);
+        const { status, rowsLoaded, rawBytes, progress, error } = report;
+        describeSpan({
+          'waypost.status': status,
+          'waypost.rows': rowsLoaded,
+          'waypost.raw_bytes': rawBytes,
+          'waypost.received_bytes': progress.downloadedBytes,
+        });
+        if (error) failSpan(error.code);
+        return report;
+      }),
+    );
+  }
+
+  private async runNow(cycleId: string, options: CycleOptions): Promise<CycleReport> {
+    const log = this.logger;
     const startedAt = new Date();
     const startMs = performance.now();
     const elapsedMs = (): number => Math.round(performance.now() - startMs);

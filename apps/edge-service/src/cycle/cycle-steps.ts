@@ -1,8 +1,21 @@
 import { Injectable } from '@nestjs/common';
+import { SpanKind, traced } from '@waypost/runtime';
 import { Metrics } from '../metrics/metrics.js';
 import type { Cycle } from './cycle.js';
 
-/** Runs the steps of cycles: each leaves a line in the log when it starts and when it ends, and its duration in the metrics. */
+/** Facts of steps, as attributes of their spans. */
+const ATTRIBUTES: Record<string, string> = {
+  table: 'waypost.table',
+  tables: 'waypost.tables',
+  rowCount: 'waypost.rows',
+  rawBytes: 'waypost.raw_bytes',
+  streamBytes: 'waypost.stream_bytes',
+  sha256: 'waypost.sha256',
+  way: 'waypost.way',
+  pending: 'waypost.pending_acks',
+};
+
+/** Runs the steps of cycles: each leaves a line in the log when it starts and when it ends, its duration in the metrics, and a span. */
 @Injectable()
 export class CycleSteps {
   constructor(private readonly metrics: Metrics) {}
@@ -13,7 +26,11 @@ export class CycleSteps {
     const took = (): number => Math.round(performance.now() - startedAt);
     log.info(about, 'step started');
     try {
-      const result = await work();
+      const result = await traced(
+        step,
+        { kind: step === 'request' ? SpanKind.CLIENT : SpanKind.INTERNAL, attributes: attributesOf(facts) },
+        work,
+      );
       log.info({ ...about, ...idsOf(progress), durationMs: took() }, 'step finished');
       return result;
     } catch (error) {
@@ -29,4 +46,14 @@ export class CycleSteps {
 /** The step that asks for the manifest learns its id only on the way. */
 function idsOf({ manifestId }: Cycle['progress']): object {
   return manifestId === undefined ? {} : { manifestId };
+}
+
+/** Where a fact is a list, its length. */
+function attributesOf(facts: object): Record<string, string | number> {
+  const attributes: Record<string, string | number> = {};
+  for (const [name, value] of Object.entries(facts as Record<string, string | number | string[] | undefined>)) {
+    const attribute = ATTRIBUTES[name];
+    if (attribute !== undefined && value !== undefined) attributes[attribute] = Array.isArray(value) ? value.length : value;
+  }
+  return attributes;
 }

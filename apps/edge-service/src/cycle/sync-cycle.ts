@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { faultPoint, pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
+import { faultPoint, noteIds, pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { AckOutbox } from '../acks/ack-outbox.js';
 import { SyncLog, type TableOutcome } from '../audit/sync-log.js';
@@ -90,6 +90,7 @@ export class SyncCycle {
     await faultPoint('edge.request-answered');
     const manifest = openOwnManifest(received, this.config.DEVICE_MAC);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
+    noteIds({ manifestId: manifest.manifestId });
     checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
     await faultPoint('edge.manifest-checked');
     if (before && before.epoch !== manifest.epoch) {

@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import { describeSpan, SpanKind, traced } from '@waypost/runtime';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
@@ -57,13 +58,11 @@ export class Downloads {
           onReceived(count);
         };
         const { client, circuit } = this;
-        await downloadTable(spooled, {
-          client,
-          circuit,
-          manifestId: manifest.manifestId,
-          watch,
-          signal,
-          onBytes,
+        const transfer = { client, circuit, manifestId: manifest.manifestId, watch, signal, onBytes };
+        const attributes = { 'waypost.table': table.name, 'waypost.stream_bytes': table.streamBytes, 'waypost.rows': table.rowCount };
+        await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
+          await downloadTable(spooled, transfer);
+          describeSpan({ 'waypost.received_bytes': receivedBytes.get(table.name) ?? 0 });
         });
       }
     } catch (error) {

@@ -1,5 +1,5 @@
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
-import { type CatalogTable, copyIn } from '@waypost/runtime';
+import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { SpooledTable } from '../download/spooled-table.js';
 import { copyDataOf } from './copy-data.js';
@@ -13,7 +13,9 @@ interface EmptyTable {
 
 /** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. */
 export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: SpooledTable): Promise<void> {
-  await copyIn(client, copyInStatement(empty), copyDataOf(spooled, empty.table.format));
+  const statement = copyInStatement(empty);
+  describeSpan(statementOf(statement));
+  await copyIn(client, statement, copyDataOf(spooled, empty.table.format));
 }
 
 /** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables, and for tables that others see. */

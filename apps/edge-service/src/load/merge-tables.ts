@@ -1,5 +1,5 @@
 import { type ManifestTable, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, copyIn, sqlStateOf } from '@waypost/runtime';
+import { type CatalogTable, copyIn, describeSpan, statementOf, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { SpooledTable } from '../download/spooled-table.js';
 import { FIND_EQUALITY } from './catalog.sql.js';
@@ -43,7 +43,9 @@ export async function mergedTable(
 /** Puts the manifest's rows beside the local ones, in a temporary table. Memory holds a few chunks. */
 export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: SpooledTable): Promise<void> {
   await client.query(sql.createStagedRows(merged));
-  await copyIn(client, sql.copyIntoStagedRows(merged), copyDataOf(spooled, merged.table.format));
+  const statement = sql.copyIntoStagedRows(merged);
+  describeSpan(statementOf(statement));
+  await copyIn(client, statement, copyDataOf(spooled, merged.table.format));
   await client.query(`ANALYZE ${sql.stagedRows(merged)}`);
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, canonicalQuery, faultPoint, keyOrdersOf, readChunks } from '@waypost/runtime';
+import { type CatalogTable, canonicalQuery, describeSpan, faultPoint, keyOrdersOf, readChunks, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { isNotKept } from '../state/kept-rows.js';
 
@@ -57,6 +57,7 @@ export function matches(facts: TableFacts, table: ManifestTable): boolean {
 }
 
 async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTable, signal?: AbortSignal): Promise<TableFacts> {
+  describeSpan(statementOf(query));
   const hasher = createHash('sha256');
   let rowCount = 0;
   const onChunk = (bytes: Buffer, rows: number): void => {

@@ -1,0 +1,32 @@
+import type { INestApplicationContext } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { armFaults } from './fault-points.js';
+import { toWaypostError } from './http.js';
+import { createLogger } from './logging.js';
+import { stopOnSignals } from './shutdown.js';
+import { startTelemetry, type Telemetry, type TelemetryConfig } from './telemetry.js';
+
+/**
+ * A service's process from its first line in the log to its last: configuration, logs and traces, then the service itself until a signal
+ * stops it. One that cannot start says why and ends with exit code 1.
+ * @param start brings the service up; called with the signal handlers to install as soon as there is something to close
+ */
+export async function runService<Config extends TelemetryConfig>(
+  name: string,
+  readConfig: (env: NodeJS.ProcessEnv) => Config,
+  start: (config: Config, logger: Logger, closeOnSignals: (app: INestApplicationContext) => void) => Promise<void>,
+): Promise<void> {
+  let telemetry: Telemetry | undefined;
+  try {
+    const config = readConfig(process.env);
+    const started = (telemetry = await startTelemetry(name, config));
+    armFaults(process.env, started.logger);
+    await start(config, started.logger, (app) => stopOnSignals(app, started));
+  } catch (error) {
+    const logger = telemetry?.logger ?? createLogger(name, 'info');
+    logger.fatal({ err: toWaypostError(error) }, `${name} cannot start`);
+    await telemetry?.close();
+    // Pools may hold the process; there is nothing left to wait for.
+    process.exit(1);
+  }
+}

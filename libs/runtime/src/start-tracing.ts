@@ -1,0 +1,111 @@
+import { context, diag, DiagLogLevel, propagation, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { type ExportResult, ExportResultCode, setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type ReadableSpan,
+  type Sampler,
+  type SpanExporter,
+  TracerProvider,
+  TraceIdRatioBasedSampler,
+} from '@opentelemetry/sdk-trace';
+import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
+import type { Logger } from 'pino';
+import type { SamplerName } from './telemetry.js';
+
+export interface TracingOptions {
+  service: string;
+  sampler: SamplerName;
+  /** Of the ratio samplers. */
+  ratio: number;
+  logger: Logger;
+}
+
+/** Spans that wait for the exporter; beyond, new ones are dropped. About 1 KB each. */
+const MAX_QUEUED_SPANS = 2048;
+const BATCH_MS = 2000;
+
+/**
+ * Registers the SDK: from now on spans are recorded, and sent by OTLP over HTTP (JSON) in the background. Address, headers, timeout, compression and
+ * certificates are taken from OTEL_EXPORTER_OTLP_*, names from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, by OpenTelemetry's own rules.
+ * A collector that is away costs spans, and a line in the log when it goes and when it is back; nothing else.
+ * @returns what sends the rest and ends it
+ */
+export function startTracing({ service, sampler, ratio, logger }: TracingOptions): () => Promise<void> {
+  diag.setLogger(diagnostics(logger), DiagLogLevel.WARN);
+  setGlobalErrorHandler(() => undefined); // failed exports: ReportingExporter has told of them
+  const provider = new TracerProvider({
+    resource: defaultResource()
+      .merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: service }))
+      .merge(detectResources({ detectors: [envDetector] })),
+    sampler: createSampler(sampler, ratio),
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter: new ReportingExporter(new OTLPTraceExporter(), logger),
+        maxQueueSize: MAX_QUEUED_SPANS,
+        scheduledDelayMillis: BATCH_MS,
+      }),
+    ],
+  });
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  trace.setGlobalTracerProvider(provider);
+  return () => provider.shutdown();
+}
+
+function createSampler(name: SamplerName, ratio: number): Sampler {
+  const root = name.endsWith('always_off')
+    ? new AlwaysOffSampler()
+    : name.endsWith('traceidratio')
+      ? new TraceIdRatioBasedSampler(ratio)
+      : new AlwaysOnSampler();
+  return name.startsWith('parentbased') ? new ParentBasedSampler({ root }) : root;
+}
+
+/** Tells when spans are lost, and when they arrive again. */
+class ReportingExporter implements SpanExporter {
+  private lost = 0;
+
+  constructor(
+    private readonly exporter: SpanExporter,
+    private readonly logger: Logger,
+  ) {}
+
+  export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
+    this.exporter.export(spans, (result) => {
+      this.report(spans.length, result);
+      done(result);
+    });
+  }
+
+  async forceFlush(): Promise<void> {
+    await this.exporter.forceFlush?.();
+  }
+
+  shutdown(): Promise<void> {
+    return this.exporter.shutdown();
+  }
+
+  private report(count: number, { code, error }: ExportResult): void {
+    if (code === ExportResultCode.SUCCESS) {
+      if (this.lost > 0) this.logger.info({ lostSpans: this.lost }, 'spans are sent again');
+      this.lost = 0;
+      return;
+    }
+    if (this.lost === 0)
+      this.logger.warn({ reason: error?.message ?? 'unknown' }, 'spans cannot be sent, they are lost until this is over');
+    this.lost += count;
+  }
+}
+
+/** What the SDK itself complains of, such as a queue that is full. */
+function diagnostics(logger: Logger) {
+  const ignore = (): void => undefined;
+  const warn = (message: string): void => logger.warn({ reason: message }, 'OpenTelemetry warns');
+  return { verbose: ignore, debug: ignore, info: ignore, warn, error: warn };
+}
