@@ -6,6 +6,7 @@ import { LoggerModule } from 'nestjs-pino';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { StoreAck } from './acks/store-ack.js';
+import { AuditSweeper } from './audit/audit-sweeper.js';
 import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
 import { RequestAudit } from './audit/request-audit.js';
 import { CONFIG, type Config } from './config.js';
@@ -68,6 +69,7 @@ export class AppModule {
         },
         StoreAck,
         RequestAudit,
+        AuditSweeper,
         SyncMetrics,
         FleetMetrics,
         HealthIndicators,

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, telemetryShape } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
 const snapshotStore = z.string().transform((text, context) => {
@@ -39,6 +39,8 @@ const schema = z.object({
   DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h'),
   /** Further connections are closed unanswered. */
   MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
+  /** How long single requests, manifests and acknowledgements are kept; 0 for ever. Hourly counts and the states of devices stay. */
+  AUDIT_RETENTION: retentionMs.prefault('90d'),
   /** A receiver that takes nothing for so long is disconnected. */
   STALL_TIMEOUT: atLeast1ms.prefault('60s'),
   /** With less space than this for snapshots central is not ready. */

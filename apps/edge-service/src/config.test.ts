@@ -6,6 +6,7 @@ test('the defaults are those of the README', () => {
   expect(readEdgeConfig(GOOD)).toEqual({
     PORT: 8081,
     HOST: '127.0.0.1',
+    AUDIT_RETENTION: 30 * 86_400_000,
     DATABASE_URL: GOOD.DATABASE_URL,
     CENTRAL_URL: 'http://central:8080',
     DEVICE_MAC: '48:b0:2d:e9:c3:b7',

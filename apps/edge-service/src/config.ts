@@ -1,5 +1,5 @@
 import { normalizeMac } from '@waypost/contracts';
-import { byteSize, databaseUrl, durationMs, httpUrl, integer, portNumber, readConfig, telemetryShape } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, httpUrl, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
 const mac = z.string().transform((text, context) => {
@@ -30,6 +30,8 @@ const configSchema = z.object({
   DOWNLOAD_DIR: z.string().default('./var/downloads'),
   /** With less space than this for downloads the service is not healthy. */
   MIN_FREE_DISK: byteSize.default(64 << 20),
+  /** How long single cycles are kept; 0 for ever. Hourly counts stay. */
+  AUDIT_RETENTION: retentionMs.prefault('30d'),
   ...telemetryShape,
   /** How long TRUNCATE may wait for readers, with new readers queueing behind it, before it steps back and tries again. */
   LOCK_TIMEOUT: durationMs.refine((ms) => ms >= 10, { message: 'must be at least 10ms' }).default(2000),

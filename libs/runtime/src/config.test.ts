@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig } from './config.js';
+import { databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig, retentionMs } from './config.js';
 
 const schema = z.object({
   DATABASE_URL: databaseUrl,
@@ -87,3 +87,16 @@ test.each(['+1', ' 1', '1 ', '1.0', '1e1', '0x1', '', '-1', '9', '0', '999999999
     expect(integer(1, 8).safeParse(text).success).toBe(false);
   },
 );
+
+test.each([
+  ['90d', 7_776_000_000],
+  ['36500d', 3_153_600_000_000],
+  ['1h', 3_600_000],
+  ['0', 0],
+])('a retention of %s, longer than a timer can wait, is %s ms', (text, ms) => {
+  expect(retentionMs.parse(text)).toBe(ms);
+});
+
+test.each(['36501d', '59m', '1y', '-1d', 'for ever', '90'])('a retention of %s is refused', (text) => {
+  expect(retentionMs.safeParse(text).success).toBe(false);
+});

@@ -1,18 +1,29 @@
 import { WaypostError } from '@waypost/contracts';
 import { z } from 'zod';
 
-const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DAY_MS = 86_400_000;
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS };
 /** setTimeout's limit; a longer delay would fire at once. */
 const MAX_DURATION_MS = 2 ** 31 - 1;
 
-/** `250ms`, `30s`, `5m`, `12h`, `7d` or `0`, as milliseconds. */
-export const durationMs = z.string().transform((text, context) => {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
-  const value = text.trim() === '0' ? 0 : match ? Number(match[1]) * (UNIT_MS[match[2] as string] as number) : NaN;
-  if (value >= 0 && value <= MAX_DURATION_MS) return Math.round(value);
-  context.addIssue({ code: 'custom', message: 'must be a duration of at most 24 days, such as 250ms, 30s, 5m or 12h' });
-  return z.NEVER;
-});
+/** `250ms`, `30s`, `5m`, `12h`, `7d` or `0`, as milliseconds; short enough for a timer. */
+export const durationMs = duration(MAX_DURATION_MS, 'must be a duration of at most 24 days, such as 250ms, 30s, 5m or 12h');
+
+/** How long something is kept: no timer waits for it, so it may be years. `0` for ever. */
+export const retentionMs = duration(36_500 * DAY_MS, 'must be 0 (keep for ever) or a time from 1h to 36500d, such as 12h or 90d').refine(
+  (ms) => ms === 0 || ms >= 3_600_000,
+  { message: 'must be 0 (keep for ever) or at least 1h' },
+);
+
+function duration(maxMs: number, message: string) {
+  return z.string().transform((text, context) => {
+    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+    const value = text.trim() === '0' ? 0 : match ? Number(match[1]) * (UNIT_MS[match[2] as string] as number) : NaN;
+    if (value >= 0 && value <= maxMs) return Math.round(value);
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  });
+}
 
 const UNIT_BYTES: Record<string, number> = { KiB: 1 << 10, MiB: 1 << 20, GiB: 1 << 30 };
 

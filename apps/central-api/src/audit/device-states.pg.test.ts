@@ -5,6 +5,7 @@ import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 import { openDataSource, dataSourceOptions } from '../database/database.module.js';
 import { CreateDeviceStates1795300000000 } from '../database/migrations/1795300000000-create-device-states.js';
+import { CreateAuditViews1795400000000 } from '../database/migrations/1795400000000-create-audit-views.js';
 
 let server: TestServer;
 let database: TestDatabase;
@@ -195,8 +196,10 @@ test('the migration carries over what the audit tells', async () => {
 
   const source = await openDataSource(dataSourceOptions(database.url));
   const runner = source.createQueryRunner();
+  await new CreateAuditViews1795400000000().down(runner);
   await new CreateDeviceStates1795300000000().down(runner);
   await new CreateDeviceStates1795300000000().up(runner);
+  await new CreateAuditViews1795400000000().up(runner);
   await source.destroy();
   expect(await central.sql(`SELECT ${columns} FROM waypost.device_states ORDER BY mac`)).toEqual(kept);
 });

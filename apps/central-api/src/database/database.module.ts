@@ -10,6 +10,7 @@ import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audi
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
 import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
+import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
 
@@ -24,7 +25,13 @@ export function dataSourceOptions(url: string): DataSourceOptions {
     schema: 'waypost',
     applicationName: 'waypost-central',
     entities: ENTITIES,
-    migrations: [CreateAudit1795000000000, IndexManifestsBySequence1795100000000, CreateDeviceStates1795300000000, AddCycleId1795350000000],
+    migrations: [
+      CreateAudit1795000000000,
+      IndexManifestsBySequence1795100000000,
+      CreateDeviceStates1795300000000,
+      AddCycleId1795350000000,
+      CreateAuditViews1795400000000,
+    ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
     extra: { max: 5, connectionTimeoutMillis: 10_000, onConnect: readableSettings },

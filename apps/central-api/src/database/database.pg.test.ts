@@ -38,7 +38,7 @@ test('processes that start at once on a fresh database all come up, and migrate 
   const started = await Promise.all(Array.from({ length: 3 }, () => startCentral({ databaseUrl, plan: SHOP_PLAN })));
   const manifests = await Promise.all(started.map((central) => central.manifestFor(SHOP_1)));
   expect(new Set(manifests.map(({ epoch, sha256 }) => `${epoch} ${sha256}`)).size).toBe(1);
-  expect(await runSql(databaseUrl, 'SELECT count(*)::int AS n FROM waypost.central_migrations')).toEqual([{ n: 4 }]);
+  expect(await runSql(databaseUrl, 'SELECT count(*)::int AS n FROM waypost.central_migrations')).toEqual([{ n: 5 }]);
   await Promise.all(started.map((central) => central[Symbol.asyncDispose]()));
 });
 

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
+import { AuditSweeper } from './audit-sweeper.js';
 import { SyncLog } from './sync-log.js';
 
-@Module({ providers: [SyncLog], exports: [SyncLog] })
+@Module({ providers: [SyncLog, AuditSweeper], exports: [SyncLog] })
 export class AuditModule {}

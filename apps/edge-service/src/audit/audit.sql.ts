@@ -24,8 +24,50 @@ export const FAIL_INTERRUPTED = `
   WHERE status = 'Running'
   RETURNING id`;
 
+/** Over all cycles that ever were, pruned ones too. */
 export const TOTALS = `
-  SELECT count(*) FILTER (WHERE status <> 'Running') AS cycles, count(*) FILTER (WHERE status = 'Success') AS successful,
-         count(*) FILTER (WHERE status = 'Unchanged') AS unchanged, count(*) FILTER (WHERE status = 'Failed') AS failed,
-         coalesce(sum(rows_loaded), 0) AS rows
-  FROM waypost.edge_sync_log`;
+  SELECT coalesce(sum(cycles), 0) AS cycles, coalesce(sum(cycles) FILTER (WHERE status = 'Success'), 0) AS successful,
+         coalesce(sum(cycles) FILTER (WHERE status = 'Unchanged'), 0) AS unchanged, coalesce(sum(cycles) FILTER (WHERE status = 'Failed'), 0) AS failed,
+         coalesce(sum(rows), 0) AS rows
+  FROM (
+    SELECT status, cycles, rows_loaded AS rows FROM waypost.edge_hourly_cycles
+    UNION ALL
+    SELECT status, count(*), sum(rows_loaded) FROM waypost.edge_sync_log WHERE status <> 'Running' GROUP BY status
+  ) AS counted`;
+
+/**
+ * Moves old cycles into the hourly counts, each once: it is one statement. What stays: the last cycle, the last good one and the last that
+ * loaded something, those of the manifest that is applied, and those whose acknowledgement waits. $1: retention in ms, $2: cycles at most.
+ */
+export const PRUNE_CYCLES = `
+  WITH gone AS (
+    DELETE FROM waypost.edge_sync_log WHERE id = ANY (ARRAY(
+      SELECT id FROM waypost.edge_sync_log
+      WHERE started_at < now() - $1 * interval '1 ms' AND status <> 'Running'
+        AND id NOT IN (
+          (SELECT id FROM waypost.edge_sync_log ORDER BY started_at DESC LIMIT 1) UNION ALL
+          (SELECT id FROM waypost.edge_sync_log WHERE status = 'Success' ORDER BY started_at DESC LIMIT 1) UNION ALL
+          (SELECT id FROM waypost.edge_sync_log WHERE status IN ('Success', 'Unchanged') ORDER BY started_at DESC LIMIT 1))
+        AND (manifest_id IS NULL OR manifest_id NOT IN (
+          SELECT manifest_id FROM waypost.edge_acks UNION ALL SELECT value FROM waypost.edge_sync_state WHERE key = 'manifest_id'))
+      ORDER BY started_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+    RETURNING *
+  ), counted AS (
+    INSERT INTO waypost.edge_hourly_cycles AS h
+    SELECT date_trunc('hour', started_at, 'UTC'), status, coalesce(error_code, ''), count(*), sum(rows_loaded), sum(downloaded_bytes),
+           coalesce(sum(duration_ms), 0), coalesce(max(duration_ms), 0)
+    FROM gone GROUP BY 1, 2, 3
+    ON CONFLICT (hour, status, error_code) DO UPDATE SET
+      cycles = h.cycles + excluded.cycles, rows_loaded = h.rows_loaded + excluded.rows_loaded, downloaded_bytes = h.downloaded_bytes + excluded.downloaded_bytes,
+      duration_ms = h.duration_ms + excluded.duration_ms, max_duration_ms = greatest(h.max_duration_ms, excluded.max_duration_ms)
+  )
+  SELECT count(*)::int AS removed FROM gone`;
+
+/** Acknowledgements that central refused for good. $1: retention in ms, $2: how many at most. */
+export const PRUNE_REFUSED_ACKS = `
+  WITH gone AS (
+    DELETE FROM waypost.edge_acks WHERE (manifest_id, status) IN (
+      SELECT manifest_id, status FROM waypost.edge_acks WHERE refused_at < now() - $1 * interval '1 ms' LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+  )
+  SELECT count(*)::int AS removed FROM gone`;

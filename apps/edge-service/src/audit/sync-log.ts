@@ -94,7 +94,7 @@ export class SyncLog {
     return last;
   }
 
-  /** Over all cycles that the log holds, restarts included. */
+  /** Over all cycles that ever were: restarts and pruned ones included. */
   async totals(): Promise<Totals> {
     const [row] = await this.cycles.query<[Record<keyof Totals, string>]>(TOTALS);
     return {
