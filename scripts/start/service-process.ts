@@ -4,10 +4,10 @@ import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
-import { prettyFactory } from 'pino-pretty';
 import { projectRoot } from '../project-root.js';
 import type { Part } from './running.js';
 import { StartError } from './settings.js';
+import { terminalText } from './terminal-text.js';
 
 const STOP_MS = 15_000;
 const TAIL_LINES = 15;
@@ -16,8 +16,6 @@ const LOUD_LEVELS = ['warn', 'error', 'fatal'];
 const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=256', '--initial-old-space-size=48'];
 const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' };
 const EXIT_WITH_PARENT = pathToFileURL(join(import.meta.dirname, 'exit-with-parent.js')).href;
-
-const toText = prettyFactory({ colorize: process.stdout.isTTY, singleLine: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss' });
 
 interface ServiceOptions {
   name: 'central-api' | 'edge-service';
@@ -79,7 +77,7 @@ export class ServiceProcess implements Part {
       if (!stream) continue;
       createInterface(stream).on('line', (line) => {
         file.write(`${line}\n`);
-        const text = toText(line).trimEnd();
+        const text = terminalText(line);
         this.tail.push(text);
         if (this.tail.length > TAIL_LINES) this.tail.shift();
         if (isLoud(line)) process.stdout.write(`${text}\n`);

@@ -30,13 +30,13 @@ export interface SeqOptions {
   url: string;
   apiKey?: string | undefined;
   limits?: Partial<SeqLimits>;
-  /** Told once when Seq goes away and once when it is back, with the number of lines that were lost meanwhile. */
+  /** Told once when Seq goes away and once when it takes lines again, with the number of those that were lost. */
   onChange: (change: SeqChange) => void;
 }
 
 export type SeqChange = { state: 'away'; reason: string } | { state: 'back'; droppedLines: number };
 
-type Outcome = { kind: 'sent' | 'refused' } | { kind: 'away'; reason: string };
+type Outcome = { kind: 'sent' } | { kind: 'refused' | 'away'; reason: string };
 
 /** A connection that rested may be gone without a word: one failure is no news. */
 const TRIES_BEFORE_AWAY = 2;
@@ -118,25 +118,35 @@ export class SeqSink implements LineSink {
   private async sendBatch(): Promise<boolean> {
     const batch = this.takeBatch();
     const outcome = await this.post(batch.join('\n'));
+    if (outcome.kind === 'sent') {
+      this.sent();
+      return true;
+    }
     if (outcome.kind === 'away') {
       this.giveBack(batch);
-      this.failures += 1;
-      if (this.failures === TRIES_BEFORE_AWAY) this.options.onChange({ state: 'away', reason: outcome.reason });
-      return false;
+      return this.failed(outcome.reason);
     }
-    if (outcome.kind === 'refused' && batch.length > 1) {
+    if (batch.length > 1) {
       this.giveBack(batch);
       this.suspects = batch.length;
       return true;
     }
     this.suspects = Math.max(0, this.suspects - 1);
-    if (outcome.kind === 'refused') this.dropped += 1;
-    if (this.failures >= TRIES_BEFORE_AWAY || this.dropped > 0) {
-      this.options.onChange({ state: 'back', droppedLines: this.dropped });
-      this.dropped = 0;
-    }
+    this.dropped += 1;
+    return this.failed(outcome.reason);
+  }
+
+  private sent(): void {
+    this.suspects = Math.max(0, this.suspects - 1);
+    if (this.failures >= TRIES_BEFORE_AWAY || this.dropped > 0) this.options.onChange({ state: 'back', droppedLines: this.dropped });
     this.failures = 0;
-    return true;
+    this.dropped = 0;
+  }
+
+  private failed(reason: string): boolean {
+    this.failures += 1;
+    if (this.failures === TRIES_BEFORE_AWAY) this.options.onChange({ state: 'away', reason });
+    return this.failures < TRIES_BEFORE_AWAY && this.dropped > 0;
   }
 
   private takeBatch(): string[] {
@@ -179,8 +189,7 @@ export class SeqSink implements LineSink {
       const status = response.statusCode ?? 0;
       response.once('end', () => {
         if (status >= 200 && status < 300) resolve({ kind: 'sent' });
-        else if (REFUSED.has(status)) resolve({ kind: 'refused' });
-        else away(`it answers HTTP ${status}`);
+        else resolve({ kind: REFUSED.has(status) ? 'refused' : 'away', reason: `it answers HTTP ${status}` });
       });
       response.once('error', (error) => away(describe(error)));
       response.resume();

@@ -71,5 +71,6 @@ export async function startTelemetry(service: string, config: TelemetryConfig): 
 
 function tell(logger: Logger, change: SeqChange): void {
   if (change.state === 'away') logger.warn({ reason: change.reason }, 'Seq does not take log lines; they wait for it');
-  else logger.warn({ droppedLines: change.droppedLines }, 'Seq takes log lines again');
+  else if (change.droppedLines === 0) logger.info('Seq takes log lines again');
+  else logger.warn({ droppedLines: change.droppedLines }, 'Seq takes log lines; some were lost');
 }

@@ -1,0 +1,84 @@
+import fc from 'fast-check';
+import { redactLine } from './redact.js';
+
+const SECRET = 'hunter2-geheim';
+const redacted = (fields: object): unknown => JSON.parse(redactLine(`${JSON.stringify(fields)}\n`));
+
+test.each([
+  [{ msg: `connect to postgres://waypost:${SECRET}@db:5432/shop` }, 'postgres://waypost:[redacted]@db:5432/shop'],
+  [{ msg: `postgres://waypost:p@ss:${SECRET}@db/shop?x=1` }, 'postgres://waypost:[redacted]@db/shop?x=1'],
+  [{ msg: `https://:${SECRET}@seq.example/` }, 'https://:[redacted]@seq.example/'],
+  [{ msg: `host=db password=${SECRET} dbname=shop` }, 'host=db password=[redacted] dbname=shop'],
+  [{ msg: `host=db password='two ${SECRET}' dbname=shop` }, 'host=db password=[redacted] dbname=shop'],
+  [{ msg: `/path?sslpassword=${SECRET}&x=1` }, '/path?sslpassword=[redacted]&x=1'],
+  [{ msg: `Authorization: Bearer ${SECRET}, more` }, 'Authorization: Bearer [redacted], more'],
+  [{ msg: `sent basic ${SECRET}` }, 'sent basic [redacted]'],
+  [{ msg: `Cookie: a=b; session=${SECRET}` }, 'Cookie: [redacted]'],
+  [{ msg: `{"SEQ_API_KEY":"${SECRET}"}` }, '{"SEQ_API_KEY":[redacted]}'],
+  [{ err: { message: 'x', cause: { input: `postgres://u:${SECRET}@h` } } }, 'postgres://u:[redacted]@h'],
+])('a secret within a text is cut out: %j', (fields, rest) => {
+  const text = JSON.stringify(redacted(fields));
+  expect(text).toContain(JSON.stringify(rest).slice(1, -1));
+  expect(text).not.toContain('geheim');
+});
+
+test.each([
+  'authorization',
+  'Proxy-Authorization',
+  'cookie',
+  'set-cookie',
+  'password',
+  'PGPASSWORD',
+  'sslPassphrase',
+  'clientSecret',
+  'access_token',
+  'apiKey',
+  'X-Seq-ApiKey',
+  'SEQ_API_KEY',
+  'DATABASE_URL',
+  'databaseUrl',
+  'connectionString',
+  'OTEL_EXPORTER_OTLP_HEADERS',
+  'privateKey',
+])('a member named %s is nobody’s to read, at any depth and of any shape', (name) => {
+  for (const value of [SECRET, [SECRET], { inner: SECRET }]) {
+    expect(redacted({ config: [{ deep: { [name]: value, other: 1 } }] })).toEqual({
+      config: [{ deep: { [name]: '[redacted]', other: 1 } }],
+    });
+  }
+});
+
+test('what holds no secret stays as it is', () => {
+  const fields = {
+    url: 'http://127.0.0.1:8080',
+    path: '/api/device-sync/manifests/01ARZ3NDEKTSV4RRFFQ69G5FAV/tables/users/chunks?mac=48%3Ab0',
+    mail: 'someone@example.com wrote to https://example.com/@someone',
+    tables: ['tokens', 'password_resets'],
+    tokens: 5,
+    database: 'postgres://reader@db/shop',
+  };
+  expect(redacted(fields)).toEqual(fields);
+});
+
+test('a line stays one line, and one JSON object that says the same, whatever its texts hold', () => {
+  const nasty = fc.string({ unit: 'binary', maxLength: 40 });
+  fc.assert(
+    fc.property(fc.dictionary(nasty, nasty), (fields) => {
+      fc.pre(!/passw|secret|token|authori|cookie|key|credential|connection|headers|url|basic|bearer|:\/\//i.test(JSON.stringify(fields)));
+      const line = redactLine(`${JSON.stringify(fields)}\n`);
+      expect(line.slice(0, -1)).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
+      expect(line.endsWith('\n')).toBe(true);
+      expect(JSON.parse(line)).toEqual(fields);
+    }),
+    { seed: 4, numRuns: 300 },
+  );
+});
+
+test('a text that looks like a secret to the patterns takes no time to speak of, however long', () => {
+  for (const text of ['://', 'password=', 'a://b:', 'cookie: ', 'basic ', "password='"]) {
+    const line = JSON.stringify({ msg: text.repeat(20_000) });
+    const startedAt = performance.now();
+    redactLine(line);
+    expect(performance.now() - startedAt).toBeLessThan(2000);
+  }
+});
