@@ -60,14 +60,14 @@ export class Metrics {
   );
   private readonly diskFreeBytes: Gauge = new Gauge({
     name: 'waypost_edge_disk_free_bytes',
-    help: 'Free space of the file system with DOWNLOAD_DIR (disk="downloads"); NaN while it cannot be read.',
+    help: 'Free space of the file system with DOWNLOAD_DIR; NaN while it cannot be read.',
     labelNames: ['disk'],
     registers: [this.registry],
     collect: () => this.observeDisk(this.diskFreeBytes, 'freeBytes'),
   });
   private readonly diskSizeBytes: Gauge = new Gauge({
     name: 'waypost_edge_disk_size_bytes',
-    help: 'Size of the file system with DOWNLOAD_DIR (disk="downloads"); NaN while it cannot be read.',
+    help: 'Size of the file system with DOWNLOAD_DIR; NaN while it cannot be read.',
     labelNames: ['disk'],
     registers: [this.registry],
     collect: () => this.observeDisk(this.diskSizeBytes, 'sizeBytes'),
