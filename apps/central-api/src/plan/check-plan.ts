@@ -2,6 +2,7 @@ import { parseColumnName, parseTableName, type PlanTable, quoteTable, type Table
 import { type CatalogTable, describeTables, pinSession, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { canonicalTableQuery, castParameter, type ResolvedTable, resolveTable } from './resolve-table.js';
+import { findRelations } from './read-relations.js';
 import { type PlanFile, planInvalid, type PlanPath } from './read-plan.js';
 import { lineAt, parameterLines, parametersOf, renderParameters } from './sql-parameters.js';
 
@@ -26,6 +27,8 @@ export interface CheckedPlan {
   /** Types of the scope's columns, as SQL writes them. */
   scopeTypes: ReadonlyMap<string, string>;
   tables: CheckedTable[];
+  /** Quoted names of the tables and views that the scope query and all tables' queries read. */
+  reads: string[];
 }
 
 export const CHECKED_PLAN = Symbol('checked plan');
@@ -40,8 +43,10 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
   if (faults.length > 0) throw planInvalid(faults);
   const tables = names as CheckedTable[];
 
-  return withClient(pool, (client) =>
-    withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+  return withClient(pool, async (client) => {
+    const queries: string[] = [];
+    const lockable: string[] = [];
+    const checked = await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const described = await describeTables(
         client,
         tables.map((table) => table.identifier),
@@ -52,15 +57,21 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
       await pinSession(client);
       for (const [index, table] of tables.entries()) {
         const place: PlanPath = ['tables', index];
-        const resolved = resolveFaultless(table, described.get(quoteTable(table.identifier)), types, { place, file, faults });
-        if (resolved) await checkWhere(client, table, resolved, { place, file, faults, scopeTypes });
+        const actual = described.get(quoteTable(table.identifier));
+        const resolved = resolveFaultless(table, actual, types, { place, file, faults });
+        const query = resolved && (await checkWhere(client, table, resolved, { place, file, faults, scopeTypes }));
+        if (query !== undefined) queries.push(query);
+        if (actual && actual.kind !== 'materialized view') lockable.push(quoteTable(table.identifier));
       }
       checkDuplicates(tables, file, faults);
       if (faults.length > 0) throw planInvalid(faults);
       const scopeQuery = renderParameters(file.plan.scope.query, () => '$1');
       return { file, schemaVersion: file.plan.schemaVersion, scopeQuery, scopeTypes, tables };
-    }),
-  );
+    });
+    queries.push(renderParameters(file.plan.scope.query, () => 'NULL'));
+    const reads = await withTransaction(client, 'READ WRITE', () => findRelations(client, queries, lockable));
+    return { ...checked, reads };
+  });
 }
 
 interface Place {
@@ -123,12 +134,13 @@ function resolveFaultless(
   return resolved;
 }
 
+/** @returns the table's query with NULL for each parameter */
 async function checkWhere(
   client: pg.ClientBase,
   table: CheckedTable,
   resolved: ResolvedTable,
   context: Place & { scopeTypes: ReadonlyMap<string, string> },
-): Promise<void> {
+): Promise<string | undefined> {
   const { place, file, faults, scopeTypes } = context;
   const unknown = [...parameterLines(table.where ?? '')].filter(([name]) => !scopeTypes.has(name));
   for (const [name, line] of unknown) {
@@ -136,10 +148,11 @@ async function checkWhere(
       `${file.locate([...place, 'where'], line)}: the scope gives no column "${name}" for :${name} (it gives ${[...scopeTypes.keys()].join(', ')})`,
     );
   }
-  if (unknown.length > 0) return;
+  if (unknown.length > 0) return undefined;
   const layout = { ...resolved, format: 'binary' as const };
   const query = canonicalTableQuery(table, layout, (name) => castParameter('NULL', scopeTypes.get(name) as string));
   await trySql(client, `EXPLAIN ${query}`, [], { place: [...place, 'where'], file, faults, source: table.where ?? '' });
+  return query;
 }
 
 function checkDuplicates(tables: CheckedTable[], file: PlanFile, faults: string[]): void {

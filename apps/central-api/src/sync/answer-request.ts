@@ -50,6 +50,9 @@ const AFTER_US_MS = 5000;
 /** A session that waits within a transaction for so long waits for a central that hangs: PostgreSQL ends it. */
 const IDLE_IN_TRANSACTION_MS = 5 * 60_000;
 
+/** A table or view that the plan reads is gone, or may not be read any more. */
+const ALTERED: ReadonlySet<string | undefined> = new Set([SqlState.undefinedTable, SqlState.insufficientPrivilege]);
+
 /** Answers a device's request: who are you → what may you see → snapshot of it → manifest. */
 @Injectable()
 export class AnswerRequest {
@@ -111,6 +114,7 @@ export class AnswerRequest {
       const epoch = await this.epochs.current(client, have);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
+        await this.lockTables(client);
         const scope = await traced('scope', { attributes: statementOf(this.plan.scopeQuery) }, () => resolveScope(client, this.plan, mac));
         await faultPoint('central.scope-resolved');
         const snapshot = await this.build(client, mac, scope, signal);
@@ -161,6 +165,19 @@ export class AnswerRequest {
       String(this.config.BUILD_TIMEOUT),
       String(IDLE_IN_TRANSACTION_MS),
     ]);
+  }
+
+  /**
+   * All that is read, before the transaction has its snapshot: whoever truncates or rewrites a table after that would leave it empty for an older
+   * snapshot, and the manifest would be of a state that never was. Only ACCESS EXCLUSIVE waits for this lock; readers and writers do not.
+   */
+  private async lockTables(client: pg.ClientBase): Promise<void> {
+    const { reads } = this.plan;
+    if (reads.length === 0) return;
+    await client.query(`LOCK TABLE ${reads.join(', ')} IN ACCESS SHARE MODE`).catch((error: unknown) => {
+      if (!ALTERED.has(sqlStateOf(error))) throw error;
+      throw new WaypostError('PLAN_INVALID', { detail: `The database was altered: ${(error as Error).message}`, cause: error });
+    });
   }
 
   /** One request per device at a time, across processes: the order of its manifests is the order of their snapshots. */

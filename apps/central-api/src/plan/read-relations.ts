@@ -1,0 +1,44 @@
+import { pinSession, sqlStateOf } from '@waypost/runtime';
+import pg from 'pg';
+
+const VIEW = 'pg_temp.waypost_reads';
+
+/** What a view names, as far as LOCK TABLE takes it from us; a view's own tables are locked along with it. $1: the view. */
+const NAMED_RELATIONS = `
+  SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS name
+  FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+  JOIN pg_class c ON c.oid = d.refobjid AND c.oid <> w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE w.ev_class = $1::regclass AND c.relkind IN ('r', 'p', 'v') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND has_table_privilege(c.oid, 'SELECT')
+  ORDER BY 1`;
+/** Rights to some columns only are enough to read them, not to lock the table. $1: quoted names. */
+const LOCKABLE = "SELECT name FROM unnest($1::text[]) AS name WHERE has_table_privilege(name, 'SELECT')";
+
+/**
+ * The tables and views that queries read, also those that they only join: PostgreSQL itself lists what a view depends on. The views are temporary and
+ * rolled back. Call it in a READ WRITE transaction.
+ * @param tables the plan's own, quoted: all that is found where the role may create no temporary view, or a query makes none
+ * @returns their names, quoted
+ */
+export async function findRelations(client: pg.ClientBase, queries: readonly string[], tables: readonly string[]): Promise<string[]> {
+  await pinSession(client);
+  const names = new Set<string>();
+  for (const query of queries) {
+    await client.query('SAVEPOINT reads');
+    try {
+      await client.query(`CREATE VIEW ${VIEW} AS ${query}`);
+      const { rows } = await client.query<{ name: string }>(NAMED_RELATIONS, [VIEW]);
+      for (const { name } of rows) names.add(name);
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError) || !REFUSED.test(sqlStateOf(error) ?? '')) throw error;
+      await client.query('ROLLBACK TO reads');
+      const { rows } = await client.query<{ name: string }>(LOCKABLE, [tables]);
+      return rows.map(({ name }) => name);
+    }
+    await client.query('ROLLBACK TO reads');
+  }
+  return [...names].sort();
+}
+
+/** Missing rights and read-only servers; SQL that is not for views. */
+const REFUSED = /^(42|0A|25006)/;
