@@ -3,6 +3,7 @@ import { withClient } from '../with-client.js';
 import { fillFleet } from './fill-fleet.js';
 import { DEFAULT_FLEET_SIZE, type FleetSize } from './fleet-size.js';
 import { FLEET_TABLES } from './schema.js';
+import { untilReady } from './until-ready.js';
 
 const SIZES = Object.keys(DEFAULT_FLEET_SIZE) as (keyof FleetSize)[];
 
@@ -13,6 +14,7 @@ const USAGE = `Fills a database with the example fleet (see plans/fleet.yaml).
   --database-url URL   default: the environment's DATABASE_URL
 ${SIZES.map((name) => `  --${name} N`.padEnd(23) + `default: ${DEFAULT_FLEET_SIZE[name]}`).join('\n')}
   --replace            drop the example's tables first
+  --wait SECONDS       how long to wait for a database that does not answer yet; default: 0
 `;
 
 async function main(): Promise<void> {
@@ -21,6 +23,7 @@ async function main(): Promise<void> {
       ...Object.fromEntries(SIZES.map((name) => [name, { type: 'string' as const }])),
       'database-url': { type: 'string' },
       replace: { type: 'boolean' },
+      wait: { type: 'string', default: '0' },
       help: { type: 'boolean', short: 'h' },
     },
   });
@@ -30,6 +33,7 @@ async function main(): Promise<void> {
 
   const given = values as Record<string, string | boolean | undefined>;
   const size = Object.fromEntries(SIZES.filter((name) => given[name] !== undefined).map((name) => [name, wholeNumber(name, given[name])]));
+  await untilReady(url, wholeNumber('wait', values.wait) * 1000);
   await withClient(url, async (client) => {
     const startedAt = performance.now();
     await fillFleet(client, { ...size, replace: values.replace ?? false });

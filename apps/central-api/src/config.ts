@@ -11,7 +11,8 @@ const snapshotStore = z.string().transform((text, context) => {
 /** PostgreSQL and Node take 0 for no limit at all. */
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
-const schema = z.object({
+/** Every variable that central knows. */
+export const schema = z.object({
   PORT: portNumber.prefault('8080'),
   HOST: z.string().default('0.0.0.0'),
   DATABASE_URL: databaseUrl,

@@ -11,7 +11,8 @@ const mac = z.string().transform((text, context) => {
   }
 });
 
-const configSchema = z.object({
+/** Every variable that an edge knows. */
+export const configSchema = z.object({
   PORT: portNumber.default(8081),
   /** POST /api/sync/now asks for no password: other machines reach it only where this is set so. */
   HOST: z.string().default('127.0.0.1'),

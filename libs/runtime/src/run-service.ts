@@ -9,7 +9,7 @@ import { startTelemetry, type Telemetry, type TelemetryConfig } from './telemetr
 /**
  * A service's process from its first line in the log to its last: configuration, logs and traces, then the service itself until a signal
  * stops it. One that cannot start says why and ends with exit code 1.
- * @param start brings the service up; called with the signal handlers to install as soon as there is something to close
+ * @param start brings the service up; it hands the service over as soon as there is something to close; a signal before that ends the process at once
  */
 export async function runService<Config extends TelemetryConfig>(
   name: string,
@@ -21,7 +21,11 @@ export async function runService<Config extends TelemetryConfig>(
     const config = readConfig(process.env);
     const started = (telemetry = await startTelemetry(name, config));
     armFaults(process.env, started.logger);
-    await start(config, started.logger, (app) => stopOnSignals(app, started));
+    let closable: INestApplicationContext | undefined;
+    stopOnSignals(() => closable, started);
+    await start(config, started.logger, (app) => {
+      closable = app;
+    });
   } catch (error) {
     const logger = telemetry?.logger ?? createLogger(name, 'info');
     logger.fatal({ err: toWaypostError(error) }, `${name} cannot start`);

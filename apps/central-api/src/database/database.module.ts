@@ -12,6 +12,9 @@ import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
+/** The first 30 failures to connect are taken for a database that starts. */
+const RETRY_MS = 2000;
+
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
 
 /** Injection token of the pool that snapshots are read with: a connection for each build and each payload under way. */
@@ -45,7 +48,9 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
   await runner.connect();
   await runner.query('SELECT pg_advisory_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
   try {
-    await runner.query('CREATE SCHEMA IF NOT EXISTS waypost');
+    // CREATE SCHEMA IF NOT EXISTS would ask for the right to create one even where it exists.
+    const existing = (await runner.query("SELECT FROM pg_namespace WHERE nspname = 'waypost'")) as unknown[];
+    if (existing.length === 0) await runner.query('CREATE SCHEMA waypost');
     await dataSource.runMigrations();
   } finally {
     await runner.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
@@ -58,8 +63,17 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
 @Module({
   imports: [
     TypeOrmModule.forRootAsync({
-      inject: [CONFIG],
-      useFactory: (config: Config) => ({ ...dataSourceOptions(config.DATABASE_URL), retryAttempts: 30, retryDelay: 2000 }),
+      inject: [CONFIG, LOGGER],
+      useFactory: (config: Config, logger: Logger) => ({
+        ...dataSourceOptions(config.DATABASE_URL),
+        retryAttempts: 30,
+        retryDelay: RETRY_MS,
+        // Nest keeps its own log lines until the service is up: who waits with it must see why.
+        toRetry: (err: unknown) => {
+          logger.warn({ err, retryInMs: RETRY_MS }, 'database not ready, trying again');
+          return true;
+        },
+      }),
       dataSourceFactory: (options) => openDataSource(options as DataSourceOptions),
     }),
     TypeOrmModule.forFeature(ENTITIES),

