@@ -87,7 +87,7 @@ test.each([
   ['edge-service', Object.keys(edgeSchema.shape), readEdgeConfig],
 ] as const)('%s knows each variable that it is given, and takes the example’s values', (name, known, readConfig) => {
   const given = Object.entries(serviceOf(name)?.environment ?? {});
-  const environment = Object.fromEntries(given.map(([variable, value]) => [variable, String(value)]));
+  const environment = Object.fromEntries(given.map(([variable, value]) => [variable, String(value ?? '')]));
   expect(Object.keys(environment).filter((variable) => !known.includes(variable))).toEqual([]);
   expect(() => readConfig({ SYNC_PLAN: 'plan.yaml', ...environment })).not.toThrow();
 });

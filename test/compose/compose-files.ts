@@ -9,7 +9,7 @@ export interface Service {
   cap_drop?: string[];
   security_opt: string[];
   logging: { driver: string; options: Record<string, string> };
-  environment?: Record<string, string>;
+  environment?: Record<string, string | null>;
   depends_on?: Record<string, { condition: string }>;
   volumes?: string[];
   networks?: string[];

@@ -54,7 +54,7 @@ test.each(['central-api', 'edge-service', 'example-fleet'])('%s: not root, with 
 
 test('no registry and no other host is named', () => {
   for (const path of ['docker/Dockerfile', ...COMPOSE_FILES, '.env.example']) {
-    const hosts = readFileSync(path, 'utf8').match(/https?:\/\/[^\s/'"]+/g) ?? [];
+    const hosts = readFileSync(path, 'utf8').match(/https?:\/\/[^\s/'"}]+/g) ?? [];
     expect(hosts.filter((host) => !/^http:\/\/(127\.0\.0\.1|central-api|seq|prometheus)(:\d+)?$/.test(host))).toEqual([]);
   }
 });
