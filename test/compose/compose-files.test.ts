@@ -1,7 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parse } from 'yaml';
 import { readCentralConfig, schema as centralSchema } from '../../apps/central-api/src/config.js';
 import { configSchema as edgeSchema, readEdgeConfig } from '../../apps/edge-service/src/config.js';
+import { promtool, testWithPromtool } from '../support/promtool.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { COMPOSE_FILES, composeFile, readSettings, VARIABLE } from './compose-files.js';
 
 const example = readSettings('.env.example');
@@ -116,6 +119,16 @@ test('Prometheus asks the services at the ports at which they listen', () => {
     ['edge', 'edge-service', 8081],
   ]);
   for (const { names, port } of targets) expect(serviceOf(String(names[0]))?.ports?.[0]).toMatch(new RegExp(`:${port}$`));
+});
+
+testWithPromtool('Prometheus takes its settings, with the rules and the targets that they name', async () => {
+  await using folder = await temporaryFolder();
+  cpSync('docker/prometheus', folder.path, { recursive: true });
+  const config = join(folder.path, 'prometheus.yml');
+  writeFileSync(config, readFileSync(config, 'utf8').replaceAll('/etc/prometheus/', `${folder.path}/`));
+  const output = await promtool(['check', 'config', config]);
+  expect(output).toMatch(/SUCCESS: \d+ rules found/);
+  expect(output).not.toMatch(/WARNING|FAILED/);
 });
 
 test('Grafana has every variable that its data sources use, shows nothing to strangers and has the dashboards', () => {
