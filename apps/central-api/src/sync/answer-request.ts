@@ -139,6 +139,7 @@ export class AnswerRequest {
       const issued = await issueManifest(this.dataSource.manager, { ...options, schemaVersion, ttlMs: this.config.MANIFEST_TTL });
       noteIds({ manifestId: issued.manifest.manifestId });
       describeSpan({ 'waypost.is_new': issued.isNew });
+      this.logger.info(factsOf(issued, options.have), 'manifest issued');
       return issued;
     });
   }
@@ -191,6 +192,13 @@ export class AnswerRequest {
     }
     await client.query(`SET lock_timeout = ${this.config.LOCK_TIMEOUT}`);
   }
+}
+
+/** Which version, how much, proven by which hash; and what the device had until then. */
+function factsOf({ manifest, isNew }: IssuedManifest, have: Have | undefined): object {
+  const { sequence, epoch, schemaVersion, sha256, tables } = manifest;
+  const rows = tables.reduce((sum, table) => sum + table.rowCount, 0);
+  return { isNew, sequence, epoch, schemaVersion, sha256, tables: tables.length, rows, haveSequence: have?.sequence };
 }
 
 function deviceBusy(mac: string, cause?: unknown): WaypostError {
