@@ -11,10 +11,13 @@ const tracer = trace.getTracer('waypost');
 interface SpanOptions {
   attributes?: Attributes;
   kind?: SpanKind;
+  /** Begins a trace where none is under way; else what is part of nothing leaves no span, such as housekeeping. */
+  root?: boolean;
 }
 
 /** Runs work in a span, with the ids of what it is part of; a failure is noted with its code. Costs a call where tracing is off. */
 export async function traced<T>(name: string, options: SpanOptions, work: () => Promise<T>): Promise<T> {
+  if (!options.root && trace.getActiveSpan() === undefined) return work();
   const span = startSpan(name, options);
   if (!isSpanContextValid(span.spanContext())) return work();
   try {

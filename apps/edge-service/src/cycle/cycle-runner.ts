@@ -59,7 +59,7 @@ export class CycleRunner implements OnModuleDestroy {
   private async runOnce(options: CycleOptions): Promise<CycleReport> {
     const cycleId = ulid();
     return withIds({ cycleId, mac: this.config.DEVICE_MAC }, () =>
-      traced('cycle', { attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
+      traced('cycle', { root: true, attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
         const report = await this.runNow(cycleId, options);
         const { status, rowsLoaded, rawBytes, progress, error } = report;
         describeSpan({
