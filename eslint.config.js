@@ -26,8 +26,8 @@ function importRules(...rules) {
 }
 
 const aliasesOnly = forbid(
-  '^\\.\\.?/(.*/)?libs/|^\\.\\./(.*/)?(contracts|runtime)/|^@waypost/[^/]+/',
-  'Import libraries only as @waypost/contracts and @waypost/runtime: what their index.ts exports is their contract.',
+  '^\\.\\.?/(.*/)?libs/|^\\.\\./(.*/)?(command-line|contracts|runtime)/|^@waypost/[^/]+/',
+  'Import libraries only as @waypost/contracts, @waypost/runtime and @waypost/command-line: what their index.ts exports is their contract.',
 );
 const noApps = forbid('^\\.\\./(.*/)?(apps/|central-api/|edge-service/)', 'Libraries never import an app: contracts ← runtime ← apps.');
 const noTooling = forbid('^\\.\\./(.*/)?(scripts|bench|test)/', 'What ships never imports scripts, benchmarks or test support.');
@@ -35,7 +35,8 @@ const noCentral = forbid('^\\.\\./(.*/)?central-api/', 'The apps never import ea
 const noEdge = forbid('^\\.\\./(.*/)?edge-service/', 'The apps never import each other: what both need belongs to libs/.');
 const onlyZodAndCrypto = forbid('^(?!\\./|\\.\\./|node:crypto$|zod$)', 'libs/contracts imports nothing but node:crypto, zod and itself.');
 const noRuntime = forbid('^\\.\\./(.*/)?runtime/|^@waypost/', 'libs/contracts imports nothing but node:crypto, zod and itself.');
-const noOwnAlias = forbid('^@waypost/runtime', 'Inside libs/runtime import the file itself, else its index.ts imports itself.');
+const notHeavy = forbid('^@waypost/(?!contracts$)', 'libs/command-line imports contracts, commander and pg alone: a command must start in a moment.');
+const noOwnAlias = forbid('^@waypost/(runtime|command-line)', 'Inside libs/runtime import the file itself, else its index.ts imports itself; commands are the apps’ business.');
 
 export default defineConfig(
   globalIgnores(['dist/', 'var/', 'coverage/']),
@@ -69,6 +70,8 @@ export default defineConfig(
   { files: [`libs/contracts/${TESTS}`], rules: importRules(noRuntime, noApps) },
   { files: ['libs/runtime/**/*.ts'], rules: importRules(aliasesOnly, noOwnAlias, noApps, noTooling) },
   { files: [`libs/runtime/${TESTS}`], rules: importRules(aliasesOnly, noOwnAlias, noApps) },
+  { files: ['libs/command-line/**/*.ts'], rules: importRules(aliasesOnly, notHeavy, noApps, noTooling) },
+  { files: [`libs/command-line/${TESTS}`], rules: importRules(aliasesOnly, notHeavy, noApps) },
   { files: ['apps/central-api/**/*.ts'], rules: importRules(aliasesOnly, noEdge, noTooling) },
   { files: [`apps/central-api/${TESTS}`], rules: importRules(aliasesOnly, noEdge) },
   { files: ['apps/edge-service/**/*.ts'], rules: importRules(aliasesOnly, noCentral, noTooling) },

@@ -6,7 +6,7 @@ const config: Config = {
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
-    '^@waypost/(contracts|runtime)$': '<rootDir>/libs/$1/src/index.ts',
+    '^@waypost/(command-line|contracts|runtime)$': '<rootDir>/libs/$1/src/index.ts',
     // Sources import each other as the emitted .js files.
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },

@@ -17,7 +17,7 @@ async function complaints(filePath: string, code: string): Promise<string[]> {
 
 const CONTRACTS_ONLY = 'libs/contracts imports nothing but node:crypto, zod and itself';
 const APPS_APART = 'The apps never import each other';
-const ALIASES = 'Import libraries only as @waypost/contracts and @waypost/runtime';
+const ALIASES = 'Import libraries only as @waypost/contracts, @waypost/runtime and @waypost/command-line';
 const NO_APPS = 'Libraries never import an app';
 const NO_TOOLING = 'What ships never imports scripts';
 
@@ -37,6 +37,9 @@ describe('the import rules refuse', () => {
     ['libs/runtime/src/x.ts', '@waypost/runtime', 'Inside libs/runtime import the file itself'],
     ['libs/runtime/src/x.ts', '../../../test/support.js', NO_TOOLING],
     ['libs/runtime/src/x.test.ts', '../../../apps/edge-service/src/config.js', NO_APPS],
+    ['libs/command-line/src/x.ts', '@waypost/runtime', 'a command must start in a moment'],
+    ['libs/command-line/src/x.ts', '../../../apps/central-api/src/config.js', NO_APPS],
+    ['libs/runtime/src/x.ts', '../../command-line/src/table.js', ALIASES],
     ['apps/central-api/src/sync/x.ts', '../../../edge-service/src/config.js', APPS_APART],
     ['apps/central-api/src/sync/x.test.ts', '../../../edge-service/src/config.js', APPS_APART],
     ['apps/edge-service/src/cycle/x.ts', '../../../../apps/central-api/src/config.js', APPS_APART],
@@ -62,6 +65,7 @@ describe('the import rules allow', () => {
     ['libs/contracts/src/x.ts', ['./errors.js', 'node:crypto', 'zod']],
     ['libs/contracts/src/x.test.ts', ['./errors.js', 'fast-check', 'node:fs']],
     ['libs/runtime/src/x.ts', ['./postgres.js', '@waypost/contracts', 'pg', 'node:fs']],
+    ['libs/command-line/src/x.ts', ['./table.js', '@waypost/contracts', 'commander', 'pg']],
     ['apps/central-api/src/sync/x.ts', ['../config.js', '../snapshots/x.js', '@waypost/contracts', '@waypost/runtime', '@nestjs/common']],
     ['apps/edge-service/src/central/x.ts', ['../config.js', '../central/client.js', '@waypost/contracts', '@waypost/runtime', 'undici']],
     ['apps/edge-service/src/central/x.pg.test.ts', ['../../../../test/support.js', '@waypost/runtime']],

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
-const snapshotStore = z.string().transform((text, context) => {
+export const snapshotStore = z.string().transform((text, context) => {
   if (text.startsWith('file:')) return { kind: 'file' as const, folder: resolve(text.slice('file:'.length).replace(/^\/\/(?=\/)/, '')) };
   context.addIssue({ code: 'custom', message: 'must be file:<folder>, such as file:./var/snapshots; other stores are not there yet' });
   return z.NEVER;

@@ -80,7 +80,12 @@ export function toProblem(error: WaypostError, requestId?: string): Problem {
   };
 }
 
+/** Path of a manifest that was issued before. The device names itself by `?mac=`. */
+export function manifestPath(manifestId: string): string {
+  return `/api/device-sync/manifests/${manifestId}`;
+}
+
 /** Path of the chunk stream of one table of a manifest. The device names itself by `?mac=`; ranges resume it. */
 export function chunkStreamPath(manifestId: string, table: string): string {
-  return `/api/device-sync/manifests/${manifestId}/tables/${encodeURIComponent(table)}/chunks`;
+  return `${manifestPath(manifestId)}/tables/${encodeURIComponent(table)}/chunks`;
 }

@@ -2,7 +2,8 @@ import { WaypostError } from '@waypost/contracts';
 import { createPool, databaseUrl, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
 import { checkPlan } from './check-plan.js';
-import { explainPlan, type TableExplanation } from './explain-plan.js';
+import { describeExplanation } from './describe-explanation.js';
+import { explainPlan } from './explain-plan.js';
 import { readPlan } from './read-plan.js';
 
 /** `npm run plan:check`: checks SYNC_PLAN against DATABASE_URL, explains it, starts nothing. Exit status 1 when it does not fit. */
@@ -19,24 +20,10 @@ async function main(): Promise<void> {
     const plan = await checkPlan(pool, file);
     const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
     console.log(`${config.SYNC_PLAN} fits the database.\n\nschemaVersion ${plan.schemaVersion}\nscope gives   ${scope}\n`);
-    for (const table of await explainPlan(pool, plan)) console.log(describe(table));
+    for (const table of await explainPlan(pool, plan)) console.log(describeExplanation(table));
   } finally {
     await pool.end();
   }
-}
-
-function describe({ name, columns, key, keyIsProven, parameters, estimatedRows, orderedByIndex, reads }: TableExplanation): string {
-  return [
-    name,
-    `  rows       about ${estimatedRows} per device, by the planner's statistics; ${columns} columns`,
-    `  key        ${key.join(', ')} (${orderedByIndex ? 'an index can give the order' : 'no index gives the order: rows are sorted for each snapshot'})`,
-    ...(keyIsProven
-      ? []
-      : ['             no unique index over NOT NULL columns guards it: rows are read twice for each snapshot, to check it']),
-    `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,
-    `  reads      ${reads.join(', ')}`,
-    '',
-  ].join('\n');
 }
 
 try {

@@ -42,7 +42,7 @@ export interface Snapshot {
 interface BuildOptions {
   plan: CheckedPlan;
   scope: Scope;
-  store: SnapshotStore;
+  store: Pick<SnapshotStore, 'create'>;
   signal?: AbortSignal | undefined;
   /** How long each table took. */
   onTable?: (seconds: number) => void;
@@ -94,7 +94,7 @@ function isRowTooLarge(error: unknown): error is WaypostError {
 interface TableRead {
   query: string;
   layout: RowLayout;
-  store: SnapshotStore;
+  store: Pick<SnapshotStore, 'create'>;
   signal: AbortSignal | undefined;
 }
 

@@ -12,9 +12,11 @@ import {
 } from '@waypost/contracts';
 import { describeSpan, faultPoint, parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { DataSource } from 'typeorm';
 import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
+import { getManifest } from '../manifests/find-manifest.js';
 import { AnswerRequest } from './answer-request.js';
 import { DownloadPlaces } from './download-places.js';
 import { OpenChunkStream } from './open-chunk-stream.js';
@@ -29,6 +31,7 @@ export class SyncController {
     private readonly downloads: DownloadPlaces,
     private readonly acks: StoreAck,
     private readonly audit: RequestAudit,
+    private readonly dataSource: DataSource,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -48,6 +51,16 @@ export class SyncController {
     await reply.status(200).send({ manifest: issued.manifest });
   }
 
+  /** A device's own manifest once more, expired or not: for whoever compares the device with it. Builds and records nothing. */
+  @Get('manifests/:manifestId')
+  async manifest(@Param('manifestId') manifestId: string, @Query('mac') claimed: unknown, @Req() request: FastifyRequest): Promise<object> {
+    const facts = auditOf(request, 'download');
+    facts.claimMac({ mac: claimed });
+    facts.manifestId = manifestIdOf(manifestId);
+    const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
+    return { manifest: await getManifest(this.dataSource.manager, manifestId, mac) };
+  }
+
   @Get('manifests/:manifestId/tables/:table/chunks')
   async chunks(
     @Param('manifestId') manifestId: string,
@@ -59,9 +72,7 @@ export class SyncController {
   ): Promise<void> {
     const facts = auditOf(request, 'download');
     facts.claimMac({ mac: claimed });
-    if (!ulidSchema.safeParse(manifestId).success)
-      throw new WaypostError('MANIFEST_UNKNOWN', { detail: 'This is not the id of a manifest.' });
-    facts.manifestId = manifestId;
+    facts.manifestId = manifestIdOf(manifestId);
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
     describeSpan({ 'waypost.table': table, 'waypost.stream_bytes': stream.length });
@@ -135,6 +146,12 @@ export class SyncController {
       throw error;
     }
   }
+}
+
+/** @throws WaypostError MANIFEST_UNKNOWN */
+function manifestIdOf(text: string): string {
+  if (ulidSchema.safeParse(text).success) return text;
+  throw new WaypostError('MANIFEST_UNKNOWN', { detail: 'This is not the id of a manifest.' });
 }
 
 /** Aborts when the client goes away before it has the whole answer. */

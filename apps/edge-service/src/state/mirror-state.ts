@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
-import { Repository } from 'typeorm';
+import { Not, Repository } from 'typeorm';
 import { KeptRowEntity } from '../database/entities/kept-row.entity.js';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
@@ -26,6 +26,9 @@ export interface KnownTable extends Pick<ManifestTable, 'sha256' | 'rowCount' | 
 /** By the manifest's name. */
 export type KnownTables = ReadonlyMap<string, KnownTable>;
 
+/** The key of the whole manifest: long, and of no use to the service itself. */
+const MANIFEST = 'manifest';
+
 /** waypost.edge_sync_state and edge_mirror_tables: written only in the transaction that makes them true. */
 @Injectable()
 export class MirrorState {
@@ -36,7 +39,7 @@ export class MirrorState {
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {
-    const entries = new Map((await this.entries.find()).map(({ key, value }) => [key, value]));
+    const entries = new Map((await this.entries.findBy({ key: Not(MANIFEST) })).map(({ key, value }) => [key, value]));
     const get = (key: string): string => entries.get(key) ?? '';
     if (!entries.has('manifest_id')) return undefined;
     return {
@@ -76,6 +79,8 @@ export class MirrorState {
       sequence: String(manifest.sequence),
       manifest_id: manifest.manifestId,
       manifest_sha256: manifest.sha256,
+      // With columns and keys: whoever hashes the tables anew needs no central for it.
+      [MANIFEST]: JSON.stringify(manifest),
       verified_at: new Date().toISOString(),
       retired_epochs: JSON.stringify(retired),
     };

@@ -1,8 +1,8 @@
-/** $1: keys, $2: values. */
+/** $1: keys, $2: values. What is the same already is not written again: the manifest can be long. */
 export const UPSERT_STATE = `
   INSERT INTO waypost.edge_sync_state (key, value)
   SELECT * FROM unnest($1::text[], $2::text[])
-  ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
+  ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE edge_sync_state.value <> excluded.value`;
 
 /** A relation's object and file: both change when it is dropped and created, the file also when it is truncated or rewritten. */
 const STORAGE_OF = (relation: string): string =>

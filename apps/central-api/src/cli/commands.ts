@@ -1,0 +1,14 @@
+import type { SideCommands } from '@waypost/command-line';
+
+export { runCommand } from '@waypost/command-line';
+
+/** What `waypost` can do at central's database. */
+export const commands: SideCommands = {
+  devices: async () => (await import('./devices.js')).devices,
+  history: async () => (await import('./history.js')).history,
+  manifest: async () => (await import('./manifest.js')).manifest,
+  diff: async () => (await import('./diff.js')).diff,
+  'plan check': async () => (await import('./plan.js')).planCheck,
+  'plan explain': async () => (await import('./plan.js')).planExplain,
+  status: async () => (await import('./status.js')).status,
+};

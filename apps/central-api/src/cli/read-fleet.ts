@@ -1,0 +1,96 @@
+import type { CommandDatabase, DeviceState } from '@waypost/command-line';
+import { countStates, type DeviceRow, findDevices } from './device-states.js';
+
+const WORST_SHOWN = 5;
+const REQUESTS_SHOWN = 5;
+
+const STATE = `
+  SELECT (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
+         (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8 AS sequence,
+         (SELECT count(*)::int FROM waypost.manifests WHERE expires_at > now()) AS live_manifests,
+         (SELECT max(last_request_at) FROM waypost.device_status) AS last_request_at,
+         now() AS now`;
+const LAST_REQUESTS = `
+  SELECT requested_at, mac, operation, status, reason, manifest_id, duration_ms
+  FROM waypost.sync_requests ORDER BY requested_at DESC, id DESC LIMIT ${REQUESTS_SHOWN}`;
+/** What central refused or could not do within the last hour, the most frequent first. */
+const TROUBLES = `
+  SELECT status, reason, count(*)::int AS requests, count(DISTINCT mac)::int AS devices
+  FROM waypost.sync_requests WHERE requested_at > now() - interval '1 hour' AND status <> 'Issued'
+  GROUP BY status, reason ORDER BY requests DESC LIMIT 10`;
+/** Why devices fail, the most frequent first. */
+const ERRORS = `
+  SELECT last_error_code AS code, count(*)::int AS devices
+  FROM waypost.device_status WHERE consecutive_failures > 0 AND last_error_code IS NOT NULL
+  GROUP BY last_error_code ORDER BY devices DESC LIMIT 10`;
+
+export interface RequestFacts {
+  at: string;
+  mac: string | null;
+  operation: string;
+  status: string;
+  reason: string | null;
+  manifestId: string | null;
+  durationMs: number;
+}
+
+/** What central's database tells of the fleet and of central itself. */
+export interface FleetFacts {
+  devices: Record<DeviceState, number>;
+  worst: DeviceRow[];
+  epoch: string | null;
+  sequence: number;
+  liveManifests: number;
+  lastRequestAgeMs: number | null;
+  lastRequests: RequestFacts[];
+  troubles: { status: string; reason: string | null; requests: number; devices: number }[];
+  errors: { code: string; devices: number }[];
+}
+
+interface StateRow {
+  epoch: string | null;
+  sequence: string;
+  live_manifests: number;
+  last_request_at: Date | null;
+  now: Date;
+}
+
+interface RequestRow {
+  requested_at: Date;
+  mac: string | null;
+  operation: string;
+  status: string;
+  reason: string | null;
+  manifest_id: string | null;
+  duration_ms: number;
+}
+
+export async function readFleet(database: CommandDatabase): Promise<FleetFacts> {
+  const [state] = (await database.query<StateRow>(STATE)) as [StateRow];
+  const requests = await database.query<RequestRow>(LAST_REQUESTS);
+  const { devices: worst } = await findDevices(database, {
+    states: ['failing', 'silent', 'never', 'stale'],
+    olderThanMs: null,
+    order: 'worst',
+    limit: WORST_SHOWN,
+  });
+  return {
+    devices: await countStates(database),
+    worst,
+    epoch: state.epoch,
+    sequence: Number(state.sequence),
+    liveManifests: state.live_manifests,
+    lastRequestAgeMs: state.last_request_at && Math.max(0, state.now.getTime() - state.last_request_at.getTime()),
+    lastRequests: requests.map((row) => ({
+      at: row.requested_at.toISOString(),
+      mac: row.mac,
+      operation: row.operation,
+      status: row.status,
+      reason: row.reason,
+      manifestId: row.manifest_id,
+      durationMs: row.duration_ms,
+    })),
+    troubles: await database.query<FleetFacts['troubles'][number]>(TROUBLES),
+    errors: await database.query<FleetFacts['errors'][number]>(ERRORS),
+  };
+}

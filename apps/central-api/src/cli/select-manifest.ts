@@ -1,0 +1,51 @@
+import type { CommandContext, CommandDatabase } from '@waypost/command-line';
+import { type Manifest, openManifest, ulidSchema, WaypostError } from '@waypost/contracts';
+
+const BY_ID = 'SELECT document FROM waypost.manifests WHERE manifest_id = $1';
+/** A device's manifests, the latest first: the epoch in force before those that it replaced. $1: MAC, $2: how many to skip. */
+const BY_DEVICE = `
+  SELECT document FROM waypost.manifests
+  WHERE mac = $1
+  ORDER BY (epoch = (SELECT value FROM waypost.central_state WHERE key = 'epoch')) DESC NULLS LAST, epoch DESC, sequence DESC
+  LIMIT 1 OFFSET $2`;
+const BACK = /~(\d{1,6})?$/;
+
+/**
+ * Finds the manifest that an operator means: by its id, or by a device's MAC for its latest; `~2` behind either goes two manifests back.
+ * @throws WaypostError MANIFEST_UNKNOWN, MAC_INVALID; MANIFEST_INVALID when what central kept is damaged
+ */
+export async function selectManifest(context: CommandContext, text: string): Promise<Manifest> {
+  const { database } = context;
+  const back = BACK.exec(text);
+  const steps = back ? Number(back[1] ?? 1) : 0;
+  const name = text.replace(BACK, '').trim();
+  const id = name.toUpperCase();
+  if (!ulidSchema.safeParse(id).success) return byDevice(database, context.mac(name), steps, text);
+  const [row] = await database.query<{ document: unknown }>(BY_ID, [id]);
+  if (!row) throw unknown(`There is no manifest ${id}.`);
+  const found = openManifest(row.document);
+  return steps === 0 ? found : earlier(database, found, steps);
+}
+
+/** Counts from a manifest itself, also where the device has later ones. $1: MAC, $2: epoch, $3: sequence, $4: how many to skip. */
+const BEFORE = `
+  SELECT document FROM waypost.manifests WHERE mac = $1 AND epoch = $2 AND sequence < $3 ORDER BY sequence DESC LIMIT 1 OFFSET $4`;
+
+async function earlier(database: CommandDatabase, { manifestId, device, epoch, sequence }: Manifest, steps: number): Promise<Manifest> {
+  const [row] = await database.query<{ document: unknown }>(BEFORE, [device.mac, epoch, sequence, steps - 1]);
+  if (!row) throw unknown(`There are not ${steps} manifests before ${manifestId} in its epoch.`);
+  return openManifest(row.document);
+}
+
+async function byDevice(database: CommandDatabase, mac: string, steps: number, text: string): Promise<Manifest> {
+  const [row] = await database.query<{ document: unknown }>(BY_DEVICE, [mac, steps]);
+  if (row) return openManifest(row.document);
+  throw unknown(steps === 0 ? `The device ${mac} was never given a manifest.` : `${text}: the device ${mac} has not so many manifests.`);
+}
+
+function unknown(detail: string): WaypostError {
+  return new WaypostError('MANIFEST_UNKNOWN', {
+    detail,
+    hint: 'waypost history <device> lists what a device was given; old manifests are pruned.',
+  });
+}

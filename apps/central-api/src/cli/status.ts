@@ -1,0 +1,126 @@
+import {
+  type Answer,
+  askService,
+  type Cell,
+  type CommandContext,
+  DEVICE_STATES,
+  exitCodeFor,
+  type Finding,
+  formatBytes,
+  formatCount,
+  formatSpan,
+  formatTime,
+  plural,
+  renderFacts,
+  renderVerdict,
+} from '@waypost/command-line';
+import { WaypostError } from '@waypost/contracts';
+import { deviceData, deviceTable } from './devices.js';
+import { judgeFleet, type ServiceFacts, type StoreFacts } from './judge-fleet.js';
+import { type FleetFacts, readFleet } from './read-fleet.js';
+
+const DEFAULT_PORT = '8080';
+
+/** `waypost status` of central: the fleet from its database, the service from its /health, the store where it is given. */
+export async function status(context: CommandContext): Promise<Answer> {
+  const service = await askRunning(context);
+  const fleet = context.hasDatabase ? await readFleet(context.database) : null;
+  const storeUrl = context.env['SNAPSHOT_STORE'];
+  const store = storeUrl ? await (await import('./measure-store.js')).measureStore(storeUrl) : null;
+  const findings = judgeFleet(fleet, service, store);
+  return {
+    data: {
+      side: 'central',
+      ok: exitCodeFor(findings) === 0,
+      findings,
+      database: fleet ? context.database.address : null,
+      service,
+      store,
+      ...(fleet && { ...fleet, worst: fleet.worst.map(deviceData) }),
+    },
+    text: textOf(context, { service, fleet, store, findings }),
+    exitCode: exitCodeFor(findings),
+  };
+}
+
+/** The service is asked where its address is given, or where this is its own environment (SYNC_PLAN is set, as in its container). */
+async function askRunning(context: CommandContext): Promise<ServiceFacts | null> {
+  const own = context.env['SYNC_PLAN'] ? `http://127.0.0.1:${context.env['PORT'] || DEFAULT_PORT}` : undefined;
+  const url = context.option('url') ?? own;
+  if (url === undefined) return null;
+  try {
+    const { ok, body } = await askService(url, '/health', '--url');
+    return { url, answers: true, healthy: ok, problems: ok ? [] : problemsOf(body) };
+  } catch (error) {
+    if (!(error instanceof WaypostError) || error.code !== 'CENTRAL_UNREACHABLE' || !context.hasDatabase) throw error;
+    return { url, answers: false, reason: error.message };
+  }
+}
+
+/** The checks of /health that are down, with their messages. */
+function problemsOf(body: unknown): string[] {
+  const checks = (body as { error?: Record<string, { message?: string; status?: string }> } | undefined)?.error ?? {};
+  return Object.entries(checks).map(([name, { message, status }]) => `${name}: ${message ?? status ?? 'down'}`);
+}
+
+interface Shown {
+  service: ServiceFacts | null;
+  fleet: FleetFacts | null;
+  store: StoreFacts | null;
+  findings: readonly Finding[];
+}
+
+function textOf(context: CommandContext, { service, fleet, store, findings }: Shown): string {
+  const total = fleet ? Object.values(fleet.devices).reduce((sum, count) => sum + count, 0) : 0;
+  const good = fleet ? `${plural(fleet.devices.fresh, 'device')} of ${formatCount(total)} fresh.` : 'The service is ready.';
+  const facts: [string, string][] = [['service', serviceLine(service)]];
+  if (fleet) {
+    const { epoch, sequence, liveManifests, lastRequestAgeMs } = fleet;
+    facts.unshift(['database', context.database.address]);
+    facts.push(['devices', DEVICE_STATES.map((state) => `${state} ${formatCount(fleet.devices[state])}`).join('  ')]);
+    facts.push(['last request', lastRequestAgeMs === null ? 'never' : `${formatSpan(lastRequestAgeMs)} ago`]);
+    facts.push(['sequence', `${sequence} of epoch ${epoch ?? '(none yet)'}, ${plural(liveManifests, 'live manifest')}`]);
+  }
+  facts.push(['store', storeLine(store)]);
+  return [
+    renderVerdict(context, good, findings),
+    '',
+    renderFacts(facts, context.paint),
+    ...(fleet && fleet.worst.length > 0 ? ['', deviceTable(context, fleet.worst)] : []),
+    ...(fleet ? ['', requestTable(context, fleet)] : []),
+  ].join('\n');
+}
+
+function serviceLine(service: ServiceFacts | null): string {
+  if (!service) return 'not asked: give --url http://<central>:8080';
+  if (!service.answers) return `${service.url} does not answer`;
+  return `${service.url} ${service.healthy ? 'is ready' : 'is not ready'}`;
+}
+
+function storeLine(store: StoreFacts | null): string {
+  if (!store) return 'not measured: set SNAPSHOT_STORE as central has it';
+  const free = store.freeBytes === null ? '' : `, ${formatBytes(store.freeBytes)} free`;
+  return `${formatBytes(store.bytes)} in ${store.folder}${free}`;
+}
+
+function requestTable(context: CommandContext, { lastRequests }: FleetFacts): string {
+  if (lastRequests.length === 0) return context.paint('dim', 'No request yet.');
+  return context.table(
+    [
+      { title: 'last requests' },
+      { title: 'device' },
+      { title: 'what' },
+      { title: 'outcome' },
+      { title: 'took', align: 'right' },
+      { title: 'reason', elastic: true },
+    ],
+    lastRequests.map(({ at, mac, operation, status, reason, durationMs }): Cell[] => [
+      formatTime(at),
+      mac,
+      operation,
+      { text: status, tone: status === 'Issued' ? 'good' : 'bad' },
+      formatSpan(durationMs),
+      reason,
+    ]),
+  );
+}

@@ -1,0 +1,9 @@
+import type { SideCommands } from '@waypost/command-line';
+
+export { runCommand } from '@waypost/command-line';
+
+/** What `waypost` can do at a device. */
+export const commands: SideCommands = {
+  verify: async () => (await import('./verify.js')).verify,
+  status: async () => (await import('./status.js')).status,
+};

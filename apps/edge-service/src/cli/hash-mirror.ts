@@ -1,0 +1,53 @@
+import { type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
+import { describeTables, pinSession } from '@waypost/runtime';
+import type pg from 'pg';
+import { compareColumns } from '../load/compare-columns.js';
+import { checkTypes } from '../load/user-types.js';
+import { KEPT_ROWS } from '../state/kept-rows.js';
+import { matches, readFacts, type TableFacts } from '../verify/verify-table.js';
+
+export interface TableFinding {
+  name: string;
+  /** `altered`: its columns differ, so that its rows have no hash to compare. */
+  state: 'ok' | 'drifted' | 'altered' | 'missing';
+  expected: TableFacts;
+  actual: TableFacts | null;
+  /** Beside the mirror, and left out: rows of the device's own still reference them. */
+  keptRows: number;
+  differences: string[];
+}
+
+/**
+ * Hashes every table of a manifest as it is in the transaction under way, which must be REPEATABLE READ, so that all are of one moment.
+ * Changes nothing.
+ */
+export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Promise<{ tables: TableFinding[]; types: string[] }> {
+  const described = await describeTables(
+    client,
+    manifest.tables.map(({ name }) => parseTableName(name)),
+  );
+  const types = await checkTypes(client, manifest.types);
+  await pinSession(client);
+  const kept = await countKept(client);
+  const tables: TableFinding[] = [];
+  for (const table of manifest.tables) {
+    const local = described.get(quoteTable(parseTableName(table.name)));
+    const differences = local ? compareColumns(table, local) : ['the table is not there'];
+    const keptRows = kept.get(table.name) ?? 0;
+    const actual = local && differences.length === 0 ? await readFacts(client, table, local, { hasKept: keptRows > 0 }) : null;
+    const state = !local ? 'missing' : !actual ? 'altered' : matches(actual, table) ? 'ok' : 'drifted';
+    tables.push({ name: table.name, state, expected: factsOf(table), actual, keptRows, differences });
+  }
+  return { tables, types };
+}
+
+async function countKept(client: pg.ClientBase): Promise<Map<string, number>> {
+  const { rows } = await client.query<{ name: string; count: number }>(
+    `SELECT table_name AS name, count(*)::int AS count FROM ${KEPT_ROWS} GROUP BY table_name`,
+  );
+  return new Map(rows.map(({ name, count }) => [name, count]));
+}
+
+function factsOf({ rowCount, sha256 }: ManifestTable): TableFacts {
+  return { rowCount, sha256 };
+}

@@ -1,0 +1,106 @@
+import { type Finding, formatSpan, plural } from '@waypost/command-line';
+import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
+import type { EdgeFacts } from './read-status.js';
+
+/** A running service, as GET /api/sync/status has it; or that it does not answer. */
+export type ServiceFacts =
+  | { url: string; answers: false; reason: string }
+  | {
+      url: string;
+      answers: true;
+      running: boolean;
+      intervalMs: number;
+      breaker: string;
+      alert: { code: string; detail: string; hint: string } | null;
+    };
+
+/** Failures in a row from which on it is no hiccup; the alarm of the same name fires there too. */
+const REPEATED = 3;
+/** As /health counts: cycles that may be missed before the data is stale. */
+const STALE_INTERVALS = 3;
+const MIN_STALE_MS = 60_000;
+const DEFAULT_INTERVAL_MS = 5 * 60_000;
+
+/** What is wrong with a device, and what to do about it. */
+export function judgeEdge(facts: EdgeFacts, service: ServiceFacts | null): Finding[] {
+  const findings: Finding[] = [];
+  const { verified, consecutiveFailures, cycles } = facts;
+  const error = cycles.find(({ status }) => status !== 'Running')?.error ?? null;
+  const alert = service?.answers ? service.alert : null;
+  if (service?.answers === false) {
+    findings.push({
+      severity: 'bad',
+      what: `edge-service does not answer at ${service.url} (${service.reason})`,
+      next: 'Start it, or read the end of its log: it says in one line why it could not start.',
+    });
+  }
+  if (!verified) {
+    findings.push({
+      severity: 'bad',
+      what: 'Nothing was ever loaded and verified: local services have no data.',
+      next: error ? hintOf(error.code) : 'Start edge-service, or trigger a cycle: curl -X POST http://<edge>:8081/api/sync/now',
+    });
+  } else {
+    const staleMs = staleAfterMs(service);
+    if (staleMs !== undefined && verified.ageMs > staleMs) {
+      findings.push({
+        severity: 'bad',
+        what: `The verified state is ${formatSpan(verified.ageMs)} old; it should be younger than ${formatSpan(staleMs)}.`,
+        next:
+          error && consecutiveFailures > 0
+            ? hintOf(error.code)
+            : 'Look whether edge-service runs, and whether its SYNC_INTERVAL is meant to be so long.',
+      });
+    }
+  }
+  if (consecutiveFailures > 0 && error) {
+    findings.push({
+      severity: consecutiveFailures >= REPEATED || isUrgent(error.code) ? 'bad' : 'warn',
+      what: `${consecutiveFailures === 1 ? 'The last cycle' : `The last ${consecutiveFailures} cycles`} failed: ${error.code}: ${firstLine(error.detail)}`,
+      next: hintOf(error.code),
+    });
+  }
+  if (alert && alert.code !== error?.code) {
+    findings.push({ severity: 'bad', what: `Alert: ${alert.code}: ${firstLine(alert.detail)}`, next: alert.hint });
+  }
+  if (service?.answers && service.breaker !== 'closed') {
+    findings.push({
+      severity: 'warn',
+      what: `The circuit breaker is ${service.breaker}: central does not answer.`,
+      next: 'Check CENTRAL_URL, the network and central’s /health; the device tries again by itself.',
+    });
+  }
+  if ((facts.refusedAcks ?? 0) > 0) {
+    findings.push({
+      severity: 'bad',
+      what: `Central refused ${plural(facts.refusedAcks ?? 0, 'acknowledgement')} for good.`,
+      next: 'SELECT manifest_id, last_error FROM waypost.edge_acks WHERE refused_at IS NOT NULL says why.',
+    });
+  }
+  if ((facts.pendingAcks ?? 0) > 0) {
+    findings.push({
+      severity: 'warn',
+      what: `${plural(facts.pendingAcks ?? 0, 'acknowledgement')} not yet sent: central does not know what this device holds.`,
+      next: 'They are sent with the next cycle that reaches central.',
+    });
+  }
+  return findings;
+}
+
+/** Undefined where the device syncs on demand only. */
+function staleAfterMs(service: ServiceFacts | null): number | undefined {
+  const intervalMs = service?.answers ? service.intervalMs : DEFAULT_INTERVAL_MS;
+  return intervalMs === 0 ? undefined : Math.max(STALE_INTERVALS * intervalMs, MIN_STALE_MS);
+}
+
+function hintOf(code: string): string {
+  return Object.hasOwn(ERROR_KINDS, code) ? ERROR_KINDS[code as ErrorCode].hint : 'The log of edge-service has the details.';
+}
+
+function isUrgent(code: string): boolean {
+  return !Object.hasOwn(ERROR_KINDS, code) || ERROR_KINDS[code as ErrorCode].heals !== 'retry' || code === 'VERIFICATION_FAILED';
+}
+
+function firstLine(text: string): string {
+  return (text.split('\n')[0] as string).replace(/ Hint: .*$/, '').slice(0, 300);
+}

@@ -1,0 +1,148 @@
+import { normalizeMac, WaypostError } from '@waypost/contracts';
+import { CommandDatabase } from './database.js';
+import type { ExitCode } from './exit-codes.js';
+import type { CommandSpec } from './grammar.js';
+import type { Paint } from './style.js';
+import { type Cell, type Column, renderTable } from './table.js';
+
+/** What a command found. */
+export interface Answer {
+  /** The JSON document of `--json`; docs/cli.md promises its form. */
+  data: object;
+  /** The same for people. */
+  text: string;
+  exitCode: ExitCode;
+}
+
+export type Command = (context: CommandContext) => Promise<Answer>;
+
+type OptionValues = Readonly<Record<string, string | boolean | undefined>>;
+
+interface ContextParts {
+  spec: CommandSpec;
+  args: readonly string[];
+  options: OptionValues;
+  env: NodeJS.ProcessEnv;
+  paint: Paint;
+  /** Columns of the terminal; undefined in a pipe. */
+  width: number | undefined;
+}
+
+const DURATION = /^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)$/;
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+/** PostgreSQL's and setTimeout's limit. */
+const MAX_MS = 2 ** 31 - 1;
+
+/** What a command was given, and how it shall speak. */
+export class CommandContext {
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly paint: Paint;
+  private opened: CommandDatabase | undefined;
+
+  constructor(private readonly parts: ContextParts) {
+    this.args = parts.args;
+    this.env = parts.env;
+    this.paint = parts.paint;
+  }
+
+  /** The first argument. */
+  get subject(): string {
+    return this.args[0] as string;
+  }
+
+  /** By its long name in camel case; an environment variable in its place where one is named. */
+  option(name: string, variable?: string): string | undefined {
+    const given = this.parts.options[name];
+    if (typeof given === 'string') return given;
+    return (variable === undefined ? undefined : this.env[variable]) || undefined;
+  }
+
+  flag(name: string): boolean {
+    return this.parts.options[name] === true;
+  }
+
+  /** Whether the command line itself says so, and not the environment. */
+  wasGiven(name: string): boolean {
+    return typeof this.parts.options[name] === 'string';
+  }
+
+  /** @throws WaypostError CONFIG_INVALID */
+  duration(name: string): number | undefined {
+    const text = this.option(name);
+    return text === undefined ? undefined : parseDuration(text, flagOf(name));
+  }
+
+  /** @throws WaypostError CONFIG_INVALID */
+  limit(fallback: number): number {
+    const text = this.option('limit') ?? String(fallback);
+    if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+    throw new WaypostError('CONFIG_INVALID', {
+      detail: `--limit ${JSON.stringify(text)} is not a count.`,
+      hint: 'For instance --limit 50.',
+    });
+  }
+
+  /** @throws WaypostError MAC_INVALID */
+  mac(text: string): string {
+    try {
+      return normalizeMac(text);
+    } catch (error) {
+      throw new WaypostError('MAC_INVALID', {
+        detail: (error as Error).message,
+        hint: 'Write six hex pairs, for instance 48:b0:2d:e9:c3:b7.',
+      });
+    }
+  }
+
+  /** The command's database, opened at the first call; it is closed when the command has ended. */
+  get database(): CommandDatabase {
+    const url = this.option('databaseUrl', 'DATABASE_URL');
+    if (url === undefined) {
+      throw new WaypostError('CONFIG_INVALID', {
+        detail: 'DATABASE_URL is not set.',
+        hint: `Set it to the database of ${whose(this.parts.spec)}: DATABASE_URL=postgres://… waypost ${this.parts.spec.name}`,
+      });
+    }
+    const source = this.wasGiven('databaseUrl') ? '--database-url' : 'DATABASE_URL';
+    return (this.opened ??= this.openDatabase(url, source));
+  }
+
+  get hasDatabase(): boolean {
+    return this.option('databaseUrl', 'DATABASE_URL') !== undefined;
+  }
+
+  /** One more database; dispose of it. */
+  openDatabase(url: string, source: string): CommandDatabase {
+    const statementTimeoutMs = this.duration('timeout') ?? parseDuration(this.parts.spec.timeout, '--timeout');
+    return new CommandDatabase({ url, source, statementTimeoutMs });
+  }
+
+  async close(): Promise<void> {
+    await this.opened?.[Symbol.asyncDispose]();
+  }
+
+  table(columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
+    return renderTable(columns, rows, { paint: this.paint, width: this.parts.width });
+  }
+}
+
+function parseDuration(text: string, option: string): number {
+  const [, value, unit] = DURATION.exec(text.trim()) ?? [];
+  const ms = Number(value) * (UNIT_MS[unit as string] ?? NaN);
+  if (ms >= 1 && ms <= MAX_MS) return Math.round(ms);
+  throw new WaypostError('CONFIG_INVALID', {
+    detail: `${option} ${JSON.stringify(text)} is not a duration.`,
+    hint: 'For instance 30s, 15m, 12h or 7d.',
+  });
+}
+
+/** `--older-than` of `olderThan`. */
+function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function whose({ side }: CommandSpec): string {
+  if (side === 'either') return 'central or of a device';
+  return side === 'central' ? 'central' : 'the device';
+}

@@ -1,0 +1,162 @@
+/** Which service's database or address a command looks at. `either`: whichever it is given. */
+export type Side = 'central' | 'edge';
+
+export interface OptionSpec {
+  /** As commander reads them: `--state <states>`. */
+  flags: string;
+  description: string;
+  /** What may stand there; completion offers it. */
+  choices?: readonly string[];
+  /** Several of the choices, separated by commas. */
+  list?: true;
+  /** Completion offers files. */
+  file?: true;
+}
+
+export interface CommandSpec {
+  /** As it is typed: `status`, `plan check`. */
+  name: string;
+  side: Side | 'either';
+  summary: string;
+  /** More than the summary, for `--help`. */
+  description?: string;
+  /** As commander reads them: `<device>`. */
+  arguments: readonly { name: string; description: string }[];
+  options: readonly OptionSpec[];
+  examples: readonly string[];
+  /** How long one SQL statement may take by default. */
+  timeout: string;
+}
+
+export const DEVICE_STATES = ['failing', 'silent', 'stale', 'never', 'fresh'] as const;
+export type DeviceState = (typeof DEVICE_STATES)[number];
+
+const QUICK = '30s';
+/** As long as central itself gives a snapshot. */
+const READS_EVERYTHING = '30m';
+
+const PLAN_OPTION: OptionSpec = { flags: '--plan <file>', description: 'the sync plan (default: SYNC_PLAN)', file: true };
+const LIMIT_OPTION: OptionSpec = { flags: '--limit <count>', description: 'show at most so many' };
+const SELECT_MANIFEST = 'its id, or a device’s MAC for its latest; ~1 behind either is the one before';
+
+/** Every command, in the order of `waypost --help`. */
+export const COMMANDS: readonly CommandSpec[] = [
+  {
+    name: 'status',
+    side: 'either',
+    summary: 'is anything wrong, and what to do next',
+    description:
+      'Of the fleet, at central’s database; of one device, at its database or its service. The first line is the verdict; each finding comes with the next step. Exits with 1 when something is wrong.',
+    arguments: [],
+    options: [{ flags: '--url <url>', description: 'ask a running service of either side, beside or instead of its database' }],
+    examples: ['waypost status', 'waypost status --url http://127.0.0.1:8081', 'waypost status --json | jq .findings'],
+    timeout: QUICK,
+  },
+  {
+    name: 'devices',
+    side: 'central',
+    summary: 'every device: age of its verified state, last error',
+    arguments: [],
+    options: [
+      { flags: '--state <states>', description: 'only these states', choices: DEVICE_STATES, list: true },
+      { flags: '--older-than <age>', description: 'only devices whose verified state is older, such as 1h, or that have none' },
+      {
+        flags: '--sort <column>',
+        description: 'worst first by default',
+        choices: ['worst', 'age', 'mac', 'failures', 'request', 'error'],
+      },
+      LIMIT_OPTION,
+    ],
+    examples: ['waypost devices', 'waypost devices --state silent,failing', 'waypost devices --older-than 1h --sort age --json'],
+    timeout: QUICK,
+  },
+  {
+    name: 'history',
+    side: 'central',
+    summary: 'what one device asked, got and acknowledged, in order',
+    arguments: [{ name: '<device>', description: 'its MAC address, in any notation' }],
+    options: [{ flags: '--since <age>', description: 'only what is younger, such as 24h' }, LIMIT_OPTION],
+    examples: ['waypost history 48:b0:2d:e9:c3:b7', 'waypost history 48B02DE9C3B7 --since 24h'],
+    timeout: QUICK,
+  },
+  {
+    name: 'manifest',
+    side: 'central',
+    summary: 'one manifest: tables, rows, hashes, filters, acknowledgements',
+    arguments: [{ name: '<manifest>', description: SELECT_MANIFEST }],
+    options: [],
+    examples: ['waypost manifest 01JD8Y2M3N4P5Q6R7S8T9VWXYZ', 'waypost manifest 48:b0:2d:e9:c3:b7'],
+    timeout: QUICK,
+  },
+  {
+    name: 'diff',
+    side: 'central',
+    summary: 'what changed between two manifests',
+    description:
+      'Tables added, removed and changed. Where SNAPSHOT_STORE is given and still holds both snapshots, also how many chunks, rows and bytes differ.',
+    arguments: [
+      { name: '<from>', description: `a manifest: ${SELECT_MANIFEST}` },
+      { name: '<to>', description: 'likewise' },
+    ],
+    options: [
+      { flags: '--snapshot-store <store>', description: 'where central keeps its snapshots (default: SNAPSHOT_STORE)' },
+      { flags: '--exit-code', description: 'exit with 1 when they differ' },
+    ],
+    examples: ['waypost diff 48:b0:2d:e9:c3:b7~1 48:b0:2d:e9:c3:b7', 'waypost diff <from> <to> --snapshot-store file:./var/snapshots'],
+    timeout: QUICK,
+  },
+  {
+    name: 'verify',
+    side: 'edge',
+    summary: 'hash a device’s tables anew and compare them with its manifest',
+    description:
+      'Reads all mirrored tables of an edge database in one snapshot, changes nothing, and compares them with the manifest that the device says it holds; with central’s record of that manifest too, where central is given. Exits with 1 on drift.',
+    arguments: [],
+    options: [
+      { flags: '--central-url <url>', description: 'central’s address (default: CENTRAL_URL)' },
+      { flags: '--central-database-url <url>', description: 'central’s database (default: CENTRAL_DATABASE_URL)' },
+    ],
+    examples: ['waypost verify', 'waypost verify --central-url https://central.example', 'waypost verify --json | jq .drifted'],
+    timeout: READS_EVERYTHING,
+  },
+  {
+    name: 'plan check',
+    side: 'central',
+    summary: 'whether the sync plan fits the database, and what it reads',
+    arguments: [],
+    options: [PLAN_OPTION],
+    examples: ['waypost plan check --plan plans/fleet.yaml'],
+    timeout: QUICK,
+  },
+  {
+    name: 'plan explain',
+    side: 'central',
+    summary: 'which rows and bytes a device would get now, and why',
+    description:
+      'Reads the device’s share as central would, in one snapshot, stores nothing, and shows the scope’s parameters, each table’s query with their values, its rows and its bytes.',
+    arguments: [{ name: '<mac>', description: 'the device’s MAC address, in any notation' }],
+    options: [PLAN_OPTION],
+    examples: ['waypost plan explain 48:b0:2d:e9:c3:b7', 'waypost plan explain 48b0.2de9.c3b7 --json'],
+    timeout: READS_EVERYTHING,
+  },
+];
+
+/** Options that every command takes. */
+export const COMMON_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--database-url <url>', description: 'the database (default: DATABASE_URL, which other users of the machine do not see)' },
+  { flags: '--json', description: 'one JSON document on standard output, errors too' },
+  { flags: '--timeout <duration>', description: 'how long one SQL statement may take' },
+  { flags: '--no-color', description: 'no colours (as NO_COLOR=1); there are none in a pipe' },
+];
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof SHELLS)[number];
+
+/** `--state` of `--state <states>`. */
+export function longFlag({ flags }: OptionSpec): string {
+  return flags.split(' ')[0] as string;
+}
+
+export function takesValue({ flags }: OptionSpec): boolean {
+  return flags.includes('<');
+}

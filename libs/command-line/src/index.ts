@@ -1,0 +1,10 @@
+export * from './command.js';
+export * from './database.js';
+export { ExitCode } from './exit-codes.js';
+export * from './format.js';
+export { DEVICE_STATES, type DeviceState, type Side } from './grammar.js';
+export { runCommand, runCommandLine, type SideCommands } from './run.js';
+export { type Paint, printable } from './style.js';
+export { type Cell, type Column, renderFacts, renderTable } from './table.js';
+export * from './service.js';
+export * from './verdict.js';
