@@ -35,8 +35,14 @@ const noCentral = forbid('^\\.\\./(.*/)?central-api/', 'The apps never import ea
 const noEdge = forbid('^\\.\\./(.*/)?edge-service/', 'The apps never import each other: what both need belongs to libs/.');
 const onlyZodAndCrypto = forbid('^(?!\\./|\\.\\./|node:crypto$|zod$)', 'libs/contracts imports nothing but node:crypto, zod and itself.');
 const noRuntime = forbid('^\\.\\./(.*/)?runtime/|^@waypost/', 'libs/contracts imports nothing but node:crypto, zod and itself.');
-const notHeavy = forbid('^@waypost/(?!contracts$)', 'libs/command-line imports contracts, commander and pg alone: a command must start in a moment.');
-const noOwnAlias = forbid('^@waypost/(runtime|command-line)', 'Inside libs/runtime import the file itself, else its index.ts imports itself; commands are the apps’ business.');
+const notHeavy = forbid(
+  '^@waypost/(?!contracts$)',
+  'libs/command-line imports contracts, commander and pg alone: a command must start in a moment.',
+);
+const noOwnAlias = forbid(
+  '^@waypost/(runtime|command-line)',
+  'Inside libs/runtime import the file itself, else its index.ts imports itself; commands are the apps’ business.',
+);
 
 export default defineConfig(
   globalIgnores(['dist/', 'var/', 'coverage/']),
