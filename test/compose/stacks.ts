@@ -38,8 +38,8 @@ export class Stacks {
       WAYPOST_VERSION: stacks.project,
       // Reaches whatever this machine reaches; an engine without routing builds on no other network.
       BUILD_NETWORK: process.env['BUILD_NETWORK'] || 'host',
-      // After the first cycle nothing comes by itself but what a failure makes it try again.
-      SYNC_INTERVAL: '30m',
+      // Often enough to wait for; long enough for its connection to central to be closed between two cycles.
+      SYNC_INTERVAL: '20s',
     });
     stacks.writeSettings();
     for (const [service, image] of Object.entries(MONITORING)) {
