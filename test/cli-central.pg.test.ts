@@ -145,9 +145,15 @@ test('status says first what is wrong and what to do next', async () => {
   expect(verdict).toMatch(/^WRONG {2}2 findings\. 0 devices of 1 fresh\.$/);
   expect(first).toMatch(/^✗ No device has asked for 3 d/);
   expect(next).toMatch(/^ {4}→ Check central’s address/);
-  expect(silent.out).toContain('✗ 1 device silent: no request for more than 24 h\n    → waypost devices --state silent');
+  expect(silent.out).toContain('✗ 1 device silent: no request for more than 1 d\n    → waypost devices --state silent');
   const { json } = await waypostJson<{ total: number }>(['devices', '--older-than', '2d', '--state', 'silent'], atCentral);
   expect(json.total).toBe(1);
+  const patient = await waypostJson<{ total: number }>(['devices', '--state', 'fresh'], {
+    ...atCentral,
+    DEVICE_SILENT_AFTER: '7d',
+    DEVICE_STALE_AFTER: '7d',
+  });
+  expect(patient.json.total).toBe(1);
 });
 
 test('status of a running central: its address is enough', async () => {

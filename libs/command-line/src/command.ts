@@ -73,6 +73,11 @@ export class CommandContext {
     return text === undefined ? undefined : parseDuration(text, flagOf(name));
   }
 
+  /** A duration that the service's environment sets, or its default. @throws WaypostError CONFIG_INVALID */
+  setting(variable: string, fallback: string): number {
+    return parseDuration(this.env[variable] || fallback, variable);
+  }
+
   /** @throws WaypostError CONFIG_INVALID */
   limit(fallback: number): number {
     const text = this.option('limit') ?? String(fallback);

@@ -1,28 +1,28 @@
-import type { CommandDatabase, DeviceState } from '@waypost/command-line';
+import type { CommandContext, CommandDatabase, DeviceState } from '@waypost/command-line';
+import { REPEATED_FAILURES, stateOf } from '../health/fleet.sql.js';
 
-/** A device that asks for nothing for so long is switched off, cut off, or broken. */
-export const SILENT_AFTER_HOURS = 24;
-/** Older data is not what anybody expects of a device that syncs every few minutes. */
-export const STALE_AFTER_HOURS = 1;
-/** One failure is a hiccup. */
-export const FAILING_AFTER = 3;
+/** From which age on a device's state is stale, or the device silent: as central's numbers have it. */
+export interface Thresholds {
+  staleMs: number;
+  silentMs: number;
+}
 
-/** Exactly one state per device; the first that holds, the most helpless first: what is silent cannot be asked. */
-const STATE = `
-  CASE WHEN last_request_at < now() - interval '${SILENT_AFTER_HOURS} hours' THEN 'silent'
-       WHEN consecutive_failures >= ${FAILING_AFTER} THEN 'failing'
-       WHEN verified_at IS NULL THEN 'never'
-       WHEN verified_age > interval '${STALE_AFTER_HOURS} hours' THEN 'stale'
-       ELSE 'fresh' END`;
+export function thresholdsOf(context: CommandContext): Thresholds {
+  return { staleMs: context.setting('DEVICE_STALE_AFTER', '1h'), silentMs: context.setting('DEVICE_SILENT_AFTER', '24h') };
+}
+
+/** $1: stale after, $2: silent after, both in seconds. */
+const STATE = stateOf('$1::float8', '$2::float8');
 
 const COLUMNS = `
   mac, ${STATE} AS state, first_seen_at, last_request_at, last_manifest_id, verified_manifest_id, verified_sequence::int8, verified_epoch, verified_at,
   (1000 * extract(epoch FROM verified_age))::float8 AS verified_age_ms,
-  (1000 * extract(epoch FROM now() - last_request_at))::float8 AS request_age_ms,
+  greatest(0, 1000 * extract(epoch FROM now() - last_request_at))::float8 AS request_age_ms,
   last_failure_at, last_error_code, last_error, consecutive_failures, filters`;
 
-export const COUNT_STATES = `
-  SELECT state, count(*)::int AS devices FROM (SELECT ${STATE} AS state FROM waypost.device_status) AS s GROUP BY state`;
+const COUNT_STATES = `
+  SELECT state, count(*)::int AS devices, count(*) FILTER (WHERE consecutive_failures >= ${REPEATED_FAILURES})::int AS repeated
+  FROM (SELECT ${STATE} AS state, consecutive_failures FROM waypost.device_status) AS s GROUP BY state`;
 
 /** Columns that `--sort` knows; the worst first in each. */
 export const ORDERS = {
@@ -54,7 +54,7 @@ export interface DeviceRow {
   filters: Record<string, string | null>;
 }
 
-interface Wanted {
+interface Wanted extends Thresholds {
   states: readonly DeviceState[] | null;
   olderThanMs: number | null;
   order: Order;
@@ -64,19 +64,30 @@ interface Wanted {
 /** @returns the devices, and how many there are in all */
 export async function findDevices(
   database: CommandDatabase,
-  { states, olderThanMs, order, limit }: Wanted,
+  { states, olderThanMs, order, limit, staleMs, silentMs }: Wanted,
 ): Promise<{ devices: DeviceRow[]; total: number }> {
   const matching = `
     FROM (SELECT ${COLUMNS} FROM waypost.device_status) AS d
-    WHERE ($1::text[] IS NULL OR state = ANY ($1)) AND ($2::float8 IS NULL OR verified_age_ms IS NULL OR verified_age_ms > $2)`;
-  const devices = await database.query<DeviceRow>(`SELECT * ${matching} ORDER BY ${ORDERS[order]} LIMIT $3`, [states, olderThanMs, limit]);
+    WHERE ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::float8 IS NULL OR verified_age_ms IS NULL OR verified_age_ms > $4)`;
+  const values = [staleMs / 1000, silentMs / 1000, states, olderThanMs];
+  const devices = await database.query<DeviceRow>(`SELECT * ${matching} ORDER BY ${ORDERS[order]} LIMIT $5`, [...values, limit]);
   if (devices.length < limit) return { devices, total: devices.length };
-  const [row] = await database.query<{ total: number }>(`SELECT count(*)::int AS total ${matching}`, [states, olderThanMs]);
+  const [row] = await database.query<{ total: number }>(`SELECT count(*)::int AS total ${matching}`, values);
   return { devices, total: row?.total ?? devices.length };
 }
 
-export async function countStates(database: CommandDatabase): Promise<Record<DeviceState, number>> {
-  const rows = await database.query<{ state: DeviceState; devices: number }>(COUNT_STATES);
+/** @returns how many devices are in each state, and how many failed several times in a row */
+export async function countStates(
+  database: CommandDatabase,
+  { staleMs, silentMs }: Thresholds,
+): Promise<{ states: Record<DeviceState, number>; repeated: number }> {
+  const rows = await database.query<{ state: DeviceState; devices: number; repeated: number }>(COUNT_STATES, [
+    staleMs / 1000,
+    silentMs / 1000,
+  ]);
   const none = { failing: 0, silent: 0, stale: 0, never: 0, fresh: 0 };
-  return { ...none, ...Object.fromEntries(rows.map(({ state, devices }) => [state, devices])) };
+  return {
+    states: { ...none, ...Object.fromEntries(rows.map(({ state, devices }) => [state, devices])) },
+    repeated: rows.reduce((sum, { repeated }) => sum + repeated, 0),
+  };
 }

@@ -9,7 +9,7 @@ import {
   plural,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { type DeviceRow, findDevices, type Order } from './device-states.js';
+import { type DeviceRow, findDevices, type Order, thresholdsOf } from './device-states.js';
 
 const DEFAULT_LIMIT = 1000;
 
@@ -17,6 +17,7 @@ const DEFAULT_LIMIT = 1000;
 export async function devices(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const wanted = {
+    ...thresholdsOf(context),
     states: statesOf(context.option('state')),
     olderThanMs: context.duration('olderThan') ?? null,
     order: (context.option('sort') ?? 'worst') as Order,

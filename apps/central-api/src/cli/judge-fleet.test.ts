@@ -2,6 +2,8 @@ import { judgeFleet } from './judge-fleet.js';
 import type { FleetFacts } from './read-fleet.js';
 
 const HEALTHY: FleetFacts = {
+  thresholds: { staleMs: 3_600_000, silentMs: 86_400_000 },
+  repeatedFailures: 0,
   devices: { failing: 0, silent: 0, stale: 0, never: 0, fresh: 3 },
   worst: [],
   epoch: 'e',
@@ -20,13 +22,18 @@ test('a healthy fleet has no findings', () => {
 test.each<[string, Partial<FleetFacts>, object]>([
   [
     'failing devices',
-    { devices: { ...HEALTHY.devices, failing: 2 }, errors: [{ code: 'SCHEMA_MISMATCH', devices: 2 }] },
+    { devices: { ...HEALTHY.devices, failing: 2 }, repeatedFailures: 2, errors: [{ code: 'SCHEMA_MISMATCH', devices: 2 }] },
     { severity: 'bad', what: expect.stringContaining('mostly SCHEMA_MISMATCH'), next: expect.stringContaining('Alter the local table') },
+  ],
+  [
+    'a device that failed once',
+    { devices: { ...HEALTHY.devices, failing: 1 } },
+    { severity: 'warn', what: '1 device failed since the last proof' },
   ],
   [
     'silent devices',
     { devices: { ...HEALTHY.devices, silent: 1 } },
-    { severity: 'bad', what: '1 device silent: no request for more than 24 h' },
+    { severity: 'bad', what: '1 device silent: no request for more than 1 d' },
   ],
   ['stale devices', { devices: { ...HEALTHY.devices, stale: 1 } }, { severity: 'warn' }],
   ['devices that never verified', { devices: { ...HEALTHY.devices, never: 1 } }, { severity: 'warn' }],

@@ -1,6 +1,6 @@
 import { type Finding, formatSpan, plural } from '@waypost/command-line';
 import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
-import { FAILING_AFTER, SILENT_AFTER_HOURS, STALE_AFTER_HOURS } from './device-states.js';
+import { REPEATED_FAILURES } from '../health/fleet.sql.js';
 import type { FleetFacts } from './read-fleet.js';
 
 /** A running central-api, as GET /health has it; or that it does not answer. */
@@ -39,7 +39,7 @@ function judgeService(service: ServiceFacts | null): Finding[] {
   ];
 }
 
-function judgeDevices({ devices, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
+function judgeDevices({ thresholds, devices, repeatedFailures, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
   const findings: Finding[] = [];
   const total = Object.values(devices).reduce((sum, count) => sum + count, 0);
   const add = (severity: Finding['severity'], count: number, what: string, next: string): void => {
@@ -54,22 +54,19 @@ function judgeDevices({ devices, errors, lastRequestAgeMs }: FleetFacts): Findin
   }
   const [cause] = errors;
   const why = cause ? ` (mostly ${cause.code})` : '';
-  add(
-    'bad',
-    devices.failing,
-    `failed ${FAILING_AFTER} times in a row or more${why}`,
-    `waypost devices --state failing${cause ? `; ${hintOf(cause.code)}` : ''}`,
-  );
+  const help = `waypost devices --state failing${cause ? `; ${hintOf(cause.code)}` : ''}`;
+  add('bad', repeatedFailures, `failed ${REPEATED_FAILURES} times in a row or more${why}`, help);
+  if (repeatedFailures === 0) add('warn', devices.failing, `failed since the last proof${why}`, help);
   add(
     'bad',
     devices.silent,
-    `silent: no request for more than ${SILENT_AFTER_HOURS} h`,
+    `silent: no request for more than ${formatSpan(thresholds.silentMs)}`,
     'waypost devices --state silent; is the device on, and does its network reach central?',
   );
   add(
     'warn',
     devices.stale,
-    `whose verified state is older than ${STALE_AFTER_HOURS} h`,
+    `whose verified state is older than ${formatSpan(thresholds.staleMs)}`,
     'waypost devices --state stale; waypost history <device> shows where it stops.',
   );
   add('warn', devices.never, 'never verified anything', 'waypost devices --state never; waypost status on the device says why.');

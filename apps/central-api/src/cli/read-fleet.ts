@@ -1,5 +1,5 @@
 import type { CommandDatabase, DeviceState } from '@waypost/command-line';
-import { countStates, type DeviceRow, findDevices } from './device-states.js';
+import { countStates, type DeviceRow, findDevices, type Thresholds } from './device-states.js';
 
 const WORST_SHOWN = 5;
 const REQUESTS_SHOWN = 5;
@@ -36,7 +36,10 @@ export interface RequestFacts {
 
 /** What central's database tells of the fleet and of central itself. */
 export interface FleetFacts {
+  thresholds: Thresholds;
   devices: Record<DeviceState, number>;
+  /** Devices that failed several times in a row, whatever their state. */
+  repeatedFailures: number;
   worst: DeviceRow[];
   epoch: string | null;
   sequence: number;
@@ -65,17 +68,21 @@ interface RequestRow {
   duration_ms: number;
 }
 
-export async function readFleet(database: CommandDatabase): Promise<FleetFacts> {
+export async function readFleet(database: CommandDatabase, thresholds: Thresholds): Promise<FleetFacts> {
   const [state] = (await database.query<StateRow>(STATE)) as [StateRow];
   const requests = await database.query<RequestRow>(LAST_REQUESTS);
   const { devices: worst } = await findDevices(database, {
+    ...thresholds,
     states: ['failing', 'silent', 'never', 'stale'],
     olderThanMs: null,
     order: 'worst',
     limit: WORST_SHOWN,
   });
+  const { states: devices, repeated } = await countStates(database, thresholds);
   return {
-    devices: await countStates(database),
+    thresholds,
+    devices,
+    repeatedFailures: repeated,
     worst,
     epoch: state.epoch,
     sequence: Number(state.sequence),

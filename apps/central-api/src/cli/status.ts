@@ -16,6 +16,7 @@ import {
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { deviceData, deviceTable } from './devices.js';
+import { thresholdsOf } from './device-states.js';
 import { judgeFleet, type ServiceFacts, type StoreFacts } from './judge-fleet.js';
 import { type FleetFacts, readFleet } from './read-fleet.js';
 
@@ -24,7 +25,7 @@ const DEFAULT_PORT = '8080';
 /** `waypost status` of central: the fleet from its database, the service from its /health, the store where it is given. */
 export async function status(context: CommandContext): Promise<Answer> {
   const service = await askRunning(context);
-  const fleet = context.hasDatabase ? await readFleet(context.database) : null;
+  const fleet = context.hasDatabase ? await readFleet(context.database, thresholdsOf(context)) : null;
   const storeUrl = context.env['SNAPSHOT_STORE'];
   const store = storeUrl ? await (await import('./measure-store.js')).measureStore(storeUrl) : null;
   const findings = judgeFleet(fleet, service, store);

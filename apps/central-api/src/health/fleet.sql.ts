@@ -3,22 +3,26 @@ export const AGE_BOUNDS_S = [300, 900, 3600, 21_600, 86_400, 604_800, 2_592_000]
 export const ACK_HOURS = [24, 72, 168] as const;
 export const DEVICE_STATES = ['fresh', 'stale', 'silent', 'failing', 'never'] as const;
 /** Failures in a row that no more look like bad luck. */
-const REPEATED_FAILURES = 3;
+export const REPEATED_FAILURES = 3;
 
 const counted = (condition: string, name: string): string => `count(*) FILTER (WHERE ${condition})::integer AS "${name}"`;
 
 /**
- * The fleet as one row. A device is in one state, the first that fits: it never proved anything; it was not heard of for long; its last
- * failure is later than its last proof; its last proof is old; else it is fresh. $1: stale after, $2: silent after, both in seconds.
+ * A device is in one state, the first that fits: it never proved anything; it was not heard of for long; its last failure is later than its
+ * last proof; its last proof is old; else it is fresh. Over columns of waypost.device_status.
+ * @param stale @param silent seconds, as SQL
  */
+export const stateOf = (stale: string, silent: string): string => `
+           CASE WHEN verified_at IS NULL THEN 'never'
+                WHEN last_request_at < now() - ${silent} * interval '1 s' THEN 'silent'
+                WHEN last_failure_at > verified_at THEN 'failing'
+                WHEN verified_age > ${stale} * interval '1 s' THEN 'stale'
+                ELSE 'fresh' END`;
+
+/** The fleet as one row. $1: stale after, $2: silent after, both in seconds. */
 export const FLEET = `
   WITH device AS (
-    SELECT verified_age, consecutive_failures,
-           CASE WHEN verified_at IS NULL THEN 'never'
-                WHEN last_request_at < now() - $2 * interval '1 s' THEN 'silent'
-                WHEN last_failure_at > verified_at THEN 'failing'
-                WHEN verified_age > $1 * interval '1 s' THEN 'stale'
-                ELSE 'fresh' END AS state
+    SELECT verified_age, consecutive_failures, ${stateOf('$1', '$2')} AS state
     FROM waypost.device_status
   )
   SELECT ${[
