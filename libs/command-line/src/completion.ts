@@ -129,6 +129,8 @@ ${cases}
   _describe waypost described
 }
 compdef _waypost waypost
+# As a file in fpath this is the body of _waypost at its first call.
+[[ \${funcstack[1]} != _waypost ]] || _waypost "$@"
 `;
 }
 

@@ -29,6 +29,13 @@ const failed = (code: string): CycleFacts => ({ ...GOOD_CYCLE, status: 'Failed',
 
 test('a healthy device has no findings', () => expect(judgeEdge(HEALTHY, SERVICE)).toEqual([]));
 
+test('the hint of the very error is the next step', () => {
+  const cycle = { ...failed('CENTRAL_REFUSED'), error: { code: 'CENTRAL_REFUSED', detail: 'DEVICE_INACTIVE. Hint: activate it' } };
+  expect(judgeEdge({ ...HEALTHY, consecutiveFailures: 1, cycles: [cycle] }, null)).toEqual([
+    { severity: 'bad', what: 'The last cycle failed: CENTRAL_REFUSED: DEVICE_INACTIVE.', next: 'activate it' },
+  ]);
+});
+
 test.each<[string, Partial<EdgeFacts>, ServiceFacts | null, object[]]>([
   ['never verified', { verified: null, cycles: [] }, null, [{ severity: 'bad' }]],
   ['one failure that heals by itself', { consecutiveFailures: 1, cycles: [failed('CENTRAL_UNREACHABLE')] }, null, [{ severity: 'warn' }]],

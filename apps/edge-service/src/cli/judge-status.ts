@@ -38,7 +38,7 @@ export function judgeEdge(facts: EdgeFacts, service: ServiceFacts | null): Findi
     findings.push({
       severity: 'bad',
       what: 'Nothing was ever loaded and verified: local services have no data.',
-      next: error ? hintOf(error.code) : 'Start edge-service, or trigger a cycle: curl -X POST http://<edge>:8081/api/sync/now',
+      next: error ? nextOf(error) : 'Start edge-service, or trigger a cycle: curl -X POST http://<edge>:8081/api/sync/now',
     });
   } else {
     const staleMs = staleAfterMs(service);
@@ -48,7 +48,7 @@ export function judgeEdge(facts: EdgeFacts, service: ServiceFacts | null): Findi
         what: `The verified state is ${formatSpan(verified.ageMs)} old; it should be younger than ${formatSpan(staleMs)}.`,
         next:
           error && consecutiveFailures > 0
-            ? hintOf(error.code)
+            ? nextOf(error)
             : 'Look whether edge-service runs, and whether its SYNC_INTERVAL is meant to be so long.',
       });
     }
@@ -57,7 +57,7 @@ export function judgeEdge(facts: EdgeFacts, service: ServiceFacts | null): Findi
     findings.push({
       severity: consecutiveFailures >= REPEATED || isUrgent(error.code) ? 'bad' : 'warn',
       what: `${consecutiveFailures === 1 ? 'The last cycle' : `The last ${consecutiveFailures} cycles`} failed: ${error.code}: ${firstLine(error.detail)}`,
-      next: hintOf(error.code),
+      next: nextOf(error),
     });
   }
   if (alert && alert.code !== error?.code) {
@@ -93,7 +93,10 @@ function staleAfterMs(service: ServiceFacts | null): number | undefined {
   return intervalMs === 0 ? undefined : Math.max(STALE_INTERVALS * intervalMs, MIN_STALE_MS);
 }
 
-function hintOf(code: string): string {
+/** The log keeps the hint of the very error, which can say more than that of its code. */
+function nextOf({ code, detail }: { code: string; detail: string }): string {
+  const own = / Hint: (.+)$/s.exec(detail)?.[1];
+  if (own) return own;
   return Object.hasOwn(ERROR_KINDS, code) ? ERROR_KINDS[code as ErrorCode].hint : 'The log of edge-service has the details.';
 }
 
@@ -101,6 +104,7 @@ function isUrgent(code: string): boolean {
   return !Object.hasOwn(ERROR_KINDS, code) || ERROR_KINDS[code as ErrorCode].heals !== 'retry' || code === 'VERIFICATION_FAILED';
 }
 
-function firstLine(text: string): string {
+/** Without the hint, which is shown as the next step. */
+export function firstLine(text: string): string {
   return (text.split('\n')[0] as string).replace(/ Hint: .*$/, '').slice(0, 300);
 }

@@ -13,7 +13,7 @@ import {
   renderVerdict,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { judgeEdge, type ServiceFacts } from './judge-status.js';
+import { firstLine, judgeEdge, type ServiceFacts } from './judge-status.js';
 import { type EdgeFacts, readFacts } from './read-status.js';
 
 const DEFAULT_PORT = '8081';
@@ -149,7 +149,7 @@ function cyclesTable(context: CommandContext, cycles: EdgeFacts['cycles']): stri
       durationMs === null ? null : formatSpan(durationMs),
       rowsLoaded,
       formatBytes(downloadedBytes),
-      error && `${error.code}: ${error.detail}`,
+      error && `${error.code}: ${firstLine(error.detail)}`,
     ]),
   );
 }
