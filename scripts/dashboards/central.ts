@@ -1,0 +1,152 @@
+import { dashboard, type PanelSpec } from './grafana.js';
+
+const p95 = (metric: string, by = ''): string => `histogram_quantile(0.95, sum by (le${by}) (rate(${metric}_bucket[$__rate_interval])))`;
+const rate = (metric: string, by = ''): string => `sum${by} (rate(${metric}[$__rate_interval]))`;
+const series = (
+  title: string,
+  description: string,
+  unit: string,
+  promql: Record<string, string>,
+  more: Partial<PanelSpec> = {},
+): PanelSpec => ({
+  title,
+  description,
+  type: 'timeseries',
+  width: 8,
+  unit,
+  promql,
+  ...more,
+});
+
+/** The health of central-api, of all replicas. */
+export const central = dashboard({
+  name: 'central',
+  title: 'central',
+  description: 'central-api: does it answer, how fast, what fails, does it have room?',
+  from: 'now-6h',
+  panels: [
+    {
+      title: 'Replicas up',
+      description: 'As Prometheus sees them.',
+      type: 'stat',
+      width: 4,
+      height: 5,
+      thresholds: [1, 1],
+      lowIsBad: true,
+      promql: { up: 'sum(up{job="central"})' },
+    },
+    {
+      title: 'Requests that failed',
+      description: 'Share of all requests that central itself failed (5xx), over an hour.',
+      type: 'stat',
+      width: 5,
+      height: 5,
+      unit: 'percentunit',
+      thresholds: [0.01, 0.05],
+      promql: {
+        failed:
+          '(sum(rate(waypost_central_requests_total{status="Failed"}[1h])) or vector(0)) / (sum(rate(waypost_central_requests_total[1h])) > 0)',
+      },
+    },
+    {
+      title: 'A request’s 95th percentile',
+      description: 'From a device’s request to its manifest.',
+      type: 'stat',
+      width: 5,
+      height: 5,
+      unit: 's',
+      thresholds: [5, 30],
+      runbook: 'central-slow',
+      promql: {
+        p95: 'histogram_quantile(0.95, sum by (le) (rate(waypost_central_request_duration_seconds_bucket{operation="request"}[30m])))',
+      },
+    },
+    {
+      title: 'Free space for snapshots',
+      description: 'Of the disk that holds the snapshot store.',
+      type: 'stat',
+      width: 5,
+      height: 5,
+      unit: 'percentunit',
+      thresholds: [0.05, 0.15],
+      lowIsBad: true,
+      runbook: 'store-low',
+      promql: { free: 'min(waypost_central_store_free_bytes / waypost_central_store_size_bytes)' },
+    },
+    {
+      title: 'Waiting for a build',
+      description: 'Requests that wait for one of MAX_CONCURRENT_BUILDS places.',
+      type: 'stat',
+      width: 5,
+      height: 5,
+      thresholds: [1, 20],
+      promql: { waiting: 'sum(waypost_central_builds_waiting)' },
+    },
+    series(
+      'Requests',
+      'Per second, by what came of them.',
+      'reqps',
+      { '{{operation}} {{status}}': rate('waypost_central_requests_total', ' by (operation, status)') },
+      { bars: true },
+    ),
+    series('Refusals and failures', 'Per second, by reason.', 'reqps', {
+      '{{reason}}': 'sum by (reason) (rate(waypost_central_requests_total{status!="Issued"}[$__rate_interval]))',
+    }),
+    series(
+      'Duration of requests',
+      '95th percentile from a request to its answer.',
+      's',
+      { '{{operation}}': p95('waypost_central_request_duration_seconds', ', operation') },
+      { runbook: 'central-slow' },
+    ),
+    series('In flight', 'Requests, snapshot builds, and requests that wait for a build.', 'short', {
+      '{{operation}}': 'sum by (operation) (waypost_central_requests_in_flight)',
+      builds: 'sum(waypost_central_builds_in_flight)',
+      'waiting for a build': 'sum(waypost_central_builds_waiting)',
+    }),
+    series('Duration of snapshot builds', '95th percentile: of a device’s whole share, and of single tables.', 's', {
+      snapshot: p95('waypost_central_snapshot_build_duration_seconds'),
+      table: p95('waypost_central_snapshot_table_build_duration_seconds'),
+    }),
+    series('Rows read for snapshots', 'Per second.', 'rowsps', { rows: rate('waypost_central_snapshot_rows_total') }),
+    series('Bytes', 'Read for snapshots (canonical), and sent.', 'Bps', {
+      read: rate('waypost_central_snapshot_bytes_total'),
+      'sent, {{operation}}': rate('waypost_central_sent_bytes_total', ' by (operation)'),
+    }),
+    series('Acknowledgements', 'Per second, by result.', 'short', { '{{result}}': rate('waypost_central_acks_total', ' by (result)') }),
+    series(
+      'Snapshot store',
+      'Its size, and what is free on its disk.',
+      'bytes',
+      { store: 'max(waypost_central_store_bytes)', free: 'min(waypost_central_store_free_bytes)' },
+      { runbook: 'store-low' },
+    ),
+    series('Event loop lag', '99th percentile. Above 0.1 s everything is late.', 's', {
+      '{{instance}}': 'nodejs_eventloop_lag_p99_seconds{job="central"}',
+    }),
+    series('Memory', 'Resident, and the heap in use.', 'bytes', {
+      'resident {{instance}}': 'process_resident_memory_bytes{job="central"}',
+      'heap {{instance}}': 'nodejs_heap_size_used_bytes{job="central"}',
+    }),
+    series('CPU', 'Cores in use.', 'short', { '{{instance}}': 'rate(process_cpu_seconds_total{job="central"}[$__rate_interval])' }),
+    {
+      title: 'Failures of central by hour',
+      description: 'Requests that central itself failed, from the audit: also those before Prometheus was there.',
+      type: 'timeseries',
+      width: 12,
+      bars: true,
+      sql: `SELECT hour AS time, reason AS metric, sum(requests) AS failures FROM waypost.requests_by_hour
+            WHERE status = 'Failed' AND $__timeFilter(hour) GROUP BY 1, 2 ORDER BY 1`,
+    },
+    {
+      title: 'Size of the audit',
+      description: 'Tables of schema waypost with their indexes. AUDIT_RETENTION bounds them.',
+      type: 'table',
+      width: 12,
+      unit: 'bytes',
+      sql: `SELECT relname AS name, pg_total_relation_size(c.oid) AS bytes, greatest(reltuples, 0)::bigint AS rows FROM pg_class c
+            WHERE relnamespace = 'waypost'::regnamespace AND relkind = 'r' ORDER BY 2 DESC LIMIT 12`,
+      columns: { rows: { unit: 'short' } },
+    },
+  ],
+});
