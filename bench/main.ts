@@ -1,4 +1,6 @@
 import { parseArgs } from 'node:util';
+import { runAudit } from './audit.js';
+import { formatAudit } from './audit-report.js';
 import { type FullOptions, runFull } from './full.js';
 import { formatFull } from './report.js';
 import { runSlowReaders } from './slow-readers.js';
@@ -8,8 +10,9 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 
   full          a device's first sync (request → build → download → verified commit → ack) beside plain COPY and logical replication
   slow-readers  a healthy device's syncs beside 200 downloads that nobody reads
+  audit         every statement of the dashboards on 90 days of audit, one device for every 10,000 requests, and the pruning of a day
 
-  --rows    rows of the table, at least 1000 (default 1000000; slow-readers: 200000); full also measures the services' memory at a tenth of it
+  --rows    rows of the table, at least 1000 (default 1000000; slow-readers: 200000; audit: 10000000 requests); full also measures the services' memory at a tenth of it
   --rounds  measurements of each way, interleaved (default 3)
   --json    one JSON document in place of the table`;
 
@@ -19,6 +22,7 @@ const CASES = {
     rows: '200000',
     run: async (options: FullOptions, json: boolean) => print(await runSlowReaders(options), json, formatSlowReaders),
   },
+  audit: { rows: '10000000', run: async (options: FullOptions, json: boolean) => print(await runAudit(options), json, formatAudit) },
 };
 
 /** A command line that means nothing. */
