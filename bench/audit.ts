@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { pino } from 'pino';
 import { AuditSweeper } from '../apps/central-api/src/audit/audit-sweeper.js';
 import type { Config } from '../apps/central-api/src/config.js';

@@ -38,6 +38,7 @@ export const central = dashboard({
     {
       title: 'Requests that failed',
       description: 'Share of all requests that central itself failed (5xx), over an hour.',
+      runbook: 'central-failing',
       type: 'stat',
       width: 5,
       height: 5,

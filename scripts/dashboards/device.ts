@@ -29,7 +29,7 @@ export const device = dashboard({
       width: 4,
       height: 5,
       thresholds: [1, 3],
-      runbook: 'device-failing-repeatedly',
+      runbook: 'repeated-failures',
       sql: `SELECT consecutive_failures FROM waypost.device_status WHERE ${THIS}`,
     },
     {

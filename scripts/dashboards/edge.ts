@@ -65,7 +65,7 @@ export const edge = dashboard({
     ),
     stat('Failures in a row', 'Failed cycles since the last good one.', `max(waypost_edge_consecutive_failures${ONE})`, {
       thresholds: [1, 3],
-      runbook: 'device-failing-repeatedly',
+      runbook: 'repeated-failures',
     }),
     stat(
       'Circuit breaker',
@@ -103,7 +103,7 @@ export const edge = dashboard({
       'Failed cycles in ten minutes.',
       'short',
       { '{{code}}': `sum by (code) (increase(waypost_edge_cycle_failures_total${ONE}[10m]))` },
-      { bars: true, runbook: 'device-failing-repeatedly' },
+      { bars: true, runbook: 'repeated-failures' },
     ),
     series(
       'Alerts',

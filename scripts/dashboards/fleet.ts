@@ -92,7 +92,7 @@ export const fleet = dashboard({
       width: 12,
       unit: 'percentunit',
       max: 1,
-      runbook: 'device-failing-repeatedly',
+      runbook: 'repeated-failures',
       sql: `SELECT hour AS time, request_success_rate AS requests, ack_success_rate AS syncs FROM waypost.success_rates WHERE $__timeFilter(hour) ORDER BY 1`,
     },
     {
