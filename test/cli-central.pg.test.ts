@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MAC, SyncPair } from './support/sync-pair.js';
 import { waypost, waypostJson } from './support/waypost.js';
@@ -172,4 +173,19 @@ test('what anybody sent to central reaches no terminal as it is', async () => {
   const { out } = await waypost(['status'], atCentral);
   expect(out).toContain('\\u001b[2J\\u202eevil');
   expect(out).not.toContain(ANSI);
+});
+
+test('capture install, show and remove; plan check shows it where the plan asks for it', async () => {
+  const plan = join(pair.folder.path, 'triggers.yaml');
+  await writeFile(plan, `changes: triggers\n${await readFile(pair.centralEnv['SYNC_PLAN'] as string, 'utf8')}`);
+  const run = (...args: string[]) =>
+    waypostJson<{ whole: boolean; unwatched: string[]; removed: string[] }>([...args, '--plan', plan], atCentral);
+  const tables = ['articles', 'devices', 'shops'];
+  expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false, tables, unwatched: tables, obstacles: [] } });
+  expect((await waypost(['plan', 'check', '--plan', plan], atCentral)).out).toContain('articles has no triggers of Waypost');
+  expect(await run('capture', 'install')).toMatchObject({ code: 0, json: { whole: true, tables, unwatched: [], wanted: true } });
+  expect((await waypost(['plan', 'check', '--plan', plan], atCentral)).out).toContain('Every change to the 3 tables');
+  expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true } });
+  expect(await waypostJson(['capture', 'remove'], atCentral)).toMatchObject({ code: 0, json: { removed: tables } });
+  expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false } });
 });

@@ -9,6 +9,8 @@ import { StoreAck } from './acks/store-ack.js';
 import { AuditSweeper } from './audit/audit-sweeper.js';
 import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
 import { RequestAudit } from './audit/request-audit.js';
+import { ChangeWatch } from './changes/change-watch.js';
+import { FindUnchanged } from './changes/find-unchanged.js';
 import { CONFIG, type Config } from './config.js';
 import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
 import { HealthController } from './health/health.controller.js';
@@ -61,6 +63,8 @@ export class AppModule {
         { provide: SNAPSHOT_STORE, useFactory: () => new FileSnapshotStore(config.SNAPSHOT_STORE.folder) },
         SnapshotSweeper,
         EpochKeeper,
+        ChangeWatch,
+        FindUnchanged,
         AnswerRequest,
         OpenChunkStream,
         {

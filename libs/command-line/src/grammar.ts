@@ -139,6 +139,36 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: ['waypost plan explain 48:b0:2d:e9:c3:b7', 'waypost plan explain 48b0.2de9.c3b7 --json'],
     timeout: READS_EVERYTHING,
   },
+  {
+    name: 'capture show',
+    side: 'central',
+    summary: 'whether every change to what the plan reads is recorded',
+    description: 'Exits with 1 where a change could pass unnoticed, with the reasons; requests read all tables then.',
+    arguments: [],
+    options: [PLAN_OPTION],
+    examples: ['waypost capture show --plan plans/fleet.yaml'],
+    timeout: QUICK,
+  },
+  {
+    name: 'capture install',
+    side: 'central',
+    summary: 'triggers on every table that the plan reads, for `changes: triggers`',
+    description:
+      'Changes the database: four statement triggers on each table, in one transaction that locks each table against writers for a moment. The role must own the tables. Again after tables were added to the plan, or partitions to a table.',
+    arguments: [],
+    options: [PLAN_OPTION],
+    examples: ['DATABASE_URL=postgres://owner@… waypost capture install --plan plans/fleet.yaml'],
+    timeout: QUICK,
+  },
+  {
+    name: 'capture remove',
+    side: 'central',
+    summary: 'takes those triggers away again',
+    arguments: [],
+    options: [],
+    examples: ['waypost capture remove'],
+    timeout: QUICK,
+  },
 ];
 
 /** Options that every command takes. */

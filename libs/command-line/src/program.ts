@@ -74,13 +74,18 @@ export function readCommandLine(argv: readonly string[], version: string, output
   return asked as Asked;
 }
 
+/** What the commands of two words have in common. */
+const GROUPS: Readonly<Record<string, string>> = {
+  plan: 'check the sync plan, or explain it for a device',
+  capture: 'triggers that tell central of changes: show, install, remove',
+};
+
 /** `plan check` is a command below `plan`. */
 function parentOf(program: Program, { name }: CommandSpec): Program {
   const [group, word] = name.split(' ');
   if (word === undefined) return program;
   return (
-    program.commands.find((command) => command.name() === group) ??
-    program.command(group as string).summary('check the sync plan, or explain it for a device')
+    program.commands.find((command) => command.name() === group) ?? program.command(group as string).summary(GROUPS[group as string] ?? '')
   );
 }
 

@@ -27,6 +27,11 @@ export const planSchema = z.strictObject({
     /** Gives exactly one row for an active device; `:mac` stands for its MAC address. */
     query: z.string().min(1),
   }),
+  /**
+   * How central learns that something has changed. `none`: by reading, for each request. `triggers`: from triggers on the tables that the plan reads
+   * (waypost capture install), so that a device that is up to date costs next to nothing. Default: `none`.
+   */
+  changes: z.enum(['none', 'triggers']).optional(),
   /** Parents first. */
   tables: z.array(planTableSchema).min(1),
 });

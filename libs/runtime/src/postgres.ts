@@ -75,6 +75,14 @@ export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient)
 /** A connection that is being closed after an error may report the same error once more. */
 function ignoreLateError(): void {}
 
+/** Runs one statement, wherever; the answer's rows. */
+export type Ask = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>;
+
+/** As Ask, on this connection. */
+export function askerOf(client: pg.ClientBase): Ask {
+  return async (text, values) => (await client.query<never>(text, values)).rows;
+}
+
 export type TransactionMode = 'READ WRITE' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
 
 const COMMIT = { attributes: statementOf('COMMIT') };

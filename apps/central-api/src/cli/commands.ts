@@ -10,5 +10,8 @@ export const commands: SideCommands = {
   diff: async () => (await import('./diff.js')).diff,
   'plan check': async () => (await import('./plan.js')).planCheck,
   'plan explain': async () => (await import('./plan.js')).planExplain,
+  'capture show': async () => (await import('./capture.js')).captureShow,
+  'capture install': async () => (await import('./capture.js')).captureInstall,
+  'capture remove': async () => (await import('./capture.js')).captureRemove,
   status: async () => (await import('./status.js')).status,
 };

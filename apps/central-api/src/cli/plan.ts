@@ -12,6 +12,7 @@ import {
 import { HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, openManifest, WaypostError } from '@waypost/contracts';
 import { pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
+import { type Coverage, describeCapture } from '../changes/capture.js';
 import { checkPlan, type CheckedPlan } from '../plan/check-plan.js';
 import { describeExplanation } from '../plan/describe-explanation.js';
 import { explainPlan } from '../plan/explain-plan.js';
@@ -19,6 +20,7 @@ import { readPlan } from '../plan/read-plan.js';
 import { canonicalTableQuery, castParameter } from '../plan/resolve-table.js';
 import { resolveScope, type Scope } from '../scopes/resolve-scope.js';
 import { buildSnapshot, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
+import { describeCoverage } from './capture.js';
 import { discardingStore } from './discarding-store.js';
 
 /** What the device acknowledged last, by the manifests' order. $1: MAC */
@@ -30,18 +32,19 @@ const HELD = `
 
 /** `waypost plan check`: as `npm run plan:check`. */
 export async function planCheck(context: CommandContext): Promise<Answer> {
-  const { path, plan, tables } = await context.database.run(async (pool) => {
+  const { path, plan, tables, changes } = await context.database.run(async (pool) => {
     const { path, plan } = await checkedPlan(context, pool);
-    return { path, plan, tables: await explainPlan(pool, plan) };
+    return { path, plan, tables: await explainPlan(pool, plan), changes: await readCoverage(pool, plan) };
   });
   const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
   return {
-    data: { plan: path, fits: true, schemaVersion: plan.schemaVersion, scope: Object.fromEntries(plan.scopeTypes), tables },
+    data: { plan: path, fits: true, schemaVersion: plan.schemaVersion, scope: Object.fromEntries(plan.scopeTypes), changes, tables },
     text: [
       context.paint('good', `${path} fits the database ${context.database.address}.`),
       '',
       `schemaVersion ${plan.schemaVersion}`,
       `scope gives   ${scope}`,
+      ...(changes ? ['', 'changes: triggers', ...describeCoverage({ ...changes, wanted: true }, context.paint)] : []),
       '',
       ...tables.map(describeExplanation),
     ]
@@ -49,6 +52,12 @@ export async function planCheck(context: CommandContext): Promise<Answer> {
       .trimEnd(),
     exitCode: ExitCode.ok,
   };
+}
+
+/** Null where the plan does not ask for triggers. */
+async function readCoverage(pool: pg.Pool, plan: CheckedPlan): Promise<Coverage | null> {
+  if (plan.file.plan.changes !== 'triggers') return null;
+  return withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => describeCapture(client, plan)));
 }
 
 interface Share {
@@ -100,7 +109,7 @@ export async function planExplain(context: CommandContext): Promise<Answer> {
   };
 }
 
-async function checkedPlan(context: CommandContext, pool: pg.Pool): Promise<{ path: string; plan: CheckedPlan }> {
+export async function checkedPlan(context: CommandContext, pool: pg.Pool): Promise<{ path: string; plan: CheckedPlan }> {
   const path = context.option('plan', 'SYNC_PLAN');
   if (path === undefined) {
     throw new WaypostError('CONFIG_INVALID', { detail: 'No plan is given.', hint: 'Give --plan <file>, or set SYNC_PLAN.' });

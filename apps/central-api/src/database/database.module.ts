@@ -9,6 +9,7 @@ import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, Syn
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
 import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id.js';
+import { CreateChanges1795500000000 } from './migrations/1795500000000-create-changes.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
@@ -34,6 +35,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateDeviceStates1795300000000,
       AddCycleId1795350000000,
       CreateAuditViews1795400000000,
+      CreateChanges1795500000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, type Ask, askerOf, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
@@ -25,13 +25,21 @@ export class EpochKeeper {
 
   /** The epoch in force. Call it outside of a transaction. */
   async current(client: pg.ClientBase, have?: Have): Promise<string> {
-    const cluster = await this.readCluster(client);
-    const isRight = async (): Promise<string | undefined> => {
-      const state = await this.readState(client);
-      if (!state.epoch || state.cluster !== cluster) return undefined;
-      return (await this.wentBack(client, state.epoch, have)) ? undefined : state.epoch;
-    };
+    const ask = askerOf(client);
+    const cluster = await this.readCluster(ask);
+    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, have);
     return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
+  }
+
+  /** Whether the epoch that a device knows goes on. */
+  async isInForce(ask: Ask, have: Have): Promise<boolean> {
+    return (await this.findRight(ask, await this.readCluster(ask), have)) === have.epoch;
+  }
+
+  private async findRight(ask: Ask, cluster: string, have: Have | undefined): Promise<string | undefined> {
+    const state = await this.readState(ask);
+    if (!state.epoch || state.cluster !== cluster) return undefined;
+    return (await this.wentBack(ask, state.epoch, have)) ? undefined : state.epoch;
   }
 
   private async startEpoch(client: pg.ClientBase, cluster: string, isRight: () => Promise<string | undefined>): Promise<string> {
@@ -40,7 +48,7 @@ export class EpochKeeper {
       const startedMeanwhile = await isRight();
       if (startedMeanwhile) return startedMeanwhile;
       const epoch = ulid();
-      const isFirst = !(await this.readState(client)).epoch;
+      const isFirst = !(await this.readState(askerOf(client))).epoch;
       await client.query(WRITE_STATE, [epoch, cluster]);
       if (isFirst) this.logger.info({ epoch, cluster }, 'the first epoch has started');
       else this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');
@@ -50,22 +58,22 @@ export class EpochKeeper {
     }
   }
 
-  private async readState(client: pg.ClientBase): Promise<{ epoch: string | null; cluster: string | null }> {
-    const { rows } = await client.query<{ epoch: string | null; cluster: string | null }>(READ_STATE);
-    return rows[0] ?? { epoch: null, cluster: null };
+  private async readState(ask: Ask): Promise<{ epoch: string | null; cluster: string | null }> {
+    const [row] = await ask<{ epoch: string | null; cluster: string | null }>(READ_STATE);
+    return row ?? { epoch: null, cluster: null };
   }
 
-  private async wentBack(client: pg.ClientBase, epoch: string, have: Have | undefined): Promise<boolean> {
+  private async wentBack(ask: Ask, epoch: string, have: Have | undefined): Promise<boolean> {
     if (have?.epoch !== epoch) return false;
-    const { rows } = await client.query<{ last: string }>(READ_SEQUENCE);
-    return have.sequence > Number(rows[0]?.last);
+    const [row] = await ask<{ last: string }>(READ_SEQUENCE);
+    return have.sequence > Number(row?.last);
   }
 
   /** Where the server does not let us see its identity, devices' sequences remain as the way to notice a restore. */
-  private async readCluster(client: pg.ClientBase): Promise<string> {
+  private async readCluster(ask: Ask): Promise<string> {
     try {
-      const { rows } = await client.query<{ cluster: string }>(READ_CLUSTER);
-      return rows[0]?.cluster ?? 'unknown';
+      const [row] = await ask<{ cluster: string }>(READ_CLUSTER);
+      return row?.cluster ?? 'unknown';
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
       return 'unknown';

@@ -1,7 +1,19 @@
 import { pinSession, sqlStateOf } from '@waypost/runtime';
 import pg from 'pg';
 
+/** What PostgreSQL knows of a view it knows of the query. */
 const VIEW = 'pg_temp.waypost_reads';
+
+/** Runs `work` while the query is a view, named by its argument, and takes the view back, in the READ WRITE transaction under way. */
+export async function asView<T>(client: pg.ClientBase, query: string, work: (view: string) => Promise<T>): Promise<T> {
+  await client.query('SAVEPOINT as_view');
+  try {
+    await client.query(`CREATE VIEW ${VIEW} AS ${query}`);
+    return await work(VIEW);
+  } finally {
+    await client.query('ROLLBACK TO as_view');
+  }
+}
 
 /** What a view names, as far as LOCK TABLE takes it from us; a view's own tables are locked along with it. $1: the view. */
 const NAMED_RELATIONS = `
@@ -24,18 +36,14 @@ export async function findRelations(client: pg.ClientBase, queries: readonly str
   await pinSession(client);
   const names = new Set<string>();
   for (const query of queries) {
-    await client.query('SAVEPOINT reads');
     try {
-      await client.query(`CREATE VIEW ${VIEW} AS ${query}`);
-      const { rows } = await client.query<{ name: string }>(NAMED_RELATIONS, [VIEW]);
+      const { rows } = await asView(client, query, (view) => client.query<{ name: string }>(NAMED_RELATIONS, [view]));
       for (const { name } of rows) names.add(name);
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) || !REFUSED.test(sqlStateOf(error) ?? '')) throw error;
-      await client.query('ROLLBACK TO reads');
       const { rows } = await client.query<{ name: string }>(LOCKABLE, [tables]);
       return rows.map(({ name }) => name);
     }
-    await client.query('ROLLBACK TO reads');
   }
   return [...names].sort();
 }

@@ -2,6 +2,8 @@ import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShut
 import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
+import { pruneChanges } from '../changes/prune-changes.js';
+import { READ_SEEN_BY_ALL } from '../changes/unchanged.sql.js';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from './snapshot-store.js';
 
 const INTERVAL_MS = 3_600_000;
@@ -11,12 +13,14 @@ const PATIENCE_MS = { first: 250, longest: 16_000 } as const;
 const NEEDED_SNAPSHOTS = `
   SELECT DISTINCT t.sha256, t.format FROM waypost.sync_manifests t JOIN waypost.manifests m USING (manifest_id) WHERE m.expires_at > now()`;
 
-/** Removes, at start and once an hour, the snapshots that no live manifest needs. */
+/** Removes, at start and once an hour, the snapshots and the captured changes that no live manifest needs. */
 @Injectable()
 export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShutdown {
   private timer: NodeJS.Timeout | undefined;
   private running: Promise<void> = Promise.resolve();
   private stopped = false;
+  /** Captured changes of transactions before this one are of no use any more. */
+  private seenByAll = '0';
 
   constructor(
     private readonly dataSource: DataSource,
@@ -43,6 +47,8 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
       return await this.dataSource.transaction(async (manager) => {
         await manager.query(`SET LOCAL lock_timeout = ${patienceMs}`);
         await manager.query('SELECT pg_advisory_xact_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+        const [seen] = await manager.query<[{ xid: string }]>(READ_SEEN_BY_ALL);
+        this.seenByAll = seen.xid;
         const needed = await manager.query<SnapshotId[]>(NEEDED_SNAPSHOTS);
         const ids = new Set(needed.map(({ sha256, format }) => `${sha256}.${format}`));
         return this.store.sweep(({ sha256, format }) => ids.has(`${sha256}.${format}`));
@@ -67,6 +73,14 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
     if (this.stopped) return;
     // Without the lock, which would keep requests waiting.
     await this.store.measure().catch((err: unknown) => this.logger.error({ err }, 'the snapshot store could not be measured'));
+    if (this.stopped) return;
+    const pruned = await pruneChanges((text, values) => this.dataSource.manager.query(text, values), this.seenByAll).catch(
+      (err: unknown) => {
+        this.logger.error({ err }, 'captured changes could not be pruned');
+        return 0;
+      },
+    );
+    if (pruned > 0) this.logger.info({ pruned }, 'captured changes pruned');
     if (this.stopped) return;
     if (removed === undefined) return this.schedule(RETRY_MS, Math.min(2 * patienceMs, PATIENCE_MS.longest));
     if (removed > 0) this.logger.info({ removed }, 'unneeded snapshots removed');

@@ -18,6 +18,8 @@ import {
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
+import { ChangeWatch } from '../changes/change-watch.js';
+import { FindUnchanged } from '../changes/find-unchanged.js';
 import { CONFIG, type Config } from '../config.js';
 import { BUILD_POOL } from '../database/database.module.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
@@ -67,6 +69,8 @@ export class AnswerRequest {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly epochs: EpochKeeper,
+    private readonly watch: ChangeWatch,
+    private readonly unchanged: FindUnchanged,
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
   ) {
@@ -86,6 +90,11 @@ export class AnswerRequest {
    * DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE; the signal's reason
    */
   async answer(request: Request): Promise<IssuedManifest> {
+    const held = request.withRows ? undefined : await this.unchanged.find(request.mac, request.have);
+    if (held) {
+      noteIds({ manifestId: held.manifestId });
+      return { manifest: held, isNew: false };
+    }
     const patience = { until: performance.now() + this.config.BUILD_QUEUE_TIMEOUT, signal: request.signal };
     using device = await this.devices.take(request.mac, patience);
     using _place = await (request.withRows ? this.payloads : this.builds).take(patience);
@@ -112,6 +121,8 @@ export class AnswerRequest {
     await client.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
     try {
       const epoch = await this.epochs.current(client, have);
+      // Before the snapshot: what is altered after this is found by the next request.
+      const watch = await this.watch.refresh(client);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
         await this.lockTables(client);
@@ -119,6 +130,7 @@ export class AnswerRequest {
         await faultPoint('central.scope-resolved');
         const snapshot = await this.build(client, mac, scope, signal);
         const issued = await this.issue({ mac, have, epoch, scope, snapshot });
+        if (watch) await this.unchanged.note(issued.manifest.manifestId, await this.unchanged.readSeen(client), watch);
         await client.query('SELECT pg_advisory_unlock_all()');
         device[Symbol.dispose]();
         if (withRows) {

@@ -1,0 +1,84 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { canonicalJson, sha256Hex } from '@waypost/contracts';
+import { type Ask, askerOf, LOGGER, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import { findUnwatched } from './capture.js';
+import { findSources } from './find-sources.js';
+import { FINGERPRINT_CATALOG } from './sources.sql.js';
+
+/** What changes are looked for in, and under which definitions that tells everything. */
+export interface Watch {
+  /** Oids of the tables whose triggers record changes. */
+  tables: string[];
+  /** Of the plan and of the catalog: what was found under another one says nothing. */
+  fingerprint: string;
+}
+
+interface Known extends Watch {
+  relations: string[];
+}
+
+/**
+ * Knows whether all changes to what the plan reads are recorded (`changes: triggers`). Whatever is in doubt, a missing trigger, a query whose result
+ * changes by itself, a definition that was altered, means no: then every request reads the tables, as without capture.
+ */
+@Injectable()
+export class ChangeWatch {
+  private known: Known | undefined;
+  private readonly planHash: string;
+  private lastObstacles = '';
+
+  constructor(
+    @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {
+    this.planHash = sha256Hex(canonicalJson(plan.file.plan));
+  }
+
+  get isWanted(): boolean {
+    return this.plan.file.plan.changes === 'triggers';
+  }
+
+  /** What is watched, if nothing was altered since it was looked up; asks for definitions only. */
+  async find(ask: Ask): Promise<Watch | undefined> {
+    const { known } = this;
+    if (!known) return undefined;
+    return (await this.fingerprint(ask, known.relations)) === known.fingerprint ? known : undefined;
+  }
+
+  /** As find, but looks everything up again where something was altered. Call it outside of a transaction. */
+  async refresh(client: pg.ClientBase): Promise<Watch | undefined> {
+    if (!this.isWanted) return undefined;
+    const ask = askerOf(client);
+    return (await this.find(ask)) ?? (await this.lookUp(client, ask));
+  }
+
+  private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Watch | undefined> {
+    return withTransaction(client, 'READ WRITE', async () => {
+      const { tables, relations, obstacles } = await findSources(client, this.plan);
+      const unwatched = await findUnwatched(client, tables);
+      const reasons = [...obstacles, ...unwatched.map(({ name }) => `${name} has no triggers of ours: waypost capture install`)];
+      this.tell(reasons, tables.length);
+      this.known = undefined;
+      if (reasons.length > 0) return undefined;
+      this.known = { tables: tables.map(({ oid }) => oid), relations, fingerprint: await this.fingerprint(ask, relations) };
+      return this.known;
+    });
+  }
+
+  private async fingerprint(ask: Ask, relations: readonly string[]): Promise<string> {
+    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, [relations]);
+    return `${this.planHash.slice(0, 16)} ${row?.fingerprint}`;
+  }
+
+  /** Once, and again when it is something else. */
+  private tell(obstacles: readonly string[], tables: number): void {
+    const text = obstacles.join('\n');
+    if (text === this.lastObstacles && (text !== '' || this.known)) return;
+    this.lastObstacles = text;
+    if (text === '') this.logger.info({ tables }, 'changes are captured: devices that are up to date are answered without reading tables');
+    else this.logger.warn({ obstacles }, 'changes cannot be told from triggers: each request reads all tables');
+  }
+}

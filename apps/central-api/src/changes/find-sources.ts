@@ -1,0 +1,94 @@
+import { quoteTable, WaypostError } from '@waypost/contracts';
+import { describeTables, pinSession, TypeCatalog, typesOf } from '@waypost/runtime';
+import pg from 'pg';
+import type { CheckedPlan } from '../plan/check-plan.js';
+import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolve-table.js';
+import { asView } from '../plan/read-relations.js';
+import { renderParameters } from '../plan/sql-parameters.js';
+import { READ_RELATIONS, READ_UNSTEADY } from './sources.sql.js';
+
+interface Relation {
+  oid: string;
+  /** As SQL writes it under the pinned search_path. */
+  name: string;
+  /** pg_class.relkind. */
+  kind: string;
+  schema: string;
+  isSubscribed: boolean;
+}
+
+/** What the plan's queries read. */
+export interface Sources {
+  /** Tables whose triggers tell of changes, partitions and inheriting tables included; by name. */
+  tables: { oid: string; name: string }[];
+  /** Oids of all that takes part, views included. */
+  relations: string[];
+  /** Why a change could pass unnoticed: what names the query, and the reason. Nothing may be called unchanged then. */
+  obstacles: string[];
+}
+
+/**
+ * Finds what the scope query and the queries of all tables read, from the catalog: PostgreSQL itself lists what a view depends on. The views are
+ * temporary and rolled back. Call it in a READ WRITE transaction.
+ */
+export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Promise<Sources> {
+  const relations = new Map<string, Relation>();
+  const obstacles: string[] = [];
+  for (const { name, query } of await queriesOf(client, plan)) {
+    const found = await asView(client, query, (view) => look(client, view)).catch((error: unknown) => {
+      if (!(error instanceof pg.DatabaseError)) throw error;
+      return `${name} makes no temporary view: ${error.message}`;
+    });
+    if (typeof found === 'string') {
+      obstacles.push(found);
+      continue;
+    }
+    for (const relation of found.relations) {
+      relations.set(relation.oid, relation);
+      const reason = whyUnnoticed(relation);
+      if (reason !== undefined) obstacles.push(`${name} reads ${relation.name}, ${reason}`);
+    }
+    for (const what of found.unsteady) obstacles.push(`${name} calls ${what}, whose result changes by itself`);
+  }
+  const all = [...relations.values()];
+  return {
+    tables: all.filter(({ kind }) => kind === 'r' || kind === 'p').map(({ oid, name }) => ({ oid, name })),
+    relations: all.map(({ oid }) => oid),
+    obstacles,
+  };
+}
+
+async function look(client: pg.ClientBase, view: string): Promise<{ relations: Relation[]; unsteady: string[] }> {
+  const { rows: relations } = await client.query<Relation>(READ_RELATIONS, [view]);
+  const views = relations.filter(({ kind }) => kind === 'v').map(({ oid }) => oid);
+  const { rows } = await client.query<{ what: string }>(READ_UNSTEADY, [view, views]);
+  return { relations, unsteady: rows.map(({ what }) => what) };
+}
+
+function whyUnnoticed({ kind, schema, isSubscribed }: Relation): string | undefined {
+  if (kind === 'm') return 'a materialized view: REFRESH fires no trigger';
+  if (kind === 'f') return 'a foreign table: others change its rows';
+  if (schema === 'pg_catalog' || schema === 'information_schema') return 'a table of PostgreSQL’s own: it has no triggers';
+  if (isSubscribed) return 'which a subscription fills: logical replication fires no statement triggers';
+  return undefined;
+}
+
+async function queriesOf(client: pg.ClientBase, plan: CheckedPlan): Promise<{ name: string; query: string }[]> {
+  const described = await describeTables(
+    client,
+    plan.tables.map((table) => table.identifier),
+  );
+  const types = await TypeCatalog.read(client, typesOf(described.values()));
+  await pinSession(client);
+  const tables = plan.tables.map((table) => {
+    const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
+    if (!resolved)
+      throw new WaypostError('PLAN_INVALID', { detail: `The database was altered: ${table.name} does not fit the plan any more.` });
+    const layout = { ...resolved, format: 'binary' as const };
+    return {
+      name: table.name,
+      query: canonicalTableQuery(table, layout, (name) => castParameter('NULL', plan.scopeTypes.get(name) as string)),
+    };
+  });
+  return [{ name: 'the scope query', query: renderParameters(plan.file.plan.scope.query, () => 'NULL') }, ...tables];
+}

@@ -1,0 +1,193 @@
+import type { Manifest } from '@waypost/contracts';
+import pg from 'pg';
+import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { installCapture } from '../../testing/capture.js';
+import { type Central, startCentral } from '../../testing/central.js';
+import { runSql } from '../../testing/sql.js';
+
+const MAC = '02:00:00:00:00:01';
+const SCHEMA = `
+  CREATE TYPE mood AS ENUM ('good', 'bad');
+  CREATE TABLE devices (mac macaddr PRIMARY KEY, shop int NOT NULL);
+  INSERT INTO devices VALUES ('${MAC}', 1);
+  CREATE TABLE members (user_id int PRIMARY KEY, shop int NOT NULL);
+  INSERT INTO members SELECT g, 1 + g % 2 FROM generate_series(1, 20) g;
+  CREATE TABLE users (id int PRIMARY KEY, name text, mood mood) PARTITION BY RANGE (id);
+  CREATE TABLE users_all PARTITION OF users FOR VALUES FROM (0) TO (1000);
+  INSERT INTO users SELECT g, 'user ' || g, 'good' FROM generate_series(1, 20) g;
+  CREATE TABLE prices (id int PRIMARY KEY, price numeric, until timestamptz);
+  INSERT INTO prices SELECT g, g, 'infinity' FROM generate_series(1, 20) g;
+  CREATE VIEW cheap AS SELECT id, price FROM prices WHERE price < 15;`;
+const PLAN = `
+version: 1
+schemaVersion: 1
+changes: triggers
+scope:
+  query: SELECT shop FROM devices WHERE mac = :mac
+tables:
+  - name: users
+    where: EXISTS (SELECT FROM members WHERE members.user_id = users.id AND members.shop = :shop)
+  - name: cheap
+    key: [id]
+`;
+
+let server: TestServer;
+let database: TestDatabase;
+let central: Central;
+
+beforeAll(async () => {
+  server = await startTestServer();
+});
+afterAll(() => server?.[Symbol.asyncDispose]());
+
+beforeEach(async () => {
+  database = await server.createDatabase('shop');
+  await runSql(database.url, SCHEMA);
+});
+afterEach(() => central?.[Symbol.asyncDispose]());
+
+async function start({ plan = PLAN, install = true } = {}): Promise<void> {
+  central = await startCentral({ databaseUrl: database.url, plan });
+  if (install) await installCapture(database.url, plan);
+}
+
+function have({ epoch, sequence, manifestId }: Manifest) {
+  return { have: { epoch, sequence, manifestId } };
+}
+
+/** What the device gets that holds this manifest. */
+const poll = (held: Manifest): Promise<Manifest> => central.manifestFor(MAC, have(held));
+
+/** Whether the poll was answered although nobody can read a business table. */
+async function isAnsweredUnread(held: Manifest): Promise<boolean> {
+  const blocker = new pg.Client({ connectionString: database.url });
+  await blocker.connect();
+  try {
+    await blocker.query('BEGIN; LOCK TABLE devices, members, users, prices, cheap IN ACCESS EXCLUSIVE MODE');
+    const asked = poll(held);
+    const blocked = async (): Promise<boolean> => {
+      while ((await central.sql('SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL')).length === 0) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        if (answered) return false;
+      }
+      return true;
+    };
+    let answered = false;
+    void asked.then(() => (answered = true));
+    const wasBlocked = await Promise.race([blocked(), asked.then(() => false)]);
+    await blocker.query('ROLLBACK');
+    expect((await asked).manifestId).toBe(held.manifestId);
+    return !wasBlocked;
+  } finally {
+    await blocker.end();
+  }
+}
+
+test('a device that is up to date is answered, and audited, without a table being read; after a restart too', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  expect(await isAnsweredUnread(first)).toBe(true);
+  expect(await central.audit(1)).toMatchObject([{ status: 'Issued', reason: 'unchanged', manifest_id: first.manifestId }]);
+  await central[Symbol.asyncDispose]();
+  central = await startCentral({ databaseUrl: database.url, plan: PLAN });
+  // A new process has to look up what the plan reads, once.
+  await poll(first);
+  expect(await isAnsweredUnread(first)).toBe(true);
+});
+
+test.each([
+  ['holds nothing', (held: Manifest) => ({ ...held, manifestId: '00000000000000000000000000' })],
+  ['is of another epoch', (held: Manifest) => ({ ...held, epoch: 'another' })],
+  ['is ahead, as after a restore', (held: Manifest) => ({ ...held, sequence: held.sequence + 1000 })],
+])('a device that %s gets what a snapshot says', async (_, claim) => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  const { tables } = await poll(claim(first));
+  expect(tables).toEqual(first.tables);
+});
+
+test.each([
+  ['a mirrored row', 'UPDATE users SET name = upper(name) WHERE id = 4'],
+  ['a row behind a view', 'UPDATE prices SET price = 1 WHERE id = 3'],
+  ['a row that is only joined', 'UPDATE members SET shop = 1 WHERE user_id = 3; UPDATE members SET shop = 2 WHERE user_id = 4'],
+  ['TRUNCATE', 'TRUNCATE prices'],
+  ['a view’s definition', 'CREATE OR REPLACE VIEW cheap AS SELECT id, price FROM prices WHERE price < 10'],
+  ['an enum’s label', "ALTER TYPE mood RENAME VALUE 'good' TO 'fine'"],
+  [
+    'a column’s type',
+    'DROP VIEW cheap; ALTER TABLE prices ALTER price TYPE numeric(10, 2); CREATE VIEW cheap AS SELECT id, price FROM prices WHERE price < 15',
+  ],
+  [
+    'a new partition',
+    "CREATE TABLE users_more PARTITION OF users FOR VALUES FROM (1000) TO (2000); INSERT INTO members VALUES (1500, 1); INSERT INTO users_more VALUES (1500, 'x', 'bad')",
+  ],
+  [
+    'a trigger that somebody switched off',
+    'ALTER TABLE prices DISABLE TRIGGER waypost_capture_update; UPDATE prices SET price = 1 WHERE id = 3',
+  ],
+])('%s changes: the next poll brings it, and when capture is whole again polls are free again', async (_, change) => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  await poll(first);
+  await runSql(database.url, change);
+  const second = await poll(first);
+  expect(second.tables).not.toEqual(first.tables);
+  expect((await central.manifestFor(MAC)).tables).toEqual(second.tables);
+  expect((await poll(first)).manifestId).toBe(second.manifestId);
+  await installCapture(database.url, PLAN);
+  await poll(second);
+  expect(await isAnsweredUnread(second)).toBe(true);
+});
+
+test('what changes nothing for this device is read once, then polls are free again', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  await runSql(database.url, 'UPDATE prices SET price = price + 100 WHERE id = 20');
+  expect(await isAnsweredUnread(first)).toBe(false);
+  expect(await isAnsweredUnread(first)).toBe(true);
+});
+
+test('a transaction that was open while the snapshot was taken is not missed, however late it commits', async () => {
+  await start();
+  const writer = new pg.Client({ connectionString: database.url });
+  await writer.connect();
+  await writer.query("BEGIN; UPDATE users SET name = 'late' WHERE id = 1; SAVEPOINT s; UPDATE prices SET price = 2 WHERE id = 2");
+  const first = await central.manifestFor(MAC);
+  expect((await poll(first)).manifestId).toBe(first.manifestId);
+  // Later transactions come and are seen meanwhile.
+  await runSql(database.url, 'UPDATE members SET shop = 1 WHERE user_id = 1');
+  const second = await poll(first);
+  expect((await poll(second)).manifestId).toBe(second.manifestId);
+  await writer.query('COMMIT');
+  await writer.end();
+  const third = await poll(second);
+  expect(third.tables).not.toEqual(second.tables);
+});
+
+test.each([
+  ['without triggers', PLAN, false],
+  ['where the plan does not ask for it', PLAN.replace('changes: triggers', 'changes: none'), true],
+  ['where a query tells the time', PLAN.replace('key: [id]', "key: [id]\n    where: price < date_part('year', now())"), true],
+  ['where a query draws lots', PLAN.replace('key: [id]', 'key: [id]\n    where: random() < 2'), true],
+  ['where a query asks for CURRENT_DATE', PLAN.replace('key: [id]', "key: [id]\n    where: CURRENT_DATE > date '2020-01-01'"), true],
+])('%s, every poll reads', async (_, plan, install) => {
+  await start({ plan, install });
+  const first = await central.manifestFor(MAC);
+  await poll(first);
+  expect(await isAnsweredUnread(first)).toBe(false);
+});
+
+test('what every live manifest has seen is pruned, and nothing is missed for it', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  await runSql(database.url, 'UPDATE prices SET price = price + 100 WHERE id = 20');
+  await central[Symbol.asyncDispose]();
+  central = await startCentral({ databaseUrl: database.url, plan: PLAN });
+  expect(await central.sql('SELECT FROM waypost.changes')).toHaveLength(1);
+  await poll(first);
+  await central[Symbol.asyncDispose]();
+  central = await startCentral({ databaseUrl: database.url, plan: PLAN });
+  while ((await central.sql('SELECT FROM waypost.changes')).length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  await poll(first);
+  expect(await isAnsweredUnread(first)).toBe(true);
+});
