@@ -232,21 +232,12 @@ for (const service of [...SERVICES, 'edge-postgres', 'central-postgres']) {
   });
 }
 
-step('without an init, as process 1, the service ends in order, too: even while it waits for its database', async () => {
-  const image = `${stacks.settings['WAYPOST_IMAGE_PREFIX']}/central-api:${stacks.settings['WAYPOST_VERSION']}`;
+step('without an init, as process 1, a service that waits for its database ends in order, too', async () => {
+  const image = `${stacks.settings['WAYPOST_IMAGE_PREFIX']}/edge-service:${stacks.settings['WAYPOST_VERSION']}`;
   const label = `com.docker.compose.project=${stacks.project}`;
-  const id = await docker(
-    'run',
-    '-d',
-    '--read-only',
-    '--network',
-    'none',
-    '--label',
-    label,
-    '-e',
-    'DATABASE_URL=postgres://x@127.0.0.1:1/x',
-    image,
-  );
+  const settings = ['DATABASE_URL=postgres://x@127.0.0.1:1/x', 'CENTRAL_URL=http://127.0.0.1:1', 'DEVICE_MAC=48:b0:2d:e9:c3:b7'];
+  const options = ['--read-only', '--network', 'none', '--label', label, ...settings.flatMap((setting) => ['-e', setting])];
+  const id = await docker('run', '-d', ...options, image);
   try {
     await stacks.until('it waits', HEALS_WITHIN_MS, async () => (await docker('logs', id)).includes('database not ready'));
     await docker('stop', '-t', '30', id);
