@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import type pg from 'pg';
 import { connect, MAC, SyncPair, until } from './support/sync-pair.js';
 
@@ -166,6 +168,28 @@ test('a server without a free connection refuses devices with the reason, and se
   for (const client of hoarded) await client.end();
   await untilEqual();
 });
+
+test('central waits for a database that starts after it', async () => {
+  await pair.centralServer.stop();
+  await pair.central.end('SIGTERM');
+  await using _unready = await refusing(Number(new URL(pair.centralServer.url()).port), () => pair.centralServer.start());
+  await pair.restartCentral();
+  pids[0] = pair.central.pid;
+  expect(pair.central.log.some((line) => line.includes('database not ready, trying again'))).toBe(true);
+  await untilEqual();
+});
+
+/** Stands in for a server that takes no connections; after the first one that it refuses it makes room, and `next` runs. */
+async function refusing(port: number, next: () => Promise<void>): Promise<AsyncDisposable> {
+  let started: Promise<void> | undefined;
+  const server = createServer((socket) => {
+    socket.destroy();
+    started ??= new Promise((resolve) => server.close(resolve)).then(next);
+  });
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return { [Symbol.asyncDispose]: async () => started };
+}
 
 /** Takes all connections that the server has, those of central too. */
 async function hoard(url: string): Promise<pg.Client[]> {

@@ -5,6 +5,7 @@ import { httpLogging, LOGGER } from '@waypost/runtime';
 import { LoggerModule } from 'nestjs-pino';
 import pg from 'pg';
 import type { Logger } from 'pino';
+import { DataSource } from 'typeorm';
 import { StoreAck } from './acks/store-ack.js';
 import { AuditSweeper } from './audit/audit-sweeper.js';
 import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
@@ -57,7 +58,8 @@ export class AppModule {
       providers: [
         {
           provide: CHECKED_PLAN,
-          inject: [BUILD_POOL],
+          // The data source waits for a database that starts; the pool would not.
+          inject: [BUILD_POOL, DataSource],
           useFactory: async (pool: pg.Pool) => checkPlan(pool, await readPlan(config.SYNC_PLAN)),
         },
         { provide: SNAPSHOT_STORE, useFactory: () => new FileSnapshotStore(config.SNAPSHOT_STORE.folder) },

@@ -21,7 +21,8 @@ import { networkError, refusalError } from './central-errors.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
-const KEEP_ALIVE_MS = 10_000;
+/** Short: a connection that was cut without a word while it rested takes what is sent next, and answers nothing until the deadline. */
+const KEEP_ALIVE_MS = 1000;
 const MAX_PROBLEM_BYTES = 64 << 10;
 
 export interface ChunkStreamRequest {
