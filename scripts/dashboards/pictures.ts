@@ -33,10 +33,16 @@ const PICTURES: Picture[] = [
     chart: (rows) => {
       const shown = rows.slice(0, TOP).toReversed();
       const hours = (row: Row): number | null => (row['verified_age'] === null ? null : Number(row['verified_age']) / 3600);
+      // In minutes: on a logarithmic axis bars begin at 1.
+      const value = (row: Row): number | null => (hours(row) === null ? null : Math.max(1, (hours(row) as number) * 60));
       return {
-        xAxis: { type: 'log', name: 'hours', min: 0.01, axisLabel: { formatter: String } },
-        yAxis: { type: 'category', data: shown.map((row) => `${String(row['mac'])}${row['verified_age'] === null ? ' (never)' : ''}`) },
-        series: [{ type: 'bar', data: shown.map((row) => ({ value: hours(row), itemStyle: { color: ageColor(hours(row) ?? 0) } })) }],
+        xAxis: { type: 'log', name: 'minutes', min: 1, axisLabel: { formatter: String } },
+        yAxis: {
+          type: 'category',
+          axisLabel: { interval: 0 },
+          data: shown.map((row) => `${String(row['mac'])}${row['verified_age'] === null ? ' (never)' : ''}`),
+        },
+        series: [{ type: 'bar', data: shown.map((row) => ({ value: value(row), itemStyle: { color: ageColor(hours(row) ?? 0) } })) }],
       };
     },
   },
@@ -85,7 +91,7 @@ function bars(rows: Row[], label: (row: Row) => string, value: string): echarts.
   const shown = rows.slice(0, 12).toReversed();
   return {
     xAxis: { type: 'value', name: value },
-    yAxis: { type: 'category', data: shown.map(label) },
+    yAxis: { type: 'category', axisLabel: { interval: 0 }, data: shown.map(label) },
     series: [{ type: 'bar', data: shown.map((row) => Number(row[value])) }],
   };
 }
@@ -102,7 +108,7 @@ async function draw(client: pg.Client, { file, panel: [dashboard, title], height
     animation: false,
     title: { text: title, left: 'center' },
     backgroundColor: '#ffffff',
-    grid: { containLabel: true, left: 20, right: 60, top: 50, bottom: 40 },
+    grid: { containLabel: true, left: 20, right: 90, top: 50, bottom: 40 },
     ...chart(rows),
   });
   const svg = picture.renderToSVGString();
