@@ -83,9 +83,13 @@ describe.each(Object.keys(FAULTS))('%s', (fault) => {
     await (FAULTS[fault] as () => Promise<unknown>)();
     for (const client of [holder, watcher]) await client.end().catch(() => undefined);
 
-    // The edge asks again within the cycle.
-    expect(await syncing).toMatchObject({ status: 'Success', ack: 'sent' });
-    await expectEqual();
+    // The edge asks again within the cycle; a server that takes longer to come back is for the next one.
+    const answer = await syncing;
+    if (answer.status === 'Success' && answer.ack === 'sent') await expectEqual();
+    else {
+      if (answer.status !== 'Success') expect(answer.code).toBe('CENTRAL_UNREACHABLE');
+      await untilEqual();
+    }
     const refusal = `SELECT status, reason FROM waypost.sync_requests WHERE operation = '${operation}' ORDER BY id DESC LIMIT 3`;
     const audited = await pair.atCentral<{ reason: string | null }>(refusal);
     const isLogged = pair.central.log.some((line) => line.includes('the refusal could not be audited'));
