@@ -67,8 +67,8 @@ export async function fillCentral(client: pg.ClientBase, rows: number): Promise<
   await client.query('VACUUM (ANALYZE, FREEZE)');
 }
 
-export async function writePlan(path: string): Promise<void> {
-  await writeFile(path, PLAN);
+export async function writePlan(path: string, changes: 'none' | 'triggers' = 'none'): Promise<void> {
+  await writeFile(path, `${PLAN}changes: ${changes}\n`);
 }
 
 /** Row count and hash of what the table holds; equal for equal sets of rows. */

@@ -2,6 +2,8 @@ import { parseArgs } from 'node:util';
 import { runAudit } from './audit.js';
 import { formatAudit } from './audit-report.js';
 import { type FullOptions, runFull } from './full.js';
+import { runIdle } from './idle.js';
+import { formatIdle } from './idle-report.js';
 import { formatFull } from './report.js';
 import { runSlowReaders } from './slow-readers.js';
 import { formatSlowReaders } from './slow-readers-report.js';
@@ -9,6 +11,7 @@ import { formatSlowReaders } from './slow-readers-report.js';
 const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 
   full          a device's first sync (request → build → download → verified commit → ack) beside plain COPY and logical replication
+  idle          what a device costs that is up to date: sync/now, and polls per second beside a bare route
   slow-readers  a healthy device's syncs beside 200 downloads that nobody reads
   audit         every statement of the dashboards on 90 days of audit, one device for every 10,000 requests, and the pruning of a day
 
@@ -18,6 +21,7 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 
 const CASES = {
   full: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runFull(options), json, formatFull) },
+  idle: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runIdle(options), json, formatIdle) },
   'slow-readers': {
     rows: '200000',
     run: async (options: FullOptions, json: boolean) => print(await runSlowReaders(options), json, formatSlowReaders),

@@ -1,0 +1,225 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Manifest } from '@waypost/contracts';
+import { freePort } from '../scripts/ports.js';
+import { findHome } from '../scripts/postgres/home.js';
+import { findDatabaseUser } from '../scripts/postgres/run-as.js';
+import { projectRoot } from '../scripts/project-root.js';
+import { CountingProxy } from './counting-proxy.js';
+import { DEVICE_MAC, fillCentral, writePlan } from './dataset.js';
+import type { FullOptions } from './full.js';
+import { describeMachine, type Machine } from './machine.js';
+import { measure } from './measure.js';
+import { pollLoad, type PollLoad } from './poll-load.js';
+import { Servers, withClient } from './servers.js';
+import { ServiceProcess } from './service-process.js';
+import { mediansByName, type Spread, spreadOf } from './statistics.js';
+
+const SMALL_ROWS = 10_000;
+const SYNCS = 50;
+const DEVICES = 500;
+const CONNECTIONS = 64;
+const LOAD_SECONDS = 5;
+const BARE_TABLE = `
+  CREATE TABLE bare_requests (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mac text, manifest_id text, requested_at timestamptz NOT NULL,
+    operation text NOT NULL, status text NOT NULL, reason text, duration_ms integer NOT NULL, request_id text NOT NULL);
+  CREATE INDEX ON bare_requests (mac, requested_at DESC);
+  CREATE INDEX ON bare_requests (requested_at)`;
+
+interface IdleSync {
+  rows: number;
+  ms: Spread;
+  /** Both ways, between edge and central, headers included. */
+  bytes: Spread;
+}
+
+/** The result of `bench idle`, as --json prints it. */
+export interface IdleReport {
+  case: 'idle';
+  date: string;
+  machine: Machine;
+  versions: { node: string; postgres: string };
+  syncs: IdleSync[];
+  devices: number;
+  /** Medians of the rounds. */
+  polls: PollLoad;
+  bare: PollLoad;
+  /** Polls at half of the rate that was reached. */
+  half: PollLoad;
+  /** CPU seconds while polls were answered as fast as they came. */
+  cpuSeconds: Record<string, number>;
+}
+
+/** What a device costs that is up to date, where changes are captured. */
+export async function runIdle({ rows, rounds, say, signal }: FullOptions): Promise<IdleReport> {
+  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
+  const folder = await mkdtemp(join(home.folder, 'bench-'));
+  try {
+    await chmod(folder, 0o755); // PostgreSQL may run as another user
+    await using servers = await Servers.start(folder);
+    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
+    signal.throwIfAborted();
+    const syncs: IdleSync[] = [];
+    let load: Pick<IdleReport, 'polls' | 'bare' | 'half' | 'cpuSeconds'> | undefined;
+    for (const size of [SMALL_ROWS, rows]) {
+      say(`filling ${size.toLocaleString('en-US')} rows`);
+      await using bench = await IdleBench.start(servers, folder, size);
+      syncs.push(await bench.measureSyncs());
+      if (size === SMALL_ROWS) load = await bench.measurePolls(rounds, say);
+    }
+    return {
+      case: 'idle',
+      date: new Date().toISOString(),
+      machine: describeMachine(),
+      versions: { node: process.versions.node, postgres: servers.version },
+      syncs,
+      devices: DEVICES,
+      ...load!,
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+class IdleBench implements AsyncDisposable {
+  private constructor(
+    private readonly servers: Servers,
+    private readonly database: string,
+    private readonly rows: number,
+    private readonly central: ServiceProcess,
+    private readonly proxy: CountingProxy,
+    private readonly edge: ServiceProcess,
+  ) {}
+
+  static async start(servers: Servers, folder: string, rows: number): Promise<IdleBench> {
+    const database = `idle_${rows}`;
+    await servers.createDatabases(database);
+    const databaseUrl = servers.urlOf('central', database);
+    await withClient(databaseUrl, async (client) => {
+      await fillCentral(client, rows);
+      await client.query(
+        `INSERT INTO devices SELECT 1 + g, format('02:00:00:00:%s:%s', lpad(to_hex(g / 256), 2, '0'), lpad(to_hex(g % 256), 2, '0'))
+         FROM generate_series(1, $1::int) g`,
+        [DEVICES],
+      );
+    });
+    const plan = join(folder, `${database}.yaml`);
+    await writePlan(plan, 'triggers');
+    const central = await ServiceProcess.start('start:central', {
+      DATABASE_URL: databaseUrl,
+      SYNC_PLAN: plan,
+      SNAPSHOT_STORE: `file:${join(folder, database, 'snapshots')}`,
+      LOG_LEVEL: 'warn',
+    });
+    await promisify(execFile)(process.execPath, [join(projectRoot, 'bin/waypost.mjs'), 'capture', 'install', '--plan', plan], {
+      env: { ...process.env, DATABASE_URL: databaseUrl },
+    });
+    const proxy = await CountingProxy.start(central.url);
+    const edge = await ServiceProcess.start('start:edge', {
+      DATABASE_URL: servers.urlOf('edge', database),
+      CENTRAL_URL: proxy.url,
+      DEVICE_MAC,
+      DOWNLOAD_DIR: join(folder, database, 'downloads'),
+      SYNC_INTERVAL: '0',
+    });
+    return new IdleBench(servers, database, rows, central, proxy, edge);
+  }
+
+  async measureSyncs(): Promise<IdleSync> {
+    await this.sync('Success');
+    for (let at = 0; at < 5; at += 1) await this.sync('Unchanged');
+    const ms: number[] = [];
+    const bytes: number[] = [];
+    for (let at = 0; at < SYNCS; at += 1) {
+      this.proxy.takeBytes();
+      const startedAt = performance.now();
+      await this.sync('Unchanged');
+      ms.push(performance.now() - startedAt);
+      bytes.push(this.proxy.takeBytes());
+    }
+    return { rows: this.rows, ms: spreadOf(ms), bytes: spreadOf(bytes) };
+  }
+
+  /** Polls as fast as they are answered, and the same against the bare route, in turns; then at half of that rate. */
+  async measurePolls(rounds: number, say: (line: string) => void): Promise<Pick<IdleReport, 'polls' | 'bare' | 'half' | 'cpuSeconds'>> {
+    const databaseUrl = this.servers.urlOf('central', this.database);
+    const macs = await withClient(databaseUrl, async (client) => {
+      await client.query(BARE_TABLE);
+      return (await client.query<{ mac: string }>('SELECT mac FROM devices WHERE id > 1')).rows.map(({ mac }) => mac);
+    });
+    const bodies: string[] = [];
+    for (const mac of macs) bodies.push(await this.pollOf(mac));
+    const bare = await startBareRoute(databaseUrl);
+    try {
+      const processes = { central: this.central.pid, centralPostgres: this.servers.central.pid };
+      const runs: { polls: PollLoad; bare: PollLoad; half: PollLoad; cpuSeconds: Record<string, number> }[] = [];
+      const load = { bodies, seconds: LOAD_SECONDS, connections: CONNECTIONS };
+      await pollLoad({ url: this.central.url, ...load, seconds: 1 });
+      await pollLoad({ url: bare.url, ...load, seconds: 1 });
+      for (let round = 1; round <= rounds; round += 1) {
+        const { result: polls, cpuSeconds } = await measure(processes, () => pollLoad({ url: this.central.url, ...load }));
+        const bareLoad = await pollLoad({ url: bare.url, ...load });
+        const half = await pollLoad({ url: this.central.url, ...load, rate: polls.rate / 2 });
+        say(`round ${round} of ${rounds}: ${polls.rate.toFixed(0)} polls/s, bare route ${bareLoad.rate.toFixed(0)}/s`);
+        runs.push({ polls, bare: bareLoad, half, cpuSeconds });
+      }
+      const medians = (of: 'polls' | 'bare' | 'half'): PollLoad =>
+        mediansByName(runs.map((run) => ({ ...run[of] }))) as unknown as PollLoad;
+      return {
+        polls: medians('polls'),
+        bare: medians('bare'),
+        half: medians('half'),
+        cpuSeconds: mediansByName(runs.map((run) => run.cpuSeconds)),
+      };
+    } finally {
+      await bare.stop();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.edge[Symbol.asyncDispose]();
+    await this.proxy[Symbol.asyncDispose]();
+    await this.central[Symbol.asyncDispose]();
+  }
+
+  private async sync(status: string): Promise<void> {
+    const response = await fetch(`${this.edge.url}/api/sync/now`, { method: 'POST' });
+    const text = await response.text();
+    if (!response.ok || (JSON.parse(text) as { status: string }).status !== status) {
+      throw new Error(`POST /api/sync/now answered ${response.status}: ${text}\nThe end of the edge's log:\n${this.edge.logTail}`);
+    }
+  }
+
+  /** Gets the device its manifest. @returns the body with which it asks from then on */
+  private async pollOf(mac: string): Promise<string> {
+    const response = await fetch(`${this.central.url}/api/device-sync/request`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ mac }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${mac} got ${response.status}: ${text}`);
+    const { epoch, sequence, manifestId } = (JSON.parse(text) as { manifest: Manifest }).manifest;
+    return JSON.stringify({ mac, have: { epoch, sequence, manifestId } });
+  }
+}
+
+async function startBareRoute(databaseUrl: string): Promise<{ url: string; stop: () => Promise<void> }> {
+  const port = await freePort();
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'bare-route.js')], {
+    env: { ...process.env, DATABASE_URL: databaseUrl, PORT: String(port) },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const closed = once(child, 'close');
+  await Promise.race([once(child.stdout, 'data'), closed]);
+  return {
+    url: `http://127.0.0.1:${port}`,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await closed;
+    },
+  };
+}
