@@ -79,6 +79,11 @@ export class RequestAudit {
     await this.write(AUDIT_ISSUED, [...row, facts.have?.manifestId ?? null, manifest.filters]);
   }
 
+  /** A request that was audited together with others, in the metrics. */
+  count(facts: RequestFacts, reason: 'unchanged'): void {
+    this.metrics.requested(facts.operation, 'Issued', reason, facts.durationMs / 1000);
+  }
+
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
     await this.write(AUDIT_REFUSED, [...row, error.message.replaceAll('\0', '')]);

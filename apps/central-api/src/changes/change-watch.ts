@@ -20,6 +20,9 @@ interface Known extends Watch {
   relations: string[];
 }
 
+/** The plan's part of a fingerprint. */
+const PLAN_HASH_LENGTH = 16;
+
 /**
  * Knows whether all changes to what the plan reads are recorded (`changes: triggers`). Whatever is in doubt, a missing trigger, a query whose result
  * changes by itself, a definition that was altered, means no: then every request reads the tables, as without capture.
@@ -41,18 +44,22 @@ export class ChangeWatch {
     return this.plan.file.plan.changes === 'triggers';
   }
 
-  /** What is watched, if nothing was altered since it was looked up; asks for definitions only. */
-  async find(ask: Ask): Promise<Watch | undefined> {
-    const { known } = this;
-    if (!known) return undefined;
-    return (await this.fingerprint(ask, known.relations)) === known.fingerprint ? known : undefined;
+  /** As it was looked up last; `isCurrent` says whether it still holds. */
+  get lastKnown(): (Watch & { relations: readonly string[] }) | undefined {
+    return this.known;
   }
 
-  /** As find, but looks everything up again where something was altered. Call it outside of a transaction. */
+  /** @param catalog what FINGERPRINT_CATALOG gives now, for the relations last known */
+  isCurrent(catalog: string): boolean {
+    return this.known?.fingerprint === this.withPlan(catalog);
+  }
+
+  /** What is watched; looks everything up again where something was altered. Call it outside of a transaction. */
   async refresh(client: pg.ClientBase): Promise<Watch | undefined> {
     if (!this.isWanted) return undefined;
     const ask = askerOf(client);
-    return (await this.find(ask)) ?? (await this.lookUp(client, ask));
+    if (this.known && (await this.fingerprint(ask, this.known.relations)) === this.known.fingerprint) return this.known;
+    return this.lookUp(client, ask);
   }
 
   private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Watch | undefined> {
@@ -70,7 +77,11 @@ export class ChangeWatch {
 
   private async fingerprint(ask: Ask, relations: readonly string[]): Promise<string> {
     const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, [relations]);
-    return `${this.planHash.slice(0, 16)} ${row?.fingerprint}`;
+    return this.withPlan(row?.fingerprint ?? '');
+  }
+
+  private withPlan(catalog: string): string {
+    return `${this.planHash.slice(0, PLAN_HASH_LENGTH)} ${catalog}`;
   }
 
   /** Once, and again when it is something else. */

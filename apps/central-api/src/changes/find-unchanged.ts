@@ -1,45 +1,79 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Have, Manifest } from '@waypost/contracts';
-import type { Ask } from '@waypost/runtime';
+import { createPool, LOGGER, noteIds, withClient } from '@waypost/runtime';
 import type pg from 'pg';
-import { DataSource } from 'typeorm';
+import type { Logger } from 'pino';
+import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
-import { livesOn } from '../manifests/issue-manifest.js';
 import { ChangeWatch, type Watch } from './change-watch.js';
-import { FIND_UNCHANGED, NOTE_SEEN, READ_SEEN } from './unchanged.sql.js';
+import { ManifestCache } from './manifest-cache.js';
+import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES, READ_SEEN } from './unchanged.sql.js';
 
-/** Tells that a device is up to date without reading any of its tables. */
+interface Poll {
+  facts: RequestFacts;
+  have: Have;
+  resolve: (manifest: Manifest | undefined) => void;
+  reject: (error: unknown) => void;
+}
+
+interface Circumstances {
+  fingerprint: string;
+  epoch: string | null;
+  cluster: string | null;
+  lastSequence: string;
+}
+
+/** One statement's work; more polls than that wait for the next. */
+const MAX_BATCH = 500;
+
+/**
+ * Tells that a device is up to date without reading any of its tables. Polls that come while others are looked up are looked up together after
+ * them: a poll never gets an answer that is older than itself.
+ */
 @Injectable()
-export class FindUnchanged {
-  private readonly ask: Ask;
+export class FindUnchanged implements OnApplicationShutdown {
+  private readonly pool: pg.Pool;
+  private readonly manifests: ManifestCache;
+  private waiting: Poll[] = [];
+  private isBusy = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
+    @Inject(LOGGER) logger: Logger,
     private readonly watch: ChangeWatch,
     private readonly epochs: EpochKeeper,
-    dataSource: DataSource,
+    private readonly audit: RequestAudit,
   ) {
-    this.ask = (text, values) => dataSource.manager.query(text, values);
+    this.pool = createPool({
+      url: config.DATABASE_URL,
+      applicationName: 'waypost-central-polls',
+      maxConnections: 1,
+      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+    });
+    this.manifests = new ManifestCache();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.pool.end();
   }
 
   /**
-   * The manifest that the device holds, if that is its last one, lives long enough, and no change to anything it came from was committed since.
-   * Undefined in every case of doubt.
+   * The manifest that the device holds, already audited, if that is its last one, lives long enough, and no change to anything it came from was committed
+   * since. Undefined in every case of doubt: then nothing is audited.
    */
-  async find(mac: string, have: Have | undefined): Promise<Manifest | undefined> {
+  async find(facts: RequestFacts): Promise<Manifest | undefined> {
+    const { have } = facts;
     if (!this.watch.isWanted || !have) return undefined;
-    // Definitions first: what is altered after this is found by the next request.
-    const watch = await this.watch.find(this.ask);
-    if (!watch || !(await this.epochs.isInForce(this.ask, have))) return undefined;
-    const [row] = await this.ask<{ document: Manifest; expiresAt: Date }>(FIND_UNCHANGED, [
-      mac,
-      have.manifestId,
-      have.epoch,
-      watch.fingerprint,
-      watch.tables,
-    ]);
-    return row && livesOn(row, new Date(), this.config.MANIFEST_TTL) ? row.document : undefined;
+    const manifest = await new Promise<Manifest | undefined>((resolve, reject) => {
+      this.waiting.push({ facts, have, resolve, reject });
+      if (!this.isBusy) void this.work();
+    });
+    if (manifest) {
+      noteIds({ manifestId: manifest.manifestId });
+      this.audit.count(facts, 'unchanged');
+    }
+    return manifest;
   }
 
   /** What the transaction under way sees, to be noted with the manifest that comes of it. */
@@ -50,6 +84,56 @@ export class FindUnchanged {
 
   /** From here on the manifest counts as what the device should hold, until a change that `seen` does not see. */
   async note(manifestId: string, seen: string, { fingerprint }: Watch): Promise<void> {
-    await this.ask(NOTE_SEEN, [manifestId, seen, fingerprint]);
+    await withClient(this.pool, (client) => client.query(NOTE_SEEN, [manifestId, seen, fingerprint]));
   }
+
+  private async work(): Promise<void> {
+    this.isBusy = true;
+    while (this.waiting.length > 0) {
+      const polls = this.waiting.splice(0, MAX_BATCH);
+      try {
+        const found = await withClient(this.pool, (client) => this.answer(client, polls));
+        for (const poll of polls) poll.resolve(found.get(poll.facts.requestId));
+      } catch (error) {
+        for (const poll of polls) poll.reject(error);
+      }
+    }
+    this.isBusy = false;
+  }
+
+  /** @returns manifests by request id */
+  private async answer(client: pg.PoolClient, polls: readonly Poll[]): Promise<Map<string, Manifest>> {
+    const known = this.watch.lastKnown;
+    if (!known) return new Map();
+    // Definitions first: what is altered after this is found by the next poll.
+    const [now] = await ask<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, [known.relations]);
+    if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
+    const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
+    if (asked.length === 0) return new Map();
+    const rows = await ask<{ requestId: string }>(client, 'unchanged', ANSWER_UNCHANGED, [
+      asked.map(({ facts }) => facts.mac),
+      asked.map(({ have }) => have.manifestId),
+      asked.map(({ facts }) => facts.requestedAt),
+      asked.map(({ facts }) => facts.durationMs),
+      asked.map(({ facts }) => facts.requestId),
+      asked.map(({ facts }) => facts.cycleId),
+      now.epoch,
+      known.fingerprint,
+      known.tables,
+      new Date(),
+      this.config.MANIFEST_TTL,
+    ]);
+    const held = new Set(rows.map(({ requestId }) => requestId));
+    const unchanged = asked.filter(({ facts }) => held.has(facts.requestId));
+    const manifests = await this.manifests.get(
+      client,
+      unchanged.map(({ have }) => have.manifestId),
+    );
+    return new Map(unchanged.map(({ facts, have }) => [facts.requestId, manifests.get(have.manifestId) as Manifest]));
+  }
+}
+
+/** Planned once for each connection: planning takes longer than running. */
+async function ask<Row extends object>(client: pg.ClientBase, name: string, text: string, values: unknown[]): Promise<Row[]> {
+  return (await client.query<never>({ name: `waypost ${name}`, text, values })).rows;
 }

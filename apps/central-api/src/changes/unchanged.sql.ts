@@ -1,20 +1,54 @@
+import { FINGERPRINT_CATALOG } from './sources.sql.js';
+
+/** That which the device holds is what it has acknowledged, with no failure since. */
+const STILL_VERIFIED = '(device.verified_manifest_id = held.manifest_id AND device.failed_manifest_id IS DISTINCT FROM held.manifest_id)';
+
 /** What a transaction sees, for the manifest that is made from it. $1: relations. */
 export const READ_SEEN = 'SELECT pg_current_snapshot()::text AS seen';
 
 /** $1: the manifest's id, $2: what it was made from, $3: the fingerprint. */
 export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = $1';
 
+/** $1: all that the plan reads. Definitions, epoch and the last sequence as they are now. */
+export const READ_CIRCUMSTANCES = `
+  SELECT (${FINGERPRINT_CATALOG}) AS fingerprint,
+         (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
+         (SELECT value FROM waypost.central_state WHERE key = 'cluster') AS cluster,
+         (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"`;
+
 /**
- * The device's last manifest, if it is the one that the device holds, and whether any change to the tables it came from is visible now that it has
- * not seen. One statement has one snapshot: a change is missed only by not being committed yet, and then the next request finds it.
- * $1: the device's MAC, $2: the manifest's id, $3: epoch, $4: fingerprint, $5: oids of the tables.
+ * Answers polls of devices: audits those that hold their last manifest while no change to the tables it came from is visible now that it has not
+ * seen, and returns their request ids. One statement has one snapshot: a change is missed only by not being committed yet, and then the
+ * next poll finds it. A manifest counts while more than half of its life is left, yet not more than a whole one.
+ * $1…$6, one element for each poll: MAC, manifest, time, ms since then, request id, cycle id. $7: epoch, $8: fingerprint, $9: oids of the tables,
+ * $10: central's clock, $11: ms of a manifest's life.
  */
-export const FIND_UNCHANGED = `
-  SELECT m.document, m.expires_at AS "expiresAt" FROM waypost.manifests m
-  WHERE m.manifest_id = $2 AND m.mac = $1 AND m.epoch = $3 AND m.watch = $4
-    AND NOT EXISTS (SELECT FROM waypost.manifests later WHERE later.mac = $1 AND later.epoch = $3 AND later.sequence > m.sequence)
-    AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY($5::oid[]) AND c.xid >= pg_snapshot_xmin(m.seen)
-                    AND NOT pg_visible_in_snapshot(c.xid, m.seen))`;
+export const ANSWER_UNCHANGED = `
+  WITH polled AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[], $6::text[])
+      AS p(mac, manifest_id, requested_at, duration_ms, request_id, cycle_id)
+  ), held AS MATERIALIZED (
+    SELECT p.* FROM polled p JOIN waypost.manifests m ON m.manifest_id = p.manifest_id AND m.mac = p.mac
+    WHERE m.epoch = $7 AND m.watch = $8
+      AND m.expires_at > $10::timestamptz + $11::float8 / 2 * interval '1 ms' AND m.expires_at <= $10::timestamptz + $11::float8 * interval '1 ms'
+      AND NOT EXISTS (SELECT FROM waypost.manifests later WHERE later.mac = p.mac AND later.epoch = $7 AND later.sequence > m.sequence)
+      AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY($9::oid[]) AND c.xid >= pg_snapshot_xmin(m.seen)
+                      AND NOT pg_visible_in_snapshot(c.xid, m.seen))
+  ), audited AS (
+    INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id)
+    SELECT mac, manifest_id, requested_at, 'request', 'Issued', 'unchanged', duration_ms, request_id, cycle_id FROM held
+  ), states AS (
+    UPDATE waypost.device_states AS device SET
+      last_request_at = greatest(device.last_request_at, held.came_at),
+      verified_at = CASE WHEN ${STILL_VERIFIED} THEN greatest(device.verified_at, held.came_at) ELSE device.verified_at END,
+      consecutive_failures = CASE WHEN ${STILL_VERIFIED} THEN 0 ELSE device.consecutive_failures END
+    FROM (SELECT mac, manifest_id, now() - max(duration_ms) * interval '1 ms' AS came_at FROM held GROUP BY mac, manifest_id) AS held
+    WHERE device.mac = held.mac
+  )
+  SELECT request_id AS "requestId" FROM held`;
+
+/** $1: ids. */
+export const READ_DOCUMENTS = 'SELECT manifest_id AS "manifestId", document FROM waypost.manifests WHERE manifest_id = ANY($1::text[])';
 
 /** Every live manifest has seen what transactions before this one changed, and every later one will. Nobody may be building one meanwhile. */
 export const READ_SEEN_BY_ALL = `

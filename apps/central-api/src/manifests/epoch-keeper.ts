@@ -21,6 +21,8 @@ const READ_SEQUENCE = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS 
  */
 @Injectable()
 export class EpochKeeper {
+  private readonly clusters = new WeakMap<pg.ClientBase, string>();
+
   constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 
   /** The epoch in force. Call it outside of a transaction. */
@@ -31,9 +33,11 @@ export class EpochKeeper {
     return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
   }
 
-  /** Whether the epoch that a device knows goes on. */
-  async isInForce(ask: Ask, have: Have): Promise<boolean> {
-    return (await this.findRight(ask, await this.readCluster(ask), have)) === have.epoch;
+  /** Which database this is. A connection never comes to another one. */
+  async clusterOf(client: pg.ClientBase): Promise<string> {
+    const cluster = this.clusters.get(client) ?? (await this.readCluster(askerOf(client)));
+    this.clusters.set(client, cluster);
+    return cluster;
   }
 
   private async findRight(ask: Ask, cluster: string, have: Have | undefined): Promise<string | undefined> {

@@ -69,7 +69,7 @@ export async function issueManifest(manager: EntityManager, options: IssueOption
 }
 
 /** More than half of its life is left, yet not more than a whole one: it was not made while this clock was ahead. */
-export function livesOn({ expiresAt }: Pick<ManifestRow, 'expiresAt'>, now: Date, ttlMs: number): boolean {
+function livesOn({ expiresAt }: ManifestRow, now: Date, ttlMs: number): boolean {
   const leftMs = expiresAt.getTime() - now.getTime();
   return leftMs > ttlMs / 2 && leftMs <= ttlMs;
 }

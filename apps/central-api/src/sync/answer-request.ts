@@ -90,11 +90,6 @@ export class AnswerRequest {
    * DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE; the signal's reason
    */
   async answer(request: Request): Promise<IssuedManifest> {
-    const held = request.withRows ? undefined : await this.unchanged.find(request.mac, request.have);
-    if (held) {
-      noteIds({ manifestId: held.manifestId });
-      return { manifest: held, isNew: false };
-    }
     const patience = { until: performance.now() + this.config.BUILD_QUEUE_TIMEOUT, signal: request.signal };
     using device = await this.devices.take(request.mac, patience);
     using _place = await (request.withRows ? this.payloads : this.builds).take(patience);

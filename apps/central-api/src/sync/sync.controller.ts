@@ -15,6 +15,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
+import { FindUnchanged } from '../changes/find-unchanged.js';
 import { CONFIG, type Config } from '../config.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { AnswerRequest } from './answer-request.js';
@@ -27,6 +28,7 @@ import { chooseEncoding, createEncoder, PAYLOAD_TYPES, type PayloadForm, writePa
 export class SyncController {
   constructor(
     private readonly requests: AnswerRequest,
+    private readonly unchanged: FindUnchanged,
     private readonly chunkStreams: OpenChunkStream,
     private readonly downloads: DownloadPlaces,
     private readonly acks: StoreAck,
@@ -45,6 +47,8 @@ export class SyncController {
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
+    const held = await this.unchanged.find(facts);
+    if (held) return void reply.status(200).send({ manifest: held });
     const issued = await this.requests.answer({ mac, have, signal });
     await this.audit.issued(facts, issued);
     await faultPoint('central.request-audited');
