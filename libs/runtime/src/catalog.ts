@@ -1,6 +1,7 @@
 import { type ManifestColumn, quoteTable, type TableIdentifier } from '@waypost/contracts';
 import type pg from 'pg';
 import { DESCRIBE_TABLES } from './catalog.sql.js';
+import { askPrepared } from './postgres.js';
 import { type KeyOrder, TypeCatalog } from './type-catalog.js';
 
 export interface CatalogColumn extends ManifestColumn {
@@ -62,7 +63,7 @@ const KINDS: Record<string, CatalogTable['kind']> = {
  */
 export async function describeTables(client: pg.ClientBase, tables: readonly TableIdentifier[]): Promise<Map<string, CatalogTable>> {
   await client.query('SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off');
-  const { rows } = await client.query<TableRow>(DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
+  const rows = await askPrepared<TableRow>(client, 'tables', DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
   const types = await TypeCatalog.read(
     client,
     rows.flatMap(({ columns }) => columns.map(({ typeOid }) => typeOid)),

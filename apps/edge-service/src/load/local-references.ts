@@ -1,5 +1,5 @@
 import { type ManifestTable, WaypostError } from '@waypost/contracts';
-import type { CatalogTable } from '@waypost/runtime';
+import { askPrepared, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_REFERENCES } from './catalog.sql.js';
 
@@ -25,7 +25,7 @@ interface ReferenceRow extends Pick<LocalReference, 'constraint' | 'fromTable' |
 
 export async function findReferences(client: pg.ClientBase, tables: ReadonlyMap<string, CatalogTable>): Promise<LocalReference[]> {
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
-  const { rows } = await client.query<ReferenceRow>(FIND_REFERENCES, [[...names.keys()]]);
+  const rows = await askPrepared<ReferenceRow>(client, 'references', FIND_REFERENCES, [[...names.keys()]]);
   return rows.map(({ fromOid, toOid, ...row }) => ({
     ...row,
     to: names.get(Number(toOid)) as string,
