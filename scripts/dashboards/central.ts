@@ -1,23 +1,7 @@
-import { dashboard, type PanelSpec } from './grafana.js';
+import { dashboard, series } from './grafana.js';
 
 const p95 = (metric: string, by = ''): string => `histogram_quantile(0.95, sum by (le${by}) (rate(${metric}_bucket[$__rate_interval])))`;
 const rate = (metric: string, by = ''): string => `sum${by} (rate(${metric}[$__rate_interval]))`;
-const series = (
-  title: string,
-  description: string,
-  unit: string,
-  promql: Record<string, string>,
-  more: Partial<PanelSpec> = {},
-): PanelSpec => ({
-  title,
-  description,
-  type: 'timeseries',
-  width: 8,
-  unit,
-  promql,
-  ...more,
-});
-
 /** The health of central-api, of all replicas. */
 export const central = dashboard({
   name: 'central',

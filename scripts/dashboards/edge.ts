@@ -1,4 +1,4 @@
-import { dashboard, EDGE_DATABASE, type PanelSpec, PROMETHEUS, queryVariable } from './grafana.js';
+import { dashboard, EDGE_DATABASE, type PanelSpec, PROMETHEUS, queryVariable, series } from './grafana.js';
 
 const ONE = '{instance=~"$instance"}';
 const p95 = (metric: string, by = ''): string => `histogram_quantile(0.95, sum by (le${by}) (rate(${metric}_bucket${ONE}[30m])))`;
@@ -9,21 +9,6 @@ const stat = (title: string, description: string, expr: string, more: Partial<Pa
   width: 4,
   height: 5,
   promql: { [title]: expr },
-  ...more,
-});
-const series = (
-  title: string,
-  description: string,
-  unit: string,
-  promql: Record<string, string>,
-  more: Partial<PanelSpec> = {},
-): PanelSpec => ({
-  title,
-  description,
-  type: 'timeseries',
-  width: 8,
-  unit,
-  promql,
   ...more,
 });
 const TIME = { unit: 'dateTimeAsIso' };

@@ -227,3 +227,14 @@ export function choice(name: string, label: string, values: string[]): Record<st
   const options = values.map((value, at) => ({ text: value, value, selected: at === 0 }));
   return { type: 'custom', name, label, query: values.join(','), options, current: options[0], multi: false, includeAll: false };
 }
+
+/** A panel of lines over time. @param promql expressions by legend */
+export function series(
+  title: string,
+  description: string,
+  unit: string,
+  promql: Record<string, string>,
+  more: Partial<PanelSpec> = {},
+): PanelSpec {
+  return { title, description, type: 'timeseries', width: 8, unit, promql, ...more };
+}

@@ -9,7 +9,7 @@ const AUDIT_REQUEST = `
 const CAME_AT = "now() - $7::integer * interval '1 ms'";
 
 /** That which the device holds is what it was last given and has acknowledged, with no failure since. */
-const STILL_VERIFIED = `($10 = $2 AND device.verified_manifest_id = $2 AND device.failed_manifest_id IS DISTINCT FROM $2)`;
+const STILL_VERIFIED = `($10 = $2 AND ${hasProven('$2')})`;
 
 /** $1…$9: the audit's row, $10: the manifest that the device says to hold, or null, $11: the manifest's filters. */
 export const AUDIT_ISSUED = `
@@ -59,3 +59,8 @@ export const ACK_FAILURE = `
     WHERE mac = $2 AND EXISTS (SELECT FROM stored)
   )
   SELECT id FROM stored`;
+
+/** Of a row `device` of the states: it has acknowledged that it holds this manifest, with no failure since. */
+export function hasProven(manifestId: string): string {
+  return `(device.verified_manifest_id = ${manifestId} AND device.failed_manifest_id IS DISTINCT FROM ${manifestId})`;
+}

@@ -18,6 +18,9 @@ export interface Watch {
 
 interface Known extends Watch {
   relations: string[];
+  functions: string[];
+  /** False where a change could pass unnoticed: that is not looked into again before a definition is altered. */
+  isWhole: boolean;
 }
 
 /** The plan's part of a fingerprint. */
@@ -45,11 +48,11 @@ export class ChangeWatch {
   }
 
   /** As it was looked up last; `isCurrent` says whether it still holds. */
-  get lastKnown(): (Watch & { relations: readonly string[] }) | undefined {
-    return this.known;
+  get lastKnown(): (Watch & { relations: readonly string[]; functions: readonly string[] }) | undefined {
+    return this.known?.isWhole ? this.known : undefined;
   }
 
-  /** @param catalog what FINGERPRINT_CATALOG gives now, for the relations last known */
+  /** @param catalog what FINGERPRINT_CATALOG gives now, for the relations and functions last known */
   isCurrent(catalog: string): boolean {
     return this.known?.fingerprint === this.withPlan(catalog);
   }
@@ -58,25 +61,28 @@ export class ChangeWatch {
   async refresh(client: pg.ClientBase): Promise<Watch | undefined> {
     if (!this.isWanted) return undefined;
     const ask = askerOf(client);
-    if (this.known && (await this.fingerprint(ask, this.known.relations)) === this.known.fingerprint) return this.known;
-    return this.lookUp(client, ask);
+    const { known } = this;
+    const isCurrent = known !== undefined && (await this.fingerprint(ask, known)) === known.fingerprint;
+    const found = isCurrent ? known : await this.lookUp(client, ask);
+    return found.isWhole ? found : undefined;
   }
 
-  private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Watch | undefined> {
+  private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
     return withTransaction(client, 'READ WRITE', async () => {
-      const { tables, relations, obstacles } = await findSources(client, this.plan);
+      const { tables, relations, functions, obstacles, isComplete } = await findSources(client, this.plan);
       const unwatched = await findUnwatched(client, tables);
       const reasons = [...obstacles, ...unwatched.map(({ name }) => `${name} has no triggers of ours: waypost capture install`)];
       this.tell(reasons, tables.length);
-      this.known = undefined;
-      if (reasons.length > 0) return undefined;
-      this.known = { tables: tables.map(({ oid }) => oid), relations, fingerprint: await this.fingerprint(ask, relations) };
-      return this.known;
+      const fingerprint = await this.fingerprint(ask, { relations, functions });
+      const known = { tables: tables.map(({ oid }) => oid), relations, functions, fingerprint, isWhole: reasons.length === 0 };
+      // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
+      this.known = isComplete ? known : undefined;
+      return known;
     });
   }
 
-  private async fingerprint(ask: Ask, relations: readonly string[]): Promise<string> {
-    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, [relations]);
+  private async fingerprint(ask: Ask, { relations, functions }: Pick<Known, 'relations' | 'functions'>): Promise<string> {
+    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, [relations, functions]);
     return this.withPlan(row?.fingerprint ?? '');
   }
 

@@ -5,7 +5,7 @@ import type { CheckedPlan } from '../plan/check-plan.js';
 import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolve-table.js';
 import { asView } from '../plan/read-relations.js';
 import { renderParameters } from '../plan/sql-parameters.js';
-import { READ_RELATIONS, READ_UNSTEADY } from './sources.sql.js';
+import { READ_FUNCTIONS, READ_RELATIONS, READ_UNSTEADY } from './sources.sql.js';
 
 interface Relation {
   oid: string;
@@ -23,8 +23,12 @@ export interface Sources {
   tables: { oid: string; name: string }[];
   /** Oids of all that takes part, views included. */
   relations: string[];
+  /** Oids of functions that are not PostgreSQL's own. */
+  functions: string[];
   /** Why a change could pass unnoticed: what names the query, and the reason. Nothing may be called unchanged then. */
   obstacles: string[];
+  /** False where a query could not be looked into. */
+  isComplete: boolean;
 }
 
 /**
@@ -33,7 +37,9 @@ export interface Sources {
  */
 export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Promise<Sources> {
   const relations = new Map<string, Relation>();
+  const functions = new Set<string>();
   const obstacles: string[] = [];
+  let isComplete = true;
   for (const { name, query } of await queriesOf(client, plan)) {
     const found = await asView(client, query, (view) => look(client, view)).catch((error: unknown) => {
       if (!(error instanceof pg.DatabaseError)) throw error;
@@ -41,8 +47,10 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
     });
     if (typeof found === 'string') {
       obstacles.push(found);
+      isComplete = false;
       continue;
     }
+    for (const oid of found.functions) functions.add(oid);
     for (const relation of found.relations) {
       relations.set(relation.oid, relation);
       const reason = whyUnnoticed(relation);
@@ -54,15 +62,18 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
   return {
     tables: all.filter(({ kind }) => kind === 'r' || kind === 'p').map(({ oid, name }) => ({ oid, name })),
     relations: all.map(({ oid }) => oid),
+    functions: [...functions],
     obstacles,
+    isComplete,
   };
 }
 
-async function look(client: pg.ClientBase, view: string): Promise<{ relations: Relation[]; unsteady: string[] }> {
+async function look(client: pg.ClientBase, view: string): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {
   const { rows: relations } = await client.query<Relation>(READ_RELATIONS, [view]);
   const views = relations.filter(({ kind }) => kind === 'v').map(({ oid }) => oid);
   const { rows } = await client.query<{ what: string }>(READ_UNSTEADY, [view, views]);
-  return { relations, unsteady: rows.map(({ what }) => what) };
+  const { rows: functions } = await client.query<{ oid: string }>(READ_FUNCTIONS, [view, views]);
+  return { relations, functions: functions.map(({ oid }) => oid), unsteady: rows.map(({ what }) => what) };
 }
 
 function whyUnnoticed({ kind, schema, isSubscribed }: Relation): string | undefined {

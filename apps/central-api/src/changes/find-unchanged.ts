@@ -26,6 +26,7 @@ interface Circumstances {
 
 /** One statement's work; more polls than that wait for the next. */
 const MAX_BATCH = 500;
+
 /**
  * Tells that a device is up to date without reading any of its tables. Polls that come while others are looked up are looked up together after
  * them: a poll never gets an answer that is older than itself.
@@ -106,7 +107,7 @@ export class FindUnchanged implements OnApplicationShutdown {
     const known = this.watch.lastKnown;
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
-    const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, [known.relations]);
+    const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, [known.relations, known.functions]);
     if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
     if (asked.length === 0) return new Map();

@@ -37,9 +37,15 @@ export const READ_UNSTEADY = `
   UNION ALL SELECT 'TABLESAMPLE' FROM trees WHERE tree ~ '\\{TABLESAMPLECLAUSE ' HAVING count(*) > 0
   ORDER BY 1`;
 
+/** Functions that are not PostgreSQL's own and that a view, or a view within it, calls. $1: the view, $2: oids of the views within it. */
+export const READ_FUNCTIONS = `
+  SELECT DISTINCT found[1] AS oid
+  FROM pg_rewrite, regexp_matches(ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid|eqop|eqfuncid) (\\d+)', 'g') AS found
+  WHERE (ev_class = $1::regclass OR ev_class = ANY($2::oid[])) AND found[1]::int8 >= 16384`;
+
 /**
  * Whatever may change what queries say without any row being changed: definitions of tables, columns, types, views, partitions, policies, and our
- * own triggers. Names of versions (xmin) stand for contents. $1: relations.
+ * own triggers; functions, and subscriptions, which fire no statement triggers. Names of versions (xmin) stand for contents. $1: relations, $2: functions.
  */
 export const FINGERPRINT_CATALOG = `
   WITH types AS (
@@ -52,6 +58,8 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('child %s %s %s', inhparent, inhrelid, xmin) FROM pg_inherits WHERE inhparent = ANY($1::oid[]) OR inhrelid = ANY($1::oid[])
     UNION ALL SELECT format('policy %s %s', oid, xmin) FROM pg_policy WHERE polrelid = ANY($1::oid[])
     UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger WHERE tgrelid = ANY($1::oid[]) AND tgname LIKE 'waypost\\_capture\\_%'
+    UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE oid = ANY($2::oid[])
+    UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])
     UNION ALL SELECT format('type %s %s', oid, xmin) FROM types
     UNION ALL SELECT format('label %s %s', e.oid, e.xmin) FROM pg_enum e WHERE e.enumtypid IN (SELECT unnest(ARRAY[oid, typelem, typbasetype]) FROM types)
     UNION ALL SELECT format('attribute %s %s %s', a.attrelid, a.attnum, a.xmin) FROM pg_attribute a

@@ -17,7 +17,8 @@ const SCHEMA = `
   INSERT INTO users SELECT g, 'user ' || g, 'good' FROM generate_series(1, 20) g;
   CREATE TABLE prices (id int PRIMARY KEY, price numeric, until timestamptz);
   INSERT INTO prices SELECT g, g, 'infinity' FROM generate_series(1, 20) g;
-  CREATE VIEW cheap AS SELECT id, price FROM prices WHERE price < 15;`;
+  CREATE FUNCTION gross(net numeric) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT net * 1.1';
+  CREATE VIEW cheap AS SELECT id, gross(price) AS price FROM prices WHERE price < 15;`;
 const PLAN = `
 version: 1
 schemaVersion: 1
@@ -111,7 +112,8 @@ test.each([
   ['a row behind a view', 'UPDATE prices SET price = 1 WHERE id = 3'],
   ['a row that is only joined', 'UPDATE members SET shop = 1 WHERE user_id = 3; UPDATE members SET shop = 2 WHERE user_id = 4'],
   ['TRUNCATE', 'TRUNCATE prices'],
-  ['a view’s definition', 'CREATE OR REPLACE VIEW cheap AS SELECT id, price FROM prices WHERE price < 10'],
+  ['a view’s definition', 'CREATE OR REPLACE VIEW cheap AS SELECT id, gross(price) AS price FROM prices WHERE price < 10'],
+  ['a function’s body', "CREATE OR REPLACE FUNCTION gross(net numeric) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT net * 1.2'"],
   ['an enum’s label', "ALTER TYPE mood RENAME VALUE 'good' TO 'fine'"],
   [
     'a column’s type',

@@ -1,7 +1,7 @@
+import { hasProven } from '../audit/audit.sql.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
-/** That which the device holds is what it has acknowledged, with no failure since. */
-const STILL_VERIFIED = '(device.verified_manifest_id = held.manifest_id AND device.failed_manifest_id IS DISTINCT FROM held.manifest_id)';
+const STILL_VERIFIED = hasProven('held.manifest_id');
 
 /** What a transaction sees, for the manifest that is made from it. $1: relations. */
 export const READ_SEEN = 'SELECT pg_current_snapshot()::text AS seen';
@@ -9,7 +9,7 @@ export const READ_SEEN = 'SELECT pg_current_snapshot()::text AS seen';
 /** $1: the manifest's id, $2: what it was made from, $3: the fingerprint. */
 export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = $1';
 
-/** $1: all that the plan reads. Definitions, epoch and the last sequence as they are now. */
+/** $1: all that the plan reads, $2: functions that it calls. Definitions, epoch and the last sequence as they are now. */
 export const READ_CIRCUMSTANCES = `
   SELECT (${FINGERPRINT_CATALOG}) AS fingerprint,
          (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,

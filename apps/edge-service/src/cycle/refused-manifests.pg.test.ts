@@ -75,7 +75,7 @@ test.each(Object.keys(FAULTS))('%s is refused, the data stays, and the next cycl
   central.manifestFault = fault;
   const refused = await edge.sync();
   expect(refused).toMatchObject({ code });
-  expect(refused.hint).toBeTruthy();
+  expect(refused.hint).toMatch(/^[A-Z].{10,}/);
   expect(await names()).toEqual(before);
   const status = await edge.status();
   expect(status).toMatchObject({ consecutiveFailures: 1, lastAttempt: { status: 'Failed', error: { code } } });
