@@ -1,28 +1,12 @@
-import { type ChunkIndex, ChunkIndexBuilder, quoteTable, sha256, type UserType, WaypostError } from '@waypost/contracts';
-import {
-  compress,
-  describeSpan,
-  describeTables,
-  faultPoint,
-  pinSession,
-  readChunks,
-  releaseMemory,
-  type RowLayout,
-  statementOf,
-  traced,
-  TypeCatalog,
-  typesOf,
-  ZSTD_SLACK_BYTES,
-} from '@waypost/runtime';
+import { type ChunkIndex, quoteTable, type UserType, WaypostError } from '@waypost/contracts';
+import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCatalog, typesOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import { checkKey } from './check-key.js';
 import type { SnapshotStore } from './snapshot-store.js';
-
-/** Frames are written in pieces of at least this size. */
-const WRITE_BYTES = 256 << 10;
+import { storeTable } from './store-table.js';
 
 /** One table of a snapshot: its rows are in the store, this is what names them. */
 export interface TableSnapshot extends RowLayout, ResolvedTable {
@@ -89,48 +73,4 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
 
 function isRowTooLarge(error: unknown): error is WaypostError {
   return error instanceof WaypostError && error.code === 'ROW_TOO_LARGE';
-}
-
-interface TableRead {
-  query: string;
-  layout: RowLayout;
-  store: Pick<SnapshotStore, 'create'>;
-  signal: AbortSignal | undefined;
-}
-
-/** Rows → chunks → digests and zstd frames → store. What was compressed is written before more is read: PostgreSQL waits for the disk. */
-async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
-  const index = new ChunkIndexBuilder(layout.format);
-  const writer = await store.create();
-  let frames: Buffer[] = [];
-  let pendingBytes = 0;
-  const flush = async (): Promise<void> => {
-    await faultPoint('central.mid-build');
-    await writer.append(frames);
-    for (const frame of frames) releaseMemory(frame, ZSTD_SLACK_BYTES);
-    frames = [];
-    pendingBytes = 0;
-  };
-  try {
-    await readChunks(client, {
-      query,
-      layout,
-      signal,
-      onChunk: (bytes, rowCount) => {
-        const frame = compress(bytes);
-        index.add({ digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: frame.length });
-        frames.push(frame);
-        pendingBytes += frame.length;
-      },
-      afterInput: () => (pendingBytes >= WRITE_BYTES ? flush() : undefined),
-    });
-    await flush();
-    const built = index.build();
-    await writer.commit(built);
-    const { rowCount, rawBytes, frameBytes } = built.totals();
-    describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': rawBytes, 'waypost.stream_bytes': frameBytes });
-    return built;
-  } finally {
-    await writer.abort();
-  }
 }
