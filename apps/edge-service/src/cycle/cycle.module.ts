@@ -5,6 +5,7 @@ import { CentralModule } from '../central/central.module.js';
 import { DownloadModule } from '../download/download.module.js';
 import { LoadModule } from '../load/load.module.js';
 import { StateModule } from '../state/state.module.js';
+import { CompareMirror } from './compare-mirror.js';
 import { CycleLock } from './cycle-lock.js';
 import { CycleRunner } from './cycle-runner.js';
 import { CycleSteps } from './cycle-steps.js';
@@ -13,7 +14,7 @@ import { SyncStatus } from './sync-status.js';
 
 @Module({
   imports: [CentralModule, DownloadModule, LoadModule, StateModule, AuditModule, AcksModule],
-  providers: [CycleLock, CycleSteps, SyncCycle, SyncStatus, CycleRunner],
+  providers: [CycleLock, CompareMirror, CycleSteps, SyncCycle, SyncStatus, CycleRunner],
   exports: [CycleRunner, SyncStatus],
 })
 export class CycleModule {}

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { faultPoint, noteIds, pinSession, toWaypostError, withTransaction } from '@waypost/runtime';
+import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import { faultPoint, noteIds, toWaypostError, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { AckOutbox } from '../acks/ack-outbox.js';
 import { SyncLog, type TableOutcome } from '../audit/sync-log.js';
@@ -10,27 +10,13 @@ import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
 import type { SpooledTable } from '../download/spooled-table.js';
-import { checkCreatable } from '../load/create-tables.js';
-import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { LoadTransaction } from '../load/load-transaction.js';
-import { withReferencing } from '../load/local-references.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { type AppliedState, type KnownTables, MirrorState } from '../state/mirror-state.js';
-import { readFacts } from '../verify/verify-table.js';
-import { changedTables } from './changed-tables.js';
+import { MirrorState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
+import { CompareMirror, type Plan } from './compare-mirror.js';
 import type { Applied, Cycle } from './cycle.js';
 import { CycleSteps } from './cycle-steps.js';
-
-/** What a cycle found before it touches anything. */
-interface Plan {
-  manifest: Manifest;
-  before: AppliedState | undefined;
-  /** To download and load, in the manifest's order. */
-  changed: ManifestTable[];
-  /** Read back and hashed anew in this cycle, and as they should be. */
-  rehashed: ManifestTable[];
-}
 
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
 const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
@@ -47,6 +33,7 @@ export class SyncCycle {
     private readonly state: MirrorState,
     private readonly audit: SyncLog,
     private readonly acks: AckOutbox,
+    private readonly mirror: CompareMirror,
     private readonly steps: CycleSteps,
   ) {}
 
@@ -78,7 +65,7 @@ export class SyncCycle {
   private async syncOnce(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
     const { manifest, before } = await this.steps.run(cycle, 'request', {}, () => this.requestManifest(cycle));
     const plan = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
-      this.compare(cycle, client, manifest, before),
+      this.mirror.compare(cycle, client, manifest, before),
     );
     return plan.changed.length === 0 ? this.confirm(cycle, client, plan) : this.replace(cycle, client, plan);
   }
@@ -100,41 +87,6 @@ export class SyncCycle {
       );
     }
     return { manifest, before };
-  }
-
-  /** What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. */
-  private async compare(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
-    return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-      const mirror = await inspectMirror(client, manifest);
-      await checkCreatable(
-        client,
-        manifest,
-        manifest.tables.filter(({ name }) => !mirror.tables.has(name)),
-      );
-      const { known, rehashed: hashed } = await this.knownTables(cycle, client, manifest, mirror);
-      const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
-      const rehashed = hashed.filter((table) => !changed.includes(table));
-      return { manifest, before, changed, rehashed };
-    });
-  }
-
-  /** TRUNCATE takes more tables along than those that changed. */
-  private toLoad({ tables }: Manifest, changed: ReadonlySet<string>, { references }: Mirror): ManifestTable[] {
-    if (this.config.LOAD_STRATEGY === 'truncate') return withReferencing(tables, changed, references);
-    return tables.filter(({ name }) => changed.has(name));
-  }
-
-  /** The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. */
-  private async knownTables({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, mirror: Mirror) {
-    const known = new Map(await this.state.knownTables());
-    const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
-    await pinSession(client);
-    const withKept = await tablesWithKeptRows(client);
-    for (const table of rehashed) {
-      const facts = await readFacts(client, table, mirror.tables.get(table.name)!, { hasKept: withKept.has(table.name) });
-      known.set(table.name, { ...facts, format: table.format, intact: true });
-    }
-    return { known: known as KnownTables, rehashed };
   }
 
   /** The device holds what the manifest says already: only that is written down. */
