@@ -20,6 +20,8 @@ export interface Plan {
   changed: ManifestTable[];
   /** Read back and hashed anew in this cycle, and as they should be. */
   rehashed: ManifestTable[];
+  /** None of the changed tables is there yet: nobody reads them, nobody waits for their locks. */
+  allNew: boolean;
 }
 
 /** Finds what the device's mirror lacks of a manifest. */
@@ -42,7 +44,7 @@ export class CompareMirror {
       const { known, rehashed: hashed } = await this.knownTables(cycle, client, manifest, mirror);
       const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
       const rehashed = hashed.filter((table) => !changed.includes(table));
-      return { manifest, before, changed, rehashed };
+      return { manifest, before, changed, rehashed, allNew: changed.every(({ name }) => !mirror.tables.has(name)) };
     });
   }
 

@@ -8,8 +8,9 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import { Downloads } from '../download/downloads.js';
-import type { SpooledTable } from '../download/spooled-table.js';
+import { type Download, Downloads } from '../download/downloads.js';
+import { Following } from '../download/followed-table.js';
+import type { FrameSource } from '../load/copy-data.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { MirrorState } from '../state/mirror-state.js';
@@ -21,7 +22,7 @@ import { CycleSteps } from './cycle-steps.js';
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
 const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
 
-/** The steps of one sync, in order. It has the cycle lock's connection for itself; the network is never awaited inside a transaction. */
+/** The steps of one sync, in order. It has the cycle lock's connection for itself. */
 @Injectable()
 export class SyncCycle {
   constructor(
@@ -95,7 +96,7 @@ export class SyncCycle {
     const applied: Applied = { status: 'Unchanged', tables: outcomes(plan), rowsLoaded: 0, rawBytes: 0, acknowledge };
     await this.steps.run(cycle, 'confirm', {}, async () =>
       (await tablesWithKeptRows(client)).size > 0
-        ? this.load(cycle, client, plan, applied)
+        ? this.load(cycle, client, plan, applied, { spooled: new Map() })
         : withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
     );
     return applied;
@@ -103,23 +104,55 @@ export class SyncCycle {
 
   private async replace(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
     const { manifest, changed } = plan;
-    const streamBytes = sum(changed, (table) => table.streamBytes);
-    await using downloaded = await this.steps.run(cycle, 'download', { tables: changed.map(({ name }) => name), streamBytes }, () =>
-      this.downloads.fetch(manifest, changed, cycle.stop, (bytes) => (cycle.progress.downloadedBytes += bytes)),
-    );
-    await faultPoint('edge.download-complete');
-    if (cycle.stop.aborted) throw shuttingDown();
+    const facts = { tables: changed.map(({ name }) => name), streamBytes: sum(changed, (table) => table.streamBytes) };
+    const count = (bytes: number): void => void (cycle.progress.downloadedBytes += bytes);
+    await using download = await this.downloads.open(manifest, changed, cycle.stop, count);
+    const arrival = this.steps.run(cycle, 'download', facts, () => download.run()).then(() => faultPoint('edge.download-complete'));
+    arrival.catch(() => undefined); // whoever waits for it hears of it
     const applied: Applied = {
       status: 'Success',
-      tables: outcomes(plan, downloaded.receivedBytes),
+      tables: [],
       rowsLoaded: sum(changed, (table) => table.rowCount),
       rawBytes: sum(changed, (table) => table.rawBytes),
       acknowledge: true,
     };
-    await this.load(cycle, client, plan, applied, downloaded.byTable);
+    const whenArrived = async (): Promise<void> => {
+      await arrival;
+      if (cycle.stop.aborted) throw shuttingDown();
+      applied.tables = outcomes(plan, download.receivedBytes);
+    };
+    const isLoaded = plan.allNew && (await this.loadOnArrival(cycle, client, plan, applied, { download, arrival, whenArrived }));
+    if (!isLoaded) {
+      await whenArrived();
+      await this.load(cycle, client, plan, applied, { spooled: download.byTable });
+    }
     await faultPoint('edge.after-commit');
     await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
     return applied;
+  }
+
+  /**
+   * Loads tables that are new here while they arrive, which takes as long as the slower of both. On a slow link it gives up before long: no transaction
+   * shall last as long as such a download.
+   * @returns false when the load has to be done anew, once all is there
+   */
+  private async loadOnArrival(
+    cycle: Cycle,
+    client: pg.PoolClient,
+    plan: Plan,
+    applied: Applied,
+    { download, arrival, whenArrived }: { download: Download; arrival: Promise<void>; whenArrived: () => Promise<void> },
+  ): Promise<boolean> {
+    const following = new Following(arrival);
+    const spooled = new Map([...download.byTable].map(([name, table]) => [name, following.table(table)]));
+    try {
+      await this.load(cycle, client, plan, applied, { spooled, whenArrived });
+      return true;
+    } catch (error) {
+      if (!following.gaveUp) throw error;
+      cycle.log.info({ manifestId: plan.manifest.manifestId, reason: (error as Error).message }, 'the load waits for the whole download');
+      return false;
+    }
   }
 
   private async load(
@@ -127,13 +160,16 @@ export class SyncCycle {
     client: pg.PoolClient,
     plan: Plan,
     applied: Applied,
-    spooled: ReadonlyMap<string, SpooledTable> = new Map(),
+    { spooled, whenArrived }: { spooled: ReadonlyMap<string, FrameSource>; whenArrived?: () => Promise<void> },
   ): Promise<void> {
     await this.loading.run(client, {
       manifest: plan.manifest,
       tables: plan.changed,
       spooled,
-      record: () => this.record(cycle, client, plan, applied),
+      record: async () => {
+        await whenArrived?.();
+        await this.record(cycle, client, plan, applied);
+      },
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.cut,
     });

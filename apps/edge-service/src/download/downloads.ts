@@ -11,11 +11,13 @@ import { checkPromise } from './check-index.js';
 import { downloadTable } from './download-table.js';
 import { SpooledTable } from './spooled-table.js';
 
-/** Chunk streams that are complete on disk, open for reading; closes them when it goes out of scope. */
-export interface Downloaded extends AsyncDisposable {
+/** Chunk streams on their way to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
+export interface Download extends AsyncDisposable {
   byTable: ReadonlyMap<string, SpooledTable>;
-  /** Received in this cycle, by table: what an earlier one had brought is not counted again. */
+  /** Received in this cycle so far, by table: what an earlier one had brought is not counted again. */
   receivedBytes: ReadonlyMap<string, number>;
+  /** Brings what is missing, one table after another. Call it once. */
+  run(): Promise<void>;
 }
 
 /** The folder of chunk streams under way. Each device has a folder of its own in DOWNLOAD_DIR. */
@@ -32,44 +34,63 @@ export class Downloads {
     this.folder = join(config.DOWNLOAD_DIR, config.DEVICE_MAC.replaceAll(':', '-'));
   }
 
-  /** Brings the chunk streams of `tables` to disk, one after another, and removes what this manifest does not need. */
-  async fetch(
+  /** Opens the chunk streams of `tables` as far as they are on disk, and removes what this manifest does not need. */
+  async open(
     manifest: Manifest,
     tables: readonly ManifestTable[],
     signal: AbortSignal,
     onReceived: (bytes: number) => void,
-  ): Promise<Downloaded> {
+  ): Promise<Download> {
     tables.forEach(checkPromise);
     await this.keepOnly(tables);
     const byTable = new Map<string, SpooledTable>();
     const receivedBytes = new Map<string, number>();
+    const ended = new AbortController();
+    let running: Promise<void> = Promise.resolve();
     const close = async (): Promise<void> => {
+      ended.abort();
+      await running.catch(() => undefined);
       await Promise.all([...byTable.values()].map((spooled) => spooled.close()));
     };
-    const watch = { stallMs: this.config.STALL_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
     try {
       for (const table of tables) {
-        const spooled = await SpooledTable.open(this.pathOf(table), table);
-        byTable.set(table.name, spooled);
+        byTable.set(table.name, await SpooledTable.open(this.pathOf(table), table));
         receivedBytes.set(table.name, 0);
-        const onBytes = (count: number): void => {
-          receivedBytes.set(table.name, (receivedBytes.get(table.name) ?? 0) + count);
-          this.metrics.downloadedBytes.inc(count);
-          onReceived(count);
-        };
-        const { client, circuit } = this;
-        const transfer = { client, circuit, manifestId: manifest.manifestId, watch, signal, onBytes };
-        const attributes = { 'waypost.table': table.name, 'waypost.stream_bytes': table.streamBytes, 'waypost.rows': table.rowCount };
-        await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
-          await downloadTable(spooled, transfer);
-          describeSpan({ 'waypost.received_bytes': receivedBytes.get(table.name) ?? 0 });
-        });
       }
     } catch (error) {
       await close();
       throw error;
     }
-    return { byTable, receivedBytes, [Symbol.asyncDispose]: close };
+    const onBytes = (table: string, count: number): void => {
+      receivedBytes.set(table, (receivedBytes.get(table) ?? 0) + count);
+      this.metrics.downloadedBytes.inc(count);
+      onReceived(count);
+    };
+    const run = (): Promise<void> => (running = this.bring(manifest, tables, byTable, AbortSignal.any([signal, ended.signal]), onBytes));
+    return { byTable, receivedBytes, run, [Symbol.asyncDispose]: close };
+  }
+
+  private async bring(
+    { manifestId }: Manifest,
+    tables: readonly ManifestTable[],
+    byTable: ReadonlyMap<string, SpooledTable>,
+    signal: AbortSignal,
+    onBytes: (table: string, count: number) => void,
+  ): Promise<void> {
+    const { client, circuit } = this;
+    const watch = { stallMs: this.config.STALL_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
+    for (const { name, streamBytes, rowCount } of tables) {
+      let received = 0;
+      const count = (bytes: number): void => {
+        received += bytes;
+        onBytes(name, bytes);
+      };
+      const attributes = { 'waypost.table': name, 'waypost.stream_bytes': streamBytes, 'waypost.rows': rowCount };
+      await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
+        await downloadTable(byTable.get(name)!, { client, circuit, manifestId, watch, signal, onBytes: count });
+        describeSpan({ 'waypost.received_bytes': received });
+      });
+    }
   }
 
   /** Removes all chunk streams: their rows are in the database, or no manifest wants them any more. */

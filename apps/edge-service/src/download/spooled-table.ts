@@ -25,6 +25,9 @@ export class SpooledTable {
   length = 0;
   /** The stream's ETag at central, without which it cannot be resumed. */
   etag: string | undefined;
+  /** How often the stream was begun anew: what was read before says nothing of the bytes that follow. */
+  restarts = 0;
+  private growth = Promise.withResolvers<void>();
 
   private constructor(
     readonly promise: StreamPromise,
@@ -55,6 +58,8 @@ export class SpooledTable {
     this.chunkCount = 0;
     this.length = 0;
     this.etag = etag;
+    this.restarts += 1;
+    this.tellReaders();
     await this.file.truncate(0).catch((error: unknown) => failed(this.path, error));
     const remember = etag === undefined ? rm(`${this.path}.etag`, { force: true }) : writeFile(`${this.path}.etag`, etag);
     await remember.catch((error: unknown) => failed(this.path, error));
@@ -63,30 +68,43 @@ export class SpooledTable {
   async appendIndex(bytes: Buffer, index: ChunkIndex): Promise<void> {
     await this.append(bytes);
     this.index = index;
+    this.tellReaders();
   }
 
   /** @param frames `count` checked ones, the next in order, one after another */
   async appendFrames(frames: Buffer, count: number): Promise<void> {
     await this.append(frames);
     this.chunkCount += count;
+    this.tellReaders();
+  }
+
+  /** Settles when the index or more chunks have come, or the stream was begun anew. */
+  get grown(): Promise<void> {
+    return this.growth.promise;
   }
 
   /**
-   * The frames on disk, in order. The next ones are read while the caller works on these. A frame is valid only until the caller asks for
+   * The frames that are on disk now, in order, from the `first` on. The next ones are read while the caller works on these. A frame is valid only until the caller asks for
    * the next one: its memory is used again.
    * @throws WaypostError STORAGE_FAILED, CHUNK_CORRUPT when the file is shorter than what was written to it
    */
-  async *frames(): AsyncGenerator<SpooledFrame, void> {
-    if (this.index) yield* this.framesOf(this.index, this.chunkCount);
+  async *frames(first = 0): AsyncGenerator<SpooledFrame, void> {
+    if (this.index) yield* this.framesOf(this.index, first, this.chunkCount);
   }
 
   async close(): Promise<void> {
     await this.file.close();
   }
 
-  private async *framesOf(index: ChunkIndex, count: number): AsyncGenerator<SpooledFrame, void> {
+  private tellReaders(): void {
+    this.growth.resolve();
+    this.growth = Promise.withResolvers();
+  }
+
+  private async *framesOf(index: ChunkIndex, from: number, count: number): AsyncGenerator<SpooledFrame, void> {
     let position = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
-    let next = 0;
+    for (let at = 0; at < from; at += 1) position += index.entry(at).frameBytes;
+    let next = from;
     let [memory, spare] = [Buffer.alloc(0), Buffer.alloc(0)];
     const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
       const first = next;
@@ -150,7 +168,7 @@ export class SpooledTable {
       end += index.entry(whole).frameBytes;
       if (end > size) break;
     }
-    for await (const { entry, frame } of this.framesOf(index, whole)) {
+    for await (const { entry, frame } of this.framesOf(index, 0, whole)) {
       checkChunk(frame, entry);
       this.length += entry.frameBytes;
       this.chunkCount += 1;

@@ -1,8 +1,7 @@
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
 import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
-import type { SpooledTable } from '../download/spooled-table.js';
-import { copyDataOf } from './copy-data.js';
+import { copyDataOf, type FrameSource } from './copy-data.js';
 
 interface EmptyTable {
   table: ManifestTable;
@@ -12,7 +11,7 @@ interface EmptyTable {
 }
 
 /** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. */
-export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: SpooledTable): Promise<void> {
+export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: FrameSource): Promise<void> {
   const statement = copyInStatement(empty);
   describeSpan(statementOf(statement));
   await copyIn(client, statement, copyDataOf(spooled, empty.table.format));

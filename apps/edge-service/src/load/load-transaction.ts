@@ -6,10 +6,10 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import type { SpooledTable } from '../download/spooled-table.js';
 import { mustMatch, readFacts } from '../verify/verify-table.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { chooseWays, type Way } from './choose-way.js';
+import type { FrameSource } from './copy-data.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
@@ -24,7 +24,7 @@ export interface LoadOrder {
   manifest: Manifest;
   /** The tables to load; for `truncate`, what references them here is among them. */
   tables: readonly ManifestTable[];
-  spooled: ReadonlyMap<string, SpooledTable>;
+  spooled: ReadonlyMap<string, FrameSource>;
   /** Runs as the transaction's last statements: what must be true together with the rows. */
   record: (client: pg.ClientBase) => Promise<void>;
   /** Called around each part. */

@@ -1,9 +1,8 @@
 import { type ManifestTable, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, copyIn, describeSpan, statementOf, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
-import type { SpooledTable } from '../download/spooled-table.js';
 import { FIND_EQUALITY } from './catalog.sql.js';
-import { copyDataOf } from './copy-data.js';
+import { copyDataOf, type FrameSource } from './copy-data.js';
 import type { LocalReference } from './local-references.js';
 import * as sql from './merge.sql.js';
 
@@ -41,7 +40,7 @@ export async function mergedTable(
 }
 
 /** Puts the manifest's rows beside the local ones, in a temporary table. Memory holds a few chunks. */
-export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: SpooledTable): Promise<void> {
+export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: FrameSource): Promise<void> {
   await client.query(sql.createStagedRows(merged));
   const statement = sql.copyIntoStagedRows(merged);
   describeSpan(statementOf(statement));
