@@ -70,6 +70,16 @@ test.each<[string, string, string[]]>([
   ['an insert', "INSERT INTO items VALUES (1, 'a b', 1), (2, '\"', 1)", ['INSERT items (1,"a b") (2,"""")']],
   ['an update', 'UPDATE items SET v = 2 WHERE id = 1', ['UPDATE items (1,"a b")']],
   ['an update of a key', 'UPDATE items SET id = 9 WHERE id = 2', ['UPDATE items (2,"""") (9,"""")']],
+  [
+    'an update of several rows, keys among them',
+    'UPDATE items SET id = id + 2 WHERE id IN (1, 9)',
+    ['UPDATE items (1,"a b") (11,"""") (3,"a b") (9,"""")'],
+  ],
+  [
+    'rows that get their keys back',
+    'UPDATE items SET id = id - 2 WHERE id IN (3, 11)',
+    ['UPDATE items (1,"a b") (11,"""") (3,"a b") (9,"""")'],
+  ],
   ['an update that finds no row', 'UPDATE items SET v = 3 WHERE id = 77', []],
   ['an upsert', 'INSERT INTO items VALUES (1, \'a b\', 5) ON CONFLICT (id, "Second") DO UPDATE SET v = 5', ['UPDATE items (1,"a b")']],
   ['a delete', 'DELETE FROM items WHERE id = 9', ['DELETE items (9,"""")']],

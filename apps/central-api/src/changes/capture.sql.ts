@@ -9,9 +9,6 @@ export const READ_TRIGGERS = `
   WHERE t.tgrelid = ANY($1::oid[]) AND t.tgname LIKE 'waypost\\_capture\\_%' AND t.tgenabled = 'A'
   GROUP BY t.tgrelid`;
 
-/** One for each operation. */
-export const TRIGGERS_PER_TABLE = 4;
-
 /** The key's columns, in the order of the primary key. $1: a table's oid. */
 export const READ_KEY = `
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}') AS key
@@ -23,57 +20,82 @@ export const READ_WATCHED = `
   SELECT DISTINCT t.tgrelid::int8::text AS oid, t.tgrelid::regclass::text AS name
   FROM pg_trigger t WHERE t.tgname LIKE 'waypost\\_capture\\_%' AND NOT t.tgisinternal ORDER BY 2`;
 
+/** An operation of a trigger, with the rows that it can see. */
+const OPERATIONS = {
+  INSERT: { rows: ['new_rows'], referencing: 'REFERENCING NEW TABLE AS new_rows' },
+  UPDATE: { rows: ['old_rows', 'new_rows'], referencing: 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows' },
+  DELETE: { rows: ['old_rows'], referencing: 'REFERENCING OLD TABLE AS old_rows' },
+  TRUNCATE: { rows: [], referencing: '' },
+} as const;
+
+type Operation = keyof typeof OPERATIONS;
+
+const ALL_OPERATIONS = Object.keys(OPERATIONS) as Operation[];
+
+/** One for each operation. */
+export const TRIGGERS_PER_TABLE = ALL_OPERATIONS.length;
+
 /**
- * The function of one table's triggers. Whoever writes to the table needs no right on schema waypost: the function runs as its owner, with a search path of
- * its own. A statement that changed no row leaves nothing.
+ * The functions of one table's triggers, one for each operation: to ask which one it is took a tenth of the time. Whoever writes to the table needs no right on
+ * schema waypost: a function runs as its owner, with a search path of its own. A statement that changed no row leaves nothing.
  */
-export function createFunction(oid: string, key: readonly string[]): string {
-  const columns = key.map((name) => quoteIdentifier(name)).join(', ');
-  const keyOf = key.length === 0 ? 'NULL::text' : `ROW(${columns})::text`;
-  const record = (rows: string): string => `
-      INSERT INTO waypost.changes (relation, operation, keys)
-      SELECT TG_RELID, TG_OP, CASE WHEN count(*) <= ${MAX_KEYS} AND count(key) > 0 THEN array_agg(key) END
-      FROM (${rows}) AS changed HAVING count(*) > 0;`;
-  // Bounded before anything is compared: a statement may change millions of rows.
-  const select = (rows: string): string => `SELECT ${keyOf} AS key FROM ${rows} LIMIT ${MAX_KEYS + 1}`;
-  return `
-    CREATE OR REPLACE FUNCTION ${functionOf(oid)} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
-    BEGIN
-      CASE TG_OP
-      WHEN 'INSERT' THEN ${record(select('new_rows'))}
-      WHEN 'DELETE' THEN ${record(select('old_rows'))}
-      WHEN 'UPDATE' THEN ${record(key.length === 0 ? select('new_rows') : `(${select('old_rows')}) UNION (${select('new_rows')})`)}
-      ELSE INSERT INTO waypost.changes (relation, operation) VALUES (TG_RELID, TG_OP);
-      END CASE;
+export function createFunctions(oid: string, key: readonly string[]): string {
+  const functions = ALL_OPERATIONS.map(
+    (operation) => `
+    CREATE OR REPLACE FUNCTION ${functionOf(oid, operation)} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+    BEGIN${recordOf(operation, key)}
       RETURN NULL;
     END $capture$;
-    REVOKE ALL ON FUNCTION ${functionOf(oid)} FROM PUBLIC`;
+    REVOKE ALL ON FUNCTION ${functionOf(oid, operation)} FROM PUBLIC;`,
+  );
+  return functions.join('');
+}
+
+/** What a trigger does. Almost all statements change one row: those are recorded by one statement without aggregates, in two thirds of the time. */
+function recordOf(operation: Operation, key: readonly string[]): string {
+  const { rows } = OPERATIONS[operation];
+  const record = (keys: string, from = ''): string => `
+      INSERT INTO waypost.changes (relation, operation, keys) SELECT TG_RELID, '${operation}', ${keys}${from}`;
+  if (rows.length === 0) return `${record('NULL')};`;
+  if (key.length === 0) return `${record('NULL', ` FROM ${rows[0]} LIMIT 1`)};`;
+  const keyIn = (table: string): string => `ROW(${key.map((name) => `${table}.${quoteIdentifier(name)}`).join(', ')})`;
+  const isOne = `NOT EXISTS (SELECT FROM ${rows[0]} OFFSET 1)`;
+  const keysOfOne =
+    operation === 'UPDATE'
+      ? `CASE WHEN ${keyIn('old_rows')}::record *= ${keyIn('new_rows')}::record THEN ARRAY[${keyIn('new_rows')}::text]
+             ELSE ARRAY[${keyIn('old_rows')}::text, ${keyIn('new_rows')}::text] END`
+      : `ARRAY[${keyIn(rows[0])}::text]`;
+  // Bounded before anything is compared: a statement may change millions of rows.
+  const all = rows.map((table) => `(SELECT ${keyIn(table)}::text AS key FROM ${table} LIMIT ${MAX_KEYS + 1})`).join(' UNION ');
+  return `${record(keysOfOne, ` FROM ${rows.join(', ')} WHERE ${isOne}`)};
+      IF FOUND THEN RETURN NULL; END IF;${record(
+        `CASE WHEN count(*) <= ${MAX_KEYS} THEN array_agg(key) END`,
+        ` FROM (${all}) AS changed HAVING count(*) > 0`,
+      )};`;
 }
 
 /** Replaces those that are there. */
 export function createTriggers(oid: string, table: string): string {
-  const trigger = (operation: string, referencing: string): string => `
-    CREATE OR REPLACE TRIGGER ${triggerOf(operation)} AFTER ${operation} ON ${table} ${referencing} FOR EACH STATEMENT EXECUTE FUNCTION ${functionOf(oid)};
-    ALTER TABLE ${table} ENABLE ALWAYS TRIGGER ${triggerOf(operation)};`;
-  return [
-    trigger('INSERT', 'REFERENCING NEW TABLE AS new_rows'),
-    trigger('UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
-    trigger('DELETE', 'REFERENCING OLD TABLE AS old_rows'),
-    trigger('TRUNCATE', ''),
-  ].join('');
+  const triggers = ALL_OPERATIONS.map(
+    (operation) => `
+    CREATE OR REPLACE TRIGGER ${triggerOf(operation)} AFTER ${operation} ON ${table} ${OPERATIONS[operation].referencing}
+      FOR EACH STATEMENT EXECUTE FUNCTION ${functionOf(oid, operation)};
+    ALTER TABLE ${table} ENABLE ALWAYS TRIGGER ${triggerOf(operation)};`,
+  );
+  return triggers.join('');
 }
 
 export function dropTriggers(oid: string, table: string): string {
-  const triggers = ['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'].map(
-    (operation) => `DROP TRIGGER IF EXISTS ${triggerOf(operation)} ON ${table};`,
+  const drops = ALL_OPERATIONS.map(
+    (operation) => `DROP TRIGGER IF EXISTS ${triggerOf(operation)} ON ${table}; DROP FUNCTION IF EXISTS ${functionOf(oid, operation)};`,
   );
-  return `${triggers.join('\n')} DROP FUNCTION IF EXISTS ${functionOf(oid)};`;
+  return drops.join('\n');
 }
 
-function functionOf(oid: string): string {
-  return `waypost.capture_${oid}()`;
+function functionOf(oid: string, operation: Operation): string {
+  return `waypost.capture_${oid}_${operation.toLowerCase()}()`;
 }
 
-function triggerOf(operation: string): string {
+function triggerOf(operation: Operation): string {
   return `waypost_capture_${operation.toLowerCase()}`;
 }

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { createFunction, createTriggers, dropTriggers, READ_KEY, READ_TRIGGERS, READ_WATCHED, TRIGGERS_PER_TABLE } from './capture.sql.js';
+import { createFunctions, createTriggers, dropTriggers, READ_KEY, READ_TRIGGERS, READ_WATCHED, TRIGGERS_PER_TABLE } from './capture.sql.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { findSources, type Sources } from './find-sources.js';
 
@@ -46,7 +46,7 @@ function namesOf(tables: readonly Table[]): string[] {
 async function installCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<void> {
   for (const { oid, name } of tables) {
     const { rows } = await client.query<{ key: string[] }>(READ_KEY, [oid]);
-    await client.query(createFunction(oid, rows[0]!.key));
+    await client.query(createFunctions(oid, rows[0]!.key));
     await client.query(createTriggers(oid, name));
   }
 }

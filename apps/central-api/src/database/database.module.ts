@@ -10,6 +10,7 @@ import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audi
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
 import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id.js';
 import { CreateChanges1795500000000 } from './migrations/1795500000000-create-changes.js';
+import { UncheckChanges1795510000000 } from './migrations/1795510000000-uncheck-changes.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
@@ -36,6 +37,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       AddCycleId1795350000000,
       CreateAuditViews1795400000000,
       CreateChanges1795500000000,
+      UncheckChanges1795510000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
