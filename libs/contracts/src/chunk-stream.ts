@@ -46,12 +46,7 @@ export class ChunkIndex {
     const { format, chunkCount } = readHeader(bytes);
     if (bytes.length !== HEADER_BYTES + chunkCount * INDEX_ENTRY_BYTES) throw corrupt('its index has another length than its header says');
     const index = new ChunkIndex(format, bytes.subarray(HEADER_BYTES));
-    for (let at = 0; at < chunkCount; at += 1) {
-      const { rowCount, rawBytes, frameBytes } = index.entry(at);
-      if (rowCount === 0 || rawBytes === 0 || rawBytes > MAX_CHUNK_BYTES || frameBytes === 0 || frameBytes > MAX_FRAME_BYTES) {
-        throw corrupt(`chunk ${at} has impossible sizes`);
-      }
-    }
+    for (let at = 0; at < chunkCount; at += 1) readEntry(index.entries, at * INDEX_ENTRY_BYTES);
     return index;
   }
 
@@ -79,13 +74,7 @@ export class ChunkIndex {
   }
 
   entry(at: number): ChunkEntry {
-    const start = at * INDEX_ENTRY_BYTES;
-    return {
-      digest: this.entries.subarray(start, start + 32),
-      rowCount: this.entries.readUInt32BE(start + 32),
-      rawBytes: this.entries.readUInt32BE(start + 36),
-      frameBytes: this.entries.readUInt32BE(start + 40),
-    };
+    return entryAt(this.entries, at * INDEX_ENTRY_BYTES);
   }
 
   *[Symbol.iterator](): Generator<ChunkEntry> {
@@ -122,18 +111,44 @@ export class ChunkIndexBuilder {
 
   constructor(private readonly format: RowFormat) {}
 
-  add({ digest, rowCount, rawBytes, frameBytes }: ChunkEntry): void {
+  add(entry: ChunkEntry): void {
     if (this.used === this.entries.length) this.entries = Buffer.concat([this.entries, Buffer.alloc(this.entries.length)]);
-    digest.copy(this.entries, this.used);
-    this.entries.writeUInt32BE(rowCount, this.used + 32);
-    this.entries.writeUInt32BE(rawBytes, this.used + 36);
-    this.entries.writeUInt32BE(frameBytes, this.used + 40);
+    writeEntry(this.entries, this.used, entry);
     this.used += INDEX_ENTRY_BYTES;
   }
 
   build(): ChunkIndex {
     return ChunkIndex.fromEntries(this.format, this.entries.subarray(0, this.used));
   }
+}
+
+/**
+ * An entry at a position of these bytes, which it refers to.
+ * @throws WaypostError CHUNK_CORRUPT when no chunk can be like that
+ */
+export function readEntry(bytes: Buffer, start: number): ChunkEntry {
+  const entry = entryAt(bytes, start);
+  const { rowCount, rawBytes, frameBytes } = entry;
+  if (rowCount === 0 || rawBytes === 0 || rawBytes > MAX_CHUNK_BYTES || frameBytes === 0 || frameBytes > MAX_FRAME_BYTES) {
+    throw corrupt('a chunk has impossible sizes');
+  }
+  return entry;
+}
+
+export function writeEntry(bytes: Buffer, start: number, { digest, rowCount, rawBytes, frameBytes }: ChunkEntry): void {
+  digest.copy(bytes, start);
+  bytes.writeUInt32BE(rowCount, start + 32);
+  bytes.writeUInt32BE(rawBytes, start + 36);
+  bytes.writeUInt32BE(frameBytes, start + 40);
+}
+
+function entryAt(bytes: Buffer, start: number): ChunkEntry {
+  return {
+    digest: bytes.subarray(start, start + 32),
+    rowCount: bytes.readUInt32BE(start + 32),
+    rawBytes: bytes.readUInt32BE(start + 36),
+    frameBytes: bytes.readUInt32BE(start + 40),
+  };
 }
 
 function readHeader(bytes: Buffer): { format: RowFormat; chunkCount: number } {

@@ -6,6 +6,7 @@ export * from './content-digest.js';
 export * from './errors.js';
 export * from './hashes.js';
 export * from './identifiers.js';
+export * from './live-stream.js';
 export * from './mac.js';
 export * from './manifest.js';
 export * from './plan.js';

@@ -36,7 +36,7 @@ const userTypeSchema = z.discriminatedUnion('kind', [
   z.object({ name: typeNameSchema, kind: z.literal('external'), statement: z.string() }),
 ]);
 
-const manifestTableSchema = z.object({
+export const manifestTableSchema = z.object({
   /** Spelled as in the plan. */
   name: z.string().min(1),
   rowCount: countSchema,

@@ -8,6 +8,7 @@ import {
   contentDigest,
   CYCLE_ID_HEADER,
   type Have,
+  LIVE_STREAM_TYPE,
   REQUEST_ID_HEADER,
   ulidSchema,
   WaypostError,
@@ -41,6 +42,18 @@ export interface ChunkStreamAnswer {
   etag: string | undefined;
 }
 
+/** What claims to be a manifest, unchecked, and central's clock if it tells the time. */
+interface ManifestAnswer {
+  manifest: unknown;
+  centralTime: Date | undefined;
+}
+
+/** A live stream, unread. */
+export interface LiveAnswer {
+  live: Readable;
+  centralTime: Date | undefined;
+}
+
 /** Central's HTTP API, one request per call: trying again is for CentralCircuit. All errors are WaypostErrors. */
 @Injectable()
 export class CentralClient implements OnApplicationShutdown {
@@ -65,12 +78,19 @@ export class CentralClient implements OnApplicationShutdown {
     await this.agent.destroy();
   }
 
-  /** @returns what claims to be a manifest, unchecked, and central's clock if it tells the time */
-  async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<{ manifest: unknown; centralTime: Date | undefined }> {
+  async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<ManifestAnswer> {
     const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
     const { body, headers } = await this.postJson('/api/device-sync/request', message, within(this.config.REQUEST_TIMEOUT, signal));
-    const manifest = typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
-    return { manifest, centralTime: dateOf(headers) };
+    return { manifest: manifestIn(body), centralTime: dateOf(headers) };
+  }
+
+  /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
+  async requestLive(signal: AbortSignal): Promise<LiveAnswer | ManifestAnswer> {
+    using deadline = armed(this.config.REQUEST_TIMEOUT, signal, new DOMException('Central did not answer in time.', 'TimeoutError'));
+    const accept = `${LIVE_STREAM_TYPE}, application/json`;
+    const answer = await this.post('/api/device-sync/request', { mac: this.config.DEVICE_MAC }, deadline.signal, { accept });
+    if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, centralTime: dateOf(answer.headers) };
+    return { manifest: manifestIn(await readJson(answer)), centralTime: dateOf(answer.headers) };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -88,7 +108,8 @@ export class CentralClient implements OnApplicationShutdown {
     const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.config.DEVICE_MAC)}`;
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
     const { STALL_TIMEOUT } = this.config;
-    using headersDeadline = armed(STALL_TIMEOUT, signal);
+    const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' });
+    using headersDeadline = armed(STALL_TIMEOUT, signal, stalled);
     const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
     const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
@@ -103,23 +124,21 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** @param deadline for all of it, the answer's last byte included */
   private async postJson(path: string, message: object, deadline: AbortSignal) {
+    const answer = await this.post(path, message, deadline);
+    return { headers: answer.headers, body: await readJson(answer) };
+  }
+
+  /** @throws WaypostError what central refuses with */
+  private async post(path: string, message: object, signal: AbortSignal, more: Record<string, string> = {}) {
     const text = JSON.stringify(message);
-    const described = { 'content-type': 'application/json', 'content-digest': contentDigest(text) };
-    const { statusCode, headers, body } = await this.send({ method: 'POST', path, body: text, headers: described }, deadline);
-    const centralTime = statusCode === 200 ? dateOf(headers) : undefined;
+    const described = { 'content-type': 'application/json', 'content-digest': contentDigest(text), ...more };
+    const answer = await this.send({ method: 'POST', path, body: text, headers: described }, signal);
+    const { statusCode: status, headers, body } = answer;
+    if (status !== 200) throw refusalError({ status, body: await readText(body, MAX_PROBLEM_BYTES) });
+    const centralTime = dateOf(headers);
     // A Date header leaves out what is less than a second: half of one on average.
     if (centralTime) this.metrics.clockOffsetSeconds.set((Date.now() - centralTime.getTime()) / 1000 - 0.5);
-    const answer = await readText(body, statusCode === 200 ? MAX_JSON_BYTES : MAX_PROBLEM_BYTES);
-    if (statusCode !== 200) throw refusalError({ status: statusCode, body: answer });
-    try {
-      return { headers, body: JSON.parse(answer) as unknown };
-    } catch (cause) {
-      throw new WaypostError('CENTRAL_REFUSED', {
-        detail: 'Central’s address answered with something that is not JSON.',
-        hint: 'Check CENTRAL_URL: what answers there does not seem to be a Waypost central.',
-        cause,
-      });
-    }
+    return answer;
   }
 
   private async send(options: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
@@ -162,13 +181,28 @@ function within(deadlineMs: number, signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
 }
 
-/** Fires with a TRANSFER_STALLED unless it is disposed of before, and when `signal` does. */
-function armed(stallMs: number, signal: AbortSignal): Disposable & { signal: AbortSignal } {
+/** Fires with this error unless it is disposed of before, and when `signal` does. */
+function armed(ms: number, signal: AbortSignal, error: Error): Disposable & { signal: AbortSignal } {
   const controller = new AbortController();
-  const stalled = (): void =>
-    controller.abort(new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' }));
-  const timer = setTimeout(stalled, stallMs);
+  const timer = setTimeout(() => controller.abort(error), ms);
   return { signal: AbortSignal.any([signal, controller.signal]), [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+function manifestIn(body: unknown): unknown {
+  return typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
+}
+
+async function readJson({ body }: Dispatcher.ResponseData): Promise<unknown> {
+  const text = await readText(body, MAX_JSON_BYTES);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new WaypostError('CENTRAL_REFUSED', {
+      detail: 'Central’s address answered with something that is not JSON.',
+      hint: 'Check CENTRAL_URL: what answers there does not seem to be a Waypost central.',
+      cause,
+    });
+  }
 }
 
 async function readText(body: Readable, maxBytes: number): Promise<string> {

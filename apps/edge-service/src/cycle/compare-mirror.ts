@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { Manifest, ManifestTable } from '@waypost/contracts';
 import { pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
+import type { TableOutcome } from '../audit/sync-log.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
@@ -66,4 +67,15 @@ export class CompareMirror {
     }
     return { known: known as KnownTables, rehashed };
   }
+}
+
+/** What becomes of each table. @param receivedBytes in this cycle, by table */
+export function outcomesOf({ manifest, changed }: Plan, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
+  return manifest.tables.map((table) => ({
+    name: table.name,
+    rowCount: table.rowCount,
+    sha256: table.sha256,
+    action: changed.includes(table) ? 'loaded' : 'unchanged',
+    downloadedBytes: receivedBytes?.get(table.name) ?? 0,
+  }));
 }

@@ -1,23 +1,22 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type Manifest, WaypostError } from '@waypost/contracts';
 import { faultPoint, noteIds, toWaypostError, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { AckOutbox } from '../acks/ack-outbox.js';
-import { SyncLog, type TableOutcome } from '../audit/sync-log.js';
+import { SyncLog } from '../audit/sync-log.js';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import { type Download, Downloads } from '../download/downloads.js';
-import { Following } from '../download/followed-table.js';
-import type { FrameSource } from '../load/copy-data.js';
-import { LoadTransaction } from '../load/load-transaction.js';
+import { LiveDownload } from '../download/live-download.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { MirrorState } from '../state/mirror-state.js';
+import { type AppliedState, MirrorState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
-import { CompareMirror, type Plan } from './compare-mirror.js';
+import { CompareMirror, outcomesOf, type Plan } from './compare-mirror.js';
 import type { Applied, Cycle } from './cycle.js';
 import { CycleSteps } from './cycle-steps.js';
+import { FirstSync } from './first-sync.js';
+import { type Recorder, ReplaceTables } from './replace-tables.js';
 
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
 const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
@@ -29,8 +28,8 @@ export class SyncCycle {
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly central: CentralClient,
     private readonly circuit: CentralCircuit,
-    private readonly downloads: Downloads,
-    private readonly loading: LoadTransaction,
+    private readonly firstSync: FirstSync,
+    private readonly replacing: ReplaceTables,
     private readonly state: MirrorState,
     private readonly audit: SyncLog,
     private readonly acks: AckOutbox,
@@ -65,118 +64,81 @@ export class SyncCycle {
 
   private async syncOnce(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
     const { manifest, before } = await this.steps.run(cycle, 'request', {}, () => this.requestManifest(cycle));
+    if (manifest instanceof LiveDownload) return this.syncLive(cycle, client, manifest);
+    await faultPoint('edge.manifest-checked');
+    return this.apply(cycle, client, manifest, before);
+  }
+
+  private async apply(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Applied> {
     const plan = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
       this.mirror.compare(cycle, client, manifest, before),
     );
-    return plan.changed.length === 0 ? this.confirm(cycle, client, plan) : this.replace(cycle, client, plan);
+    return plan.changed.length === 0 ? this.confirm(cycle, client, plan) : this.replacing.run(cycle, client, plan, this.record);
   }
 
-  private async requestManifest({ progress, stop, log }: Cycle) {
+  /** A device that holds nothing yet gets the rows with it, if central finds that useful. */
+  private async syncLive(cycle: Cycle, client: pg.PoolClient, live: LiveDownload): Promise<Applied> {
+    let outcome;
+    {
+      await using download = live;
+      outcome = await this.firstSync.run(cycle, client, download, {
+        accept: (received) => this.accept(cycle, received, undefined, download.centralTime),
+        record: this.record,
+      });
+    }
+    if (!('applied' in outcome))
+      return outcome.manifest ? this.apply(cycle, client, outcome.manifest, undefined) : this.syncOnce(cycle, client);
+    return outcome.applied;
+  }
+
+  private async requestManifest(cycle: Cycle): Promise<{ manifest: Manifest | LiveDownload; before: AppliedState | undefined }> {
+    const { stop } = cycle;
     const before = await this.state.findApplied();
+    const live = before || !this.firstSync.isWorthTrying ? undefined : await this.requestLive(cycle);
+    if (live instanceof LiveDownload) return { manifest: live, before };
     const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
-    const { manifest: received, centralTime } = await this.circuit.run(() => this.central.requestManifest(have, stop), stop);
+    const { manifest, centralTime } = live ?? (await this.circuit.run(() => this.central.requestManifest(have, stop), stop));
     await faultPoint('edge.request-answered');
+    return { manifest: this.accept(cycle, manifest, before, centralTime), before };
+  }
+
+  private async requestLive(cycle: Cycle) {
+    const { stop } = cycle;
+    const answer = await this.circuit.run(() => this.central.requestLive(stop), stop);
+    if (!('live' in answer)) return answer;
+    await faultPoint('edge.request-answered');
+    return this.firstSync.open(answer, cycle);
+  }
+
+  /** @throws WaypostError when this device must not apply it */
+  private accept({ progress, log }: Cycle, received: unknown, before: AppliedState | undefined, centralTime: Date | undefined): Manifest {
     const manifest = openOwnManifest(received, this.config.DEVICE_MAC);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
     noteIds({ manifestId: manifest.manifestId });
     checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
-    await faultPoint('edge.manifest-checked');
     if (before && before.epoch !== manifest.epoch) {
       log.warn(
         { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },
         'central started a new epoch: it was restored or replaced',
       );
     }
-    return { manifest, before };
+    return manifest;
   }
 
   /** The device holds what the manifest says already: only that is written down. */
   private async confirm(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
     const acknowledge = plan.manifest.manifestId !== plan.before?.manifestId;
-    const applied: Applied = { status: 'Unchanged', tables: outcomes(plan), rowsLoaded: 0, rawBytes: 0, acknowledge };
+    const applied: Applied = { status: 'Unchanged', tables: outcomesOf(plan), rowsLoaded: 0, rawBytes: 0, acknowledge };
     await this.steps.run(cycle, 'confirm', {}, async () =>
       (await tablesWithKeptRows(client)).size > 0
-        ? this.load(cycle, client, plan, applied, { spooled: new Map() })
+        ? this.replacing.load(cycle, client, plan, applied, { record: this.record })
         : withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
     );
     return applied;
   }
 
-  private async replace(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
-    const { manifest, changed } = plan;
-    const facts = { tables: changed.map(({ name }) => name), streamBytes: sum(changed, (table) => table.streamBytes) };
-    const count = (bytes: number): void => void (cycle.progress.downloadedBytes += bytes);
-    await using download = await this.downloads.open(manifest, changed, cycle.stop, count);
-    const arrival = this.steps.run(cycle, 'download', facts, () => download.run()).then(() => faultPoint('edge.download-complete'));
-    arrival.catch(() => undefined); // whoever waits for it hears of it
-    const applied: Applied = {
-      status: 'Success',
-      tables: [],
-      rowsLoaded: sum(changed, (table) => table.rowCount),
-      rawBytes: sum(changed, (table) => table.rawBytes),
-      acknowledge: true,
-    };
-    const whenArrived = async (): Promise<void> => {
-      await arrival;
-      if (cycle.stop.aborted) throw shuttingDown();
-      applied.tables = outcomes(plan, download.receivedBytes);
-    };
-    const isLoaded = plan.allNew && (await this.loadOnArrival(cycle, client, plan, applied, { download, arrival, whenArrived }));
-    if (!isLoaded) {
-      await whenArrived();
-      await this.load(cycle, client, plan, applied, { spooled: download.byTable });
-    }
-    await faultPoint('edge.after-commit');
-    await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'loaded chunk streams could not be removed'));
-    return applied;
-  }
-
-  /**
-   * Loads tables that are new here while they arrive, which takes as long as the slower of both. On a slow link it gives up before long: no transaction
-   * shall last as long as such a download.
-   * @returns false when the load has to be done anew, once all is there
-   */
-  private async loadOnArrival(
-    cycle: Cycle,
-    client: pg.PoolClient,
-    plan: Plan,
-    applied: Applied,
-    { download, arrival, whenArrived }: { download: Download; arrival: Promise<void>; whenArrived: () => Promise<void> },
-  ): Promise<boolean> {
-    const following = new Following(arrival);
-    const spooled = new Map([...download.byTable].map(([name, table]) => [name, following.table(table)]));
-    try {
-      await this.load(cycle, client, plan, applied, { spooled, whenArrived });
-      return true;
-    } catch (error) {
-      if (!following.gaveUp) throw error;
-      cycle.log.info({ manifestId: plan.manifest.manifestId, reason: (error as Error).message }, 'the load waits for the whole download');
-      return false;
-    }
-  }
-
-  private async load(
-    cycle: Cycle,
-    client: pg.PoolClient,
-    plan: Plan,
-    applied: Applied,
-    { spooled, whenArrived }: { spooled: ReadonlyMap<string, FrameSource>; whenArrived?: () => Promise<void> },
-  ): Promise<void> {
-    await this.loading.run(client, {
-      manifest: plan.manifest,
-      tables: plan.changed,
-      spooled,
-      record: async () => {
-        await whenArrived?.();
-        await this.record(cycle, client, plan, applied);
-      },
-      step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
-      signal: cycle.cut,
-    });
-  }
-
   /** The last statements of the transaction: audit, state and ack become true together with the rows. */
-  private async record({ cycleId, elapsedMs, progress }: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied): Promise<void> {
+  private readonly record: Recorder = async ({ cycleId, elapsedMs, progress }, client, plan, applied) => {
     const { manifest, before, changed, rehashed } = plan;
     await client.query(COMMIT_DURABLY);
     await this.state.record(client, manifest, before, [...changed, ...rehashed]);
@@ -191,7 +153,7 @@ export class SyncCycle {
     });
     if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, elapsedMs());
     await faultPoint('edge.before-commit');
-  }
+  };
 
   private async begin({ cycleId, trigger, log }: Cycle): Promise<void> {
     const interrupted = await this.audit.failInterrupted();
@@ -248,18 +210,4 @@ function concernsCentral({ code, heals }: WaypostError): boolean {
     'DATABASE_READ_ONLY',
   ];
   return heals !== 'resnapshot' && !unheard.includes(code);
-}
-
-function outcomes({ manifest, changed }: Plan, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
-  return manifest.tables.map((table) => ({
-    name: table.name,
-    rowCount: table.rowCount,
-    sha256: table.sha256,
-    action: changed.includes(table) ? 'loaded' : 'unchanged',
-    downloadedBytes: receivedBytes?.get(table.name) ?? 0,
-  }));
-}
-
-function sum(tables: readonly ManifestTable[], value: (table: ManifestTable) => number): number {
-  return tables.reduce((total, table) => total + value(table), 0);
 }

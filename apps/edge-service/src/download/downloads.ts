@@ -93,6 +93,11 @@ export class Downloads {
     }
   }
 
+  /** For what comes of a live stream. */
+  get livePath(): string {
+    return join(this.folder, 'live.part');
+  }
+
   /** Removes all chunk streams: their rows are in the database, or no manifest wants them any more. */
   async clear(): Promise<void> {
     await this.keepOnly([]);

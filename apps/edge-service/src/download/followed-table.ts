@@ -1,9 +1,23 @@
 import { WaypostError } from '@waypost/contracts';
 import type { FrameSource } from '../load/copy-data.js';
-import type { SpooledFrame, SpooledTable } from './spooled-table.js';
+import type { SpooledFrame } from './read-frames.js';
 
 /** How long, in all, the loading transaction waits for the network before it gives way to an ordinary download. */
 const PATIENCE_MS = 10_000;
+
+/** A chunk stream on disk that may still grow. */
+export interface GrowingTable extends FrameSource {
+  /** Chunks on disk, from the first. */
+  chunkCount: number;
+  /** Settles when more has come, or something else has changed. */
+  grown: Promise<void>;
+  /** How often it was begun anew. */
+  restarts: number;
+  /** The rest will never come. */
+  isCut?: boolean;
+  /** Those that are on disk now, from the `first` on. */
+  frames(first?: number): AsyncGenerator<SpooledFrame, void>;
+}
 
 /** One patience for all tables of a download, and whether it has come to its end. */
 export class Following {
@@ -16,7 +30,7 @@ export class Following {
     private leftMs = PATIENCE_MS,
   ) {}
 
-  table(spooled: SpooledTable): FrameSource {
+  table(spooled: GrowingTable): FrameSource {
     return new FollowedTable(spooled, this);
   }
 
@@ -24,7 +38,7 @@ export class Following {
   async wait(event: Promise<void>): Promise<void> {
     const startedAt = performance.now();
     const timeout = Promise.withResolvers<never>();
-    const timer = setTimeout(() => timeout.reject(this.giveUp('The link is slower than the load.')), this.leftMs);
+    const timer = setTimeout(() => timeout.reject(this.giveUp('The link is slower than the load.')), Math.max(0, this.leftMs));
     try {
       // The download's end is no event: the last growth came before it. Only its failure is.
       await Promise.race([event, timeout.promise, this.arrival.then(() => event)]);
@@ -43,7 +57,7 @@ export class Following {
 /** A chunk stream that is read while it arrives. */
 class FollowedTable implements FrameSource {
   constructor(
-    private readonly spooled: SpooledTable,
+    private readonly spooled: GrowingTable,
     private readonly following: Following,
   ) {}
 
@@ -63,6 +77,7 @@ class FollowedTable implements FrameSource {
     for (;;) {
       const { grown, chunkCount } = spooled;
       if (isAnother()) throw following.giveUp('The stream was begun anew.');
+      if (spooled.isCut) throw following.giveUp('Central sends no more of it.');
       ({ restarts } = spooled);
       if (chunkCount > next) {
         try {

@@ -1,16 +1,8 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { type ChunkEntry, type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
+import { type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
 import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
 import { checkChunk } from './open-chunk.js';
-
-/** Frames are read together, up to about this much. */
-const READ_BYTES = 512 << 10;
-
-/** A chunk as it lies on disk. */
-export interface SpooledFrame {
-  entry: ChunkEntry;
-  frame: Buffer;
-}
+import { readFrames, type SpooledFrame } from './read-frames.js';
 
 /**
  * A table's chunk stream on disk: exactly the bytes of the wire, as far as they have come. What the file holds up to `length` was checked
@@ -101,32 +93,9 @@ export class SpooledTable {
     this.growth = Promise.withResolvers();
   }
 
-  private async *framesOf(index: ChunkIndex, from: number, count: number): AsyncGenerator<SpooledFrame, void> {
-    let position = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
-    for (let at = 0; at < from; at += 1) position += index.entry(at).frameBytes;
-    let next = from;
-    let [memory, spare] = [Buffer.alloc(0), Buffer.alloc(0)];
-    const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
-      const first = next;
-      let length = 0;
-      for (; next < count && (length === 0 || length < READ_BYTES); next += 1) length += index.entry(next).frameBytes;
-      [memory, spare] = [spare.length < length ? Buffer.allocUnsafeSlow(length + READ_BYTES / 4) : spare, memory];
-      const bytes = length === 0 ? Promise.resolve(memory) : this.readInto(memory.subarray(0, length), position);
-      bytes.catch(() => undefined); // reported when its turn comes
-      position += length;
-      return { first, bytes };
-    };
-    for (let block = readAhead(); block.first < count;) {
-      const bytes = await block.bytes;
-      const until = next;
-      const following = readAhead();
-      for (let at = block.first, start = 0; at < until; at += 1) {
-        const entry = index.entry(at);
-        yield { entry, frame: bytes.subarray(start, start + entry.frameBytes) };
-        start += entry.frameBytes;
-      }
-      block = following;
-    }
+  private framesOf(index: ChunkIndex, from: number, count: number): AsyncGenerator<SpooledFrame, void> {
+    const start = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
+    return readFrames({ index, start, from, count, readInto: (bytes, position) => this.readInto(bytes, position) });
   }
 
   private async readInto(bytes: Buffer, position: number): Promise<Buffer> {

@@ -1,4 +1,4 @@
-import { type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
+import { type TableShape, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
 import type { EdgeConfig } from '../config.js';
 import type { Mirror } from './inspect-mirror.js';
@@ -16,7 +16,7 @@ export type Way = 'truncate' | 'fill' | 'merge';
 export async function chooseWays(
   client: pg.ClientBase,
   strategy: EdgeConfig['LOAD_STRATEGY'],
-  tables: readonly ManifestTable[],
+  tables: readonly TableShape[],
   { references }: Mirror,
 ): Promise<Map<string, Way>> {
   if (strategy !== 'auto') return new Map(tables.map(({ name }) => [name, strategy]));

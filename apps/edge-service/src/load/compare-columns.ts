@@ -1,11 +1,11 @@
-import type { ManifestTable } from '@waypost/contracts';
+import type { TableShape } from '@waypost/contracts';
 import type { CatalogTable } from '@waypost/runtime';
 
 /**
  * What keeps a local table from taking the manifest's rows as they are, in words. Order and nullability of columns may differ, and
  * columns that PostgreSQL computes by itself may be there beside the mirrored ones.
  */
-export function compareColumns(table: ManifestTable, local: CatalogTable): string[] {
+export function compareColumns(table: TableShape, local: CatalogTable): string[] {
   if (local.kind !== 'table' && local.kind !== 'partitioned') return [`${table.name} is a ${local.kind}, not a table`];
   const differences: string[] = [];
   const locals = new Map(local.columns.map((column) => [column.name, column]));

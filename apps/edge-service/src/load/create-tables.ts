@@ -1,9 +1,9 @@
 import {
-  type Manifest,
-  type ManifestTable,
+  type MirrorShape,
   parseTableName,
   quoteIdentifier,
   quoteTable,
+  type TableShape,
   type UserType,
   WaypostError,
 } from '@waypost/contracts';
@@ -26,7 +26,7 @@ interface ParsedType {
  * @param missing the tables that are not there
  * @throws WaypostError SCHEMA_MISMATCH that names the types which are neither there nor can be made from the manifest
  */
-export async function createTables(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
+export async function createTables(client: pg.ClientBase, manifest: MirrorShape, missing: readonly TableShape[]): Promise<void> {
   if (missing.length === 0) return;
   await client.query('SET LOCAL search_path = pg_catalog');
   await createSchemas(client, manifest, missing);
@@ -35,7 +35,7 @@ export async function createTables(client: pg.ClientBase, manifest: Manifest, mi
   for (const table of missing) await client.query(createStatement(table, types));
 }
 
-async function createSchemas(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
+async function createSchemas(client: pg.ClientBase, manifest: MirrorShape, missing: readonly TableShape[]): Promise<void> {
   const types = manifest.types.filter(({ kind }) => kind !== 'external');
   const schemas = new Set([...missing, ...types].map(({ name }) => parseTableName(name).schema));
   for (const schema of schemas) {
@@ -49,7 +49,7 @@ async function createSchemas(client: pg.ClientBase, manifest: Manifest, missing:
  * Checks, before anything is downloaded, that the missing tables can be created.
  * @throws WaypostError SCHEMA_MISMATCH
  */
-export async function checkCreatable(client: pg.ClientBase, manifest: Manifest, missing: readonly ManifestTable[]): Promise<void> {
+export async function checkCreatable(client: pg.ClientBase, manifest: MirrorShape, missing: readonly TableShape[]): Promise<void> {
   const made = namesOf(manifest.types);
   const needed = [...typesOfColumns(missing), ...(missing.length > 0 ? manifest.types.flatMap(namesWithin) : [])];
   await parseTypes(
@@ -59,7 +59,7 @@ export async function checkCreatable(client: pg.ClientBase, manifest: Manifest, 
   );
 }
 
-function typesOfColumns(tables: readonly ManifestTable[]): string[] {
+function typesOfColumns(tables: readonly TableShape[]): string[] {
   return tables.flatMap(({ columns }) => columns.map(({ type }) => type));
 }
 
@@ -87,7 +87,7 @@ function unknownTypes(names: readonly string[], ofManifest: readonly UserType[])
 }
 
 /** Keys are ordered by their bytes, so that the key's index serves the canonical order. */
-function createStatement({ name, columns, key }: ManifestTable, types: ReadonlyMap<string, boolean>): string {
+function createStatement({ name, columns, key }: TableShape, types: ReadonlyMap<string, boolean>): string {
   const lines = columns.map((column) => {
     const collation = key.includes(column.name) && types.get(column.type) ? ' COLLATE "C"' : '';
     return `${quoteIdentifier(column.name)} ${column.type}${collation}${column.notNull ? ' NOT NULL' : ''}`;

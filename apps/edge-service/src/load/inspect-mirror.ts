@@ -1,4 +1,4 @@
-import { type Manifest, type ManifestTable, parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { type MirrorShape, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, describeTables } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from './compare-columns.js';
@@ -16,7 +16,7 @@ export interface Mirror {
  * Compares the local tables with the manifest. Call it in a transaction, which it leaves with search_path at pg_catalog.
  * @throws WaypostError SCHEMA_MISMATCH that names every difference
  */
-export async function inspectMirror(client: pg.ClientBase, manifest: Manifest): Promise<Mirror> {
+export async function inspectMirror(client: pg.ClientBase, manifest: MirrorShape): Promise<Mirror> {
   const described = await describeTables(
     client,
     manifest.tables.map(({ name }) => parseTableName(name)),
@@ -35,7 +35,7 @@ export async function inspectMirror(client: pg.ClientBase, manifest: Manifest): 
 }
 
 /** @throws WaypostError MANIFEST_INVALID when two names mean one table, or a key is not among the columns */
-export function checkTableNames(tables: readonly ManifestTable[]): void {
+export function checkTableNames(tables: readonly TableShape[]): void {
   const seen = new Map<string, string>();
   for (const { name, key, columns } of tables) {
     const quoted = quoteTable(parseTableName(name));

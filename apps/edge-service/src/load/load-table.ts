@@ -1,10 +1,10 @@
-import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
+import { type TableShape, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
 import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { copyDataOf, type FrameSource } from './copy-data.js';
 
 interface EmptyTable {
-  table: ManifestTable;
+  table: TableShape;
   local: CatalogTable;
   /** Created or truncated by this very transaction: nobody else sees its rows before COMMIT, however they are marked. */
   isNew: boolean;
@@ -28,15 +28,15 @@ function copyInStatement({ table: { name, columns, format }, local, isNew }: Emp
  * One TRUNCATE for all: PostgreSQL then accepts foreign keys among them. Never CASCADE: it would empty tables that are not ours. ONLY
  * leaves the rows of inheriting tables alone, which then fail verification rather than vanish.
  */
-export function truncateStatement(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+export function truncateStatement(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
   return `TRUNCATE ${emptied(tables, locals)} RESTART IDENTITY`;
 }
 
 /** The locks that TRUNCATE needs. */
-export function lockStatement(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+export function lockStatement(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
   return `LOCK TABLE ${emptied(tables, locals)} IN ACCESS EXCLUSIVE MODE`;
 }
 
-function emptied(tables: readonly ManifestTable[], locals: ReadonlyMap<string, CatalogTable>): string {
+function emptied(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
   return tables.map(({ name }) => `${locals.get(name)?.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(name))}`).join(', ');
 }

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type ErrorCode, type ManifestTable, type MirrorShape, type TableShape, WaypostError } from '@waypost/contracts';
 import { faultPoint, LOGGER, pinSession, SqlState, sqlStateOf, withTransaction } from '@waypost/runtime';
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
@@ -21,10 +21,12 @@ import { type MergedTable, mergedTable, mergeTables, stageTable } from './merge-
 const LOCK_RETRIES = 5;
 
 export interface LoadOrder {
-  manifest: Manifest;
+  shape: MirrorShape;
   /** The tables to load; for `truncate`, what references them here is among them. */
-  tables: readonly ManifestTable[];
+  tables: readonly TableShape[];
   spooled: ReadonlyMap<string, FrameSource>;
+  /** Called when all rows are loaded: what `tables` must hold now, by the manifest. */
+  settle: () => Promise<readonly ManifestTable[]>;
   /** Runs as the transaction's last statements: what must be true together with the rows. */
   record: (client: pg.ClientBase) => Promise<void>;
   /** Called around each part. */
@@ -59,10 +61,7 @@ export class LoadTransaction {
       backoff: new ExponentialBackoff({ initialDelay: 250, maxDelay: 5000 }),
     });
     tries.onRetry(({ delay, attempt }) => {
-      this.logger.warn(
-        { attempt, retryInMs: Math.round(delay), manifestId: order.manifest.manifestId },
-        'mirrored tables are locked, trying again',
-      );
+      this.logger.warn({ attempt, retryInMs: Math.round(delay) }, 'mirrored tables are locked, trying again');
     });
     // The only sure way to end whatever statement is running: PostgreSQL rolls back when the connection is gone.
     const cut = (): void => void client.end();
@@ -80,20 +79,21 @@ export class LoadTransaction {
   }
 
   private async once(client: pg.PoolClient, order: LoadOrder): Promise<void> {
-    const { manifest, tables, record, step } = order;
+    const { shape, tables, settle, record, step } = order;
     await withTransaction(client, 'READ WRITE', async () => {
       await pinSession(client);
       await this.limitTransaction(client);
       await faultPoint('edge.transaction-begun');
-      const prepared = await step('prepare', {}, () => this.prepare(client, manifest, tables));
+      const prepared = await step('prepare', {}, () => this.prepare(client, shape, tables));
       await pinSession(client);
       await faultPoint('edge.tables-prepared');
       await this.loadEmptyTables(client, order, prepared);
       await this.merge(client, order, prepared);
       await faultPoint('edge.before-verify');
+      const settled = await settle();
       // After the last row: a trigger of one table may have touched another.
       const withKept = await tablesWithKeptRows(client);
-      for (const table of tables) {
+      for (const table of settled) {
         const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
         const reading = { hasKept: withKept.has(table.name), merged: prepared.ways.get(table.name) === 'merge' };
         await step('verify', facts, async () =>
@@ -105,13 +105,13 @@ export class LoadTransaction {
   }
 
   /** Creates what is missing, checks again what may have changed during the download, and empties the tables that are to be truncated. */
-  private async prepare(client: pg.ClientBase, manifest: Manifest, tables: readonly ManifestTable[]): Promise<Prepared> {
-    const before = await inspectMirror(client, manifest);
-    const missing = manifest.tables.filter(({ name }) => !before.tables.has(name));
-    await createTables(client, manifest, missing);
-    const mirror = missing.length > 0 ? await inspectMirror(client, manifest) : before;
+  private async prepare(client: pg.ClientBase, shape: MirrorShape, tables: readonly TableShape[]): Promise<Prepared> {
+    const before = await inspectMirror(client, shape);
+    const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
+    await createTables(client, shape, missing);
+    const mirror = missing.length > 0 ? await inspectMirror(client, shape) : before;
     const truncates = this.config.LOAD_STRATEGY === 'truncate';
-    const needed = truncates ? withReferencing(manifest.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
+    const needed = truncates ? withReferencing(shape.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
     if (unforeseen) {
       // Dropped, or a foreign key added, since the cycle looked: it must look again.
@@ -137,10 +137,10 @@ export class LoadTransaction {
 
   /** Also looks through the rows that earlier cycles kept: whichever is not referenced any more goes. */
   private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references }: Prepared): Promise<void> {
-    const { manifest, tables, spooled, step } = order;
+    const { shape, tables, spooled, step } = order;
     const withKept = await tablesWithKeptRows(client);
     const merged: MergedTable[] = [];
-    for (const [position, table] of manifest.tables.entries()) {
+    for (const [position, table] of shape.tables.entries()) {
       const staged = tables.includes(table) && ways.get(table.name) === 'merge';
       if (!staged && (!withKept.has(table.name) || !locals.has(table.name))) continue;
       const entry = await mergedTable(client, { table, local: locals.get(table.name)!, position, staged });
@@ -150,7 +150,7 @@ export class LoadTransaction {
     if (merged.length === 0) return;
     const counts = await step('merge', { tables: merged.map(({ table }) => table.name) }, () => mergeTables(client, merged, references));
     for (const [table, written] of counts) {
-      this.logger[written.kept > 0 ? 'warn' : 'info']({ manifestId: manifest.manifestId, table, ...written }, 'table merged');
+      this.logger[written.kept > 0 ? 'warn' : 'info']({ table, ...written }, 'table merged');
     }
   }
 
@@ -175,6 +175,7 @@ export class LoadTransaction {
   }
 }
 
-function factsOf({ name, rowCount, rawBytes }: ManifestTable, way: Way | undefined): object {
-  return { table: name, way, rowCount, rawBytes };
+function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, way: Way | undefined): object {
+  const { rowCount, rawBytes } = table;
+  return { table: name, way, ...(rowCount === undefined ? {} : { rowCount, rawBytes }) };
 }

@@ -1,4 +1,4 @@
-import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type TableShape, WaypostError } from '@waypost/contracts';
 import { askPrepared, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_REFERENCES } from './catalog.sql.js';
@@ -38,11 +38,11 @@ export async function findReferences(client: pg.ClientBase, tables: ReadonlyMap<
  * together with all that reference it. In the manifest's order.
  * @throws WaypostError LOCAL_REFERENCE when a table outside of the mirror references one of them: its rows are not ours to remove
  */
-export function withReferencing(
-  tables: readonly ManifestTable[],
+export function withReferencing<Table extends TableShape>(
+  tables: readonly Table[],
   changed: ReadonlySet<string>,
   references: readonly LocalReference[],
-): ManifestTable[] {
+): Table[] {
   const all = new Set(changed);
   for (const name of all) {
     for (const { to, from, fromTable, constraint } of references) {

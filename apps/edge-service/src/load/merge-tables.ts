@@ -1,4 +1,4 @@
-import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import { type TableShape, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, copyIn, describeSpan, statementOf, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_EQUALITY } from './catalog.sql.js';
@@ -8,7 +8,7 @@ import * as sql from './merge.sql.js';
 
 /** A table whose rows are compared with the local ones; only what differs is written. */
 export interface MergedTable {
-  table: ManifestTable;
+  table: TableShape;
   local: CatalogTable;
   /** Tells the transaction's temporary tables apart. */
   position: number;

@@ -1,4 +1,4 @@
-import { type ManifestTable, quoteIdentifier } from '@waypost/contracts';
+import { type TableShape, quoteIdentifier } from '@waypost/contracts';
 import pg from 'pg';
 
 /**
@@ -13,7 +13,7 @@ export function keyText(alias: string, key: readonly string[]): string {
 }
 
 /** SQL condition: the row is not a kept one. */
-export function isNotKept(alias: string, { name, key }: Pick<ManifestTable, 'name' | 'key'>): string {
+export function isNotKept(alias: string, { name, key }: Pick<TableShape, 'name' | 'key'>): string {
   return `NOT EXISTS (SELECT FROM ${KEPT_ROWS} AS kept WHERE kept.table_name = ${pg.escapeLiteral(name)} AND kept.row_key = ${keyText(alias, key)})`;
 }
 

@@ -1,0 +1,191 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { canonicalJson, type Draft, type Manifest, type MirrorShape, WaypostError } from '@waypost/contracts';
+import { faultPoint, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import type { LiveAnswer } from '../central/central-client.js';
+import { shuttingDown } from '../central/stoppable.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { Downloads } from '../download/downloads.js';
+import { Following } from '../download/followed-table.js';
+import { LiveDownload } from '../download/live-download.js';
+import type { FrameSource } from '../load/copy-data.js';
+import { checkCreatable } from '../load/create-tables.js';
+import { checkTableNames, inspectMirror } from '../load/inspect-mirror.js';
+import { LoadTransaction } from '../load/load-transaction.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { Plan } from './compare-mirror.js';
+import type { Applied, Cycle } from './cycle.js';
+import { CycleSteps } from './cycle-steps.js';
+import type { Recorder } from './replace-tables.js';
+
+/** The cycle's own part. */
+interface Ends {
+  /** Refuses a manifest that this device must not apply. */
+  accept: (received: unknown) => Manifest;
+  record: Recorder;
+}
+
+/** Either all is done, or the manifest says what to download, or it has to be asked for. */
+type Outcome = { applied: Applied } | { manifest: Manifest | undefined };
+
+/** Of a stream that broke: what is left is the ordinary way. */
+const BROKEN: readonly string[] = ['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED', 'DEADLINE_EXCEEDED', 'CHUNK_CORRUPT'];
+
+/**
+ * Loads a device's first rows while central still reads them. Nothing is committed before the manifest has come and what is in the database has been proven
+ * by it, as ever. Where the live stream is of no use, because the link is slow, or breaks, or tables are there already, the ordinary way is gone.
+ */
+@Injectable()
+export class FirstSync {
+  /** It broke once: from then on downloads are such that can be resumed. */
+  private hasBroken = false;
+
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly downloads: Downloads,
+    private readonly loading: LoadTransaction,
+    private readonly steps: CycleSteps,
+    private readonly metrics: Metrics,
+  ) {}
+
+  get isWorthTrying(): boolean {
+    return !this.hasBroken;
+  }
+
+  /** @returns nothing where the stream broke before it said what is to come */
+  async open({ live, centralTime }: LiveAnswer, { progress, stop, log }: Cycle): Promise<LiveDownload | undefined> {
+    const onBytes = (count: number): void => {
+      progress.downloadedBytes += count;
+      this.metrics.downloadedBytes.inc(count);
+    };
+    const watch = { stallMs: this.config.REQUEST_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
+    try {
+      return await LiveDownload.open(live, { path: this.downloads.livePath, watch, centralTime, onBytes });
+    } catch (error) {
+      if (stop.aborted) throw shuttingDown();
+      if (!isBroken(error)) throw error;
+      this.hasBroken = true;
+      log.info({ err: error }, 'the live stream broke: the ordinary way is gone');
+      return undefined;
+    }
+  }
+
+  async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accept, record }: Ends): Promise<Outcome> {
+    if (!(await this.isUsable(client, live.draft))) {
+      this.hasBroken = true;
+      return { manifest: undefined };
+    }
+    const arrival = this.steps.run(cycle, 'download', { tables: live.tables.length }, () => live.run());
+    const accepted = arrival.then(async (received) => {
+      await faultPoint('edge.download-complete');
+      const manifest = accept(received);
+      await faultPoint('edge.manifest-checked');
+      return manifest;
+    });
+    accepted.catch(() => undefined); // whoever waits for it hears of it
+    const following = new Following(arrival.then(() => undefined));
+    try {
+      return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => following.table(table) }) };
+    } catch (error) {
+      if (cycle.stop.aborted) throw shuttingDown();
+      // Whatever failed, central hears which manifest it was.
+      const manifest = await accepted.catch(() => undefined);
+      if (!following.gaveUp && !isBroken(error)) throw error;
+      cycle.log.info({ reason: (error as Error).message }, 'the load waits for the whole download');
+      if (manifest && live.isWhole) return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => table }) };
+      this.hasBroken = manifest === undefined;
+      return { manifest };
+    }
+  }
+
+  private async load(
+    cycle: Cycle,
+    client: pg.PoolClient,
+    live: LiveDownload,
+    {
+      accepted,
+      record,
+      read,
+    }: Pick<Ends, 'record'> & { accepted: Promise<Manifest>; read: (table: LiveDownload['tables'][number]) => FrameSource },
+  ): Promise<Applied> {
+    let settled: { plan: Plan; applied: Applied } | undefined;
+    await this.loading.run(client, {
+      shape: live.draft,
+      tables: live.draft.tables,
+      spooled: new Map(live.tables.map((table) => [table.promise.name, read(table)])),
+      settle: async () => {
+        const manifest = await accepted;
+        checkAgainst(manifest, live);
+        settled = { plan: planOf(manifest), applied: appliedOf(manifest, live) };
+        return manifest.tables;
+      },
+      record: (transaction) => record(cycle, transaction, settled!.plan, settled!.applied),
+      step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
+      signal: cycle.cut,
+    });
+    await faultPoint('edge.after-commit');
+    await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'earlier chunk streams could not be removed'));
+    return settled!.applied;
+  }
+
+  /** Whether none of the tables is there yet, and all of them can be made. */
+  private async isUsable(client: pg.PoolClient, draft: Draft): Promise<boolean> {
+    if (draft.schemaVersion !== this.config.SCHEMA_VERSION) return false;
+    checkTableNames(draft.tables);
+    return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+      const { tables } = await inspectMirror(client, draft);
+      await checkCreatable(client, draft, draft.tables);
+      return tables.size === 0;
+    });
+  }
+}
+
+function isBroken(error: unknown): boolean {
+  return error instanceof WaypostError && BROKEN.includes(error.code);
+}
+
+/** @throws WaypostError CHUNK_CORRUPT when the manifest is of something else than what came before it */
+function checkAgainst(manifest: Manifest, { draft, tables }: LiveDownload): void {
+  const sameShape = canonicalJson(shapeOf(manifest)) === canonicalJson(shapeOf(draft));
+  const differs = manifest.tables.find(({ sha256, rowCount }, at) => {
+    const totals = tables[at]?.index.totals();
+    return totals?.sha256 !== sha256 || totals.rowCount !== rowCount;
+  });
+  if (sameShape && !differs) return;
+  throw new WaypostError('CHUNK_CORRUPT', {
+    detail: `A live stream is not what its manifest says${differs ? ` of ${differs.name}` : ''}.`,
+  });
+}
+
+function shapeOf({ types, tables }: MirrorShape): MirrorShape {
+  return {
+    types,
+    tables: tables.map(({ name, format, columns, key, onReferenced }) => ({
+      name,
+      format,
+      columns,
+      key,
+      ...(onReferenced ? { onReferenced } : {}),
+    })),
+  };
+}
+
+function planOf(manifest: Manifest): Plan {
+  return { manifest, before: undefined, changed: manifest.tables, rehashed: [], allNew: true };
+}
+
+function appliedOf({ tables }: Manifest, live: LiveDownload): Applied {
+  return {
+    status: 'Success',
+    tables: tables.map(({ name, rowCount, sha256 }, at) => ({
+      name,
+      rowCount,
+      sha256,
+      action: 'loaded',
+      downloadedBytes: live.tables[at]!.index.totals().frameBytes,
+    })),
+    rowsLoaded: tables.reduce((total, { rowCount }) => total + rowCount, 0),
+    rawBytes: tables.reduce((total, { rawBytes }) => total + rawBytes, 0),
+    acknowledge: true,
+  };
+}

@@ -1,0 +1,53 @@
+import type { ChunkEntry, ChunkIndex } from '@waypost/contracts';
+
+/** Frames are read together, up to about this much. */
+const READ_BYTES = 512 << 10;
+
+/** A chunk as it lies on disk. */
+export interface SpooledFrame {
+  entry: ChunkEntry;
+  frame: Buffer;
+}
+
+interface FrameRange {
+  index: Pick<ChunkIndex, 'entry'>;
+  /** Where the first frame of all lies in the file. */
+  start: number;
+  /** The chunks to read: [from, count). */
+  from: number;
+  count: number;
+  /** Fills the buffer from this position of the file. */
+  readInto: (bytes: Buffer, position: number) => Promise<Buffer>;
+}
+
+/**
+ * Frames that lie one behind the other in a file. The next ones are read while the caller works on these. A frame is valid only until the caller asks for
+ * the next one: its memory is used again.
+ */
+export async function* readFrames({ index, start, from, count, readInto }: FrameRange): AsyncGenerator<SpooledFrame, void> {
+  let position = start;
+  for (let at = 0; at < from; at += 1) position += index.entry(at).frameBytes;
+  let next = from;
+  let [memory, spare] = [Buffer.alloc(0), Buffer.alloc(0)];
+  const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
+    const first = next;
+    let length = 0;
+    for (; next < count && (length === 0 || length < READ_BYTES); next += 1) length += index.entry(next).frameBytes;
+    [memory, spare] = [spare.length < length ? Buffer.allocUnsafeSlow(length + READ_BYTES / 4) : spare, memory];
+    const bytes = length === 0 ? Promise.resolve(memory) : readInto(memory.subarray(0, length), position);
+    bytes.catch(() => undefined); // reported when its turn comes
+    position += length;
+    return { first, bytes };
+  };
+  for (let block = readAhead(); block.first < count;) {
+    const bytes = await block.bytes;
+    const until = next;
+    const following = readAhead();
+    for (let at = block.first, begin = 0; at < until; at += 1) {
+      const entry = index.entry(at);
+      yield { entry, frame: bytes.subarray(begin, begin + entry.frameBytes) };
+      begin += entry.frameBytes;
+    }
+    block = following;
+  }
+}
