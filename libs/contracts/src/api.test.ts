@@ -1,4 +1,4 @@
-import { ackSchema, chunkStreamPath, syncRequestSchema } from './api.js';
+import { ackSchema, chunkStreamPath, prefersMinimal, syncRequestSchema } from './api.js';
 
 const ID = '01J9ZK4Q8V5N6M7P8R9S0T1V2W';
 const SHA = 'a'.repeat(64);
@@ -52,4 +52,18 @@ test('a chunk stream’s path keeps any table name in one segment', () => {
   const segments = new URL(chunkStreamPath(ID, odd), 'http://central').pathname.split('/');
   expect(segments).toHaveLength(8);
   expect(decodeURIComponent(segments[6] as string)).toBe(odd);
+});
+
+test.each<[string | string[] | undefined, boolean]>([
+  ['return=minimal', true],
+  ['Return = "minimal"; foo="x", wait=10', true],
+  ['respond-async, return=minimal', true],
+  [['wait=1', 'return=minimal'], true],
+  [undefined, false],
+  ['', false],
+  ['return=representation', false],
+  ['return=representation, return=minimal', false],
+  ['noreturn=minimal', false],
+])('Prefer: %j asks for a short answer: %j', (header, expected) => {
+  expect(prefersMinimal(header)).toBe(expected);
 });

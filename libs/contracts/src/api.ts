@@ -30,6 +30,23 @@ export type Have = z.infer<typeof haveSchema>;
 /** The answer to a request without payload. */
 export const syncResponseSchema = z.object({ manifest: manifestSchema });
 
+/** The preference (RFC 7240) of a device that keeps its manifest: an answer that would repeat it need not. */
+export const PREFER_MINIMAL = 'return=minimal';
+
+/** The answer to it where nothing has changed: the device holds what it should hold. `sha256` is the manifest's own. */
+export const unchangedResponseSchema = z.object({ unchanged: z.object({ manifestId: ulidSchema, sha256: sha256HexSchema }) });
+export type UnchangedResponse = z.infer<typeof unchangedResponseSchema>;
+
+/** Whether a Prefer header asks for PREFER_MINIMAL; of a preference that is named twice, the first counts. */
+export function prefersMinimal(header: string | string[] | undefined): boolean {
+  if (header === undefined) return false;
+  if (header === PREFER_MINIMAL) return true;
+  const preferences = String(header)
+    .split(',')
+    .map((part) => (part.split(';')[0] as string).replaceAll(/[\s"]/g, '').toLowerCase());
+  return preferences.find((preference) => preference.startsWith('return=')) === PREFER_MINIMAL;
+}
+
 /** POST /api/device-sync/ack */
 export const ackSchema = z.object({
   manifestId: ulidSchema,

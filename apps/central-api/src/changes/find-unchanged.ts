@@ -10,10 +10,19 @@ import { ChangeWatch, type Watch } from './change-watch.js';
 import { ManifestCache } from './manifest-cache.js';
 import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES, READ_SEEN } from './unchanged.sql.js';
 
+/** What a device holds, and should hold. */
+export interface Unchanged {
+  manifestId: string;
+  sha256: string;
+  /** Left out where the device keeps its own. */
+  manifest?: Manifest | undefined;
+}
+
 interface Poll {
   facts: RequestFacts;
   have: Have;
-  resolve: (manifest: Manifest | undefined) => void;
+  isMinimal: boolean;
+  resolve: (found: Unchanged | undefined) => void;
   reject: (error: unknown) => void;
 }
 
@@ -62,19 +71,20 @@ export class FindUnchanged implements OnApplicationShutdown {
   /**
    * The manifest that the device holds, already audited, if that is its last one, lives long enough, and no change to anything it came from was committed
    * since. Undefined in every case of doubt: then nothing is audited.
+   * @param isMinimal the manifest itself is not needed
    */
-  async find(facts: RequestFacts): Promise<Manifest | undefined> {
+  async find(facts: RequestFacts, isMinimal: boolean): Promise<Unchanged | undefined> {
     const { have } = facts;
     if (!this.watch.isWanted || !have) return undefined;
-    const manifest = await new Promise<Manifest | undefined>((resolve, reject) => {
-      this.waiting.push({ facts, have, resolve, reject });
+    const found = await new Promise<Unchanged | undefined>((resolve, reject) => {
+      this.waiting.push({ facts, have, isMinimal, resolve, reject });
       if (!this.isBusy) void this.work();
     });
-    if (manifest) {
-      noteIds({ manifestId: manifest.manifestId });
+    if (found) {
+      noteIds({ manifestId: found.manifestId });
       this.audit.count(facts, 'unchanged');
     }
-    return manifest;
+    return found;
   }
 
   /** What the transaction under way sees, to be noted with the manifest that comes of it. */
@@ -86,6 +96,11 @@ export class FindUnchanged implements OnApplicationShutdown {
   /** From here on the manifest counts as what the device should hold, until a change that `seen` does not see. */
   async note(manifestId: string, seen: string, { fingerprint }: Watch): Promise<void> {
     await withClient(this.pool, (client) => client.query(NOTE_SEEN, [manifestId, seen, fingerprint]));
+  }
+
+  /** The manifest is not enough any more, whatever changed or did not: the next request of its device reads the tables. */
+  async forget(manifestId: string): Promise<void> {
+    await withClient(this.pool, (client) => client.query(NOTE_SEEN, [manifestId, null, null]));
   }
 
   private async work(): Promise<void> {
@@ -102,8 +117,8 @@ export class FindUnchanged implements OnApplicationShutdown {
     this.isBusy = false;
   }
 
-  /** @returns manifests by request id */
-  private async answer(client: pg.PoolClient, polls: readonly Poll[]): Promise<Map<string, Manifest>> {
+  /** @returns by request id */
+  private async answer(client: pg.PoolClient, polls: readonly Poll[]): Promise<Map<string, Unchanged>> {
     const known = this.watch.lastKnown;
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
@@ -111,7 +126,7 @@ export class FindUnchanged implements OnApplicationShutdown {
     if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
     if (asked.length === 0) return new Map();
-    const rows = await askPrepared<{ requestId: string }>(client, 'unchanged', ANSWER_UNCHANGED, [
+    const rows = await askPrepared<{ requestId: string; sha256: string }>(client, 'unchanged', ANSWER_UNCHANGED, [
       asked.map(({ facts }) => facts.mac),
       asked.map(({ have }) => have.manifestId),
       asked.map(({ facts }) => facts.requestedAt),
@@ -124,12 +139,17 @@ export class FindUnchanged implements OnApplicationShutdown {
       new Date(),
       this.config.MANIFEST_TTL,
     ]);
-    const held = new Set(rows.map(({ requestId }) => requestId));
-    const unchanged = asked.filter(({ facts }) => held.has(facts.requestId));
+    const hashes = new Map(rows.map(({ requestId, sha256 }) => [requestId, sha256]));
+    const unchanged = asked.filter(({ facts }) => hashes.has(facts.requestId));
     const manifests = await this.manifests.get(
       client,
-      unchanged.map(({ have }) => have.manifestId),
+      unchanged.filter(({ isMinimal }) => !isMinimal).map(({ have }) => have.manifestId),
     );
-    return new Map(unchanged.map(({ facts, have }) => [facts.requestId, manifests.get(have.manifestId) as Manifest]));
+    return new Map(
+      unchanged.map(({ facts: { requestId }, have: { manifestId } }) => [
+        requestId,
+        { manifestId, sha256: hashes.get(requestId) as string, manifest: manifests.get(manifestId) },
+      ]),
+    );
   }
 }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
@@ -93,6 +94,59 @@ test('a device that is up to date is answered, and audited, without a table bein
   central = await startCentral({ databaseUrl: database.url, plan: PLAN });
   // A new process has to look up what the plan reads, once.
   await poll(first);
+  expect(await isAnsweredUnread(first)).toBe(true);
+});
+
+const MINIMAL = { prefer: 'return=minimal' };
+const ask = (held: Manifest, headers: Record<string, string> = MINIMAL) =>
+  central.post<object>('/api/device-sync/request', { mac: MAC, ...have(held) }, headers);
+const shortOf = ({ manifestId, sha256 }: Manifest) => ({ unchanged: { manifestId, sha256 } });
+
+test.each([
+  ['triggers', PLAN],
+  ['none', PLAN.replace('changes: triggers', 'changes: none')],
+])('a device that keeps its manifest is only told which one it is, with changes: %s', async (_, plan) => {
+  await start({ plan });
+  const first = await central.manifestFor(MAC);
+  expect((await ask(first)).body).toEqual(shortOf(first));
+  const { status, headers, body } = await ask(first);
+  expect([status, headers.get('preference-applied'), body]).toEqual([200, 'return=minimal', shortOf(first)]);
+  expect(headers.get('date')).not.toBeNull();
+  expect(await central.audit(1)).toMatchObject([{ status: 'Issued', reason: 'unchanged', manifest_id: first.manifestId }]);
+  expect((await ask(first, {})).body).toEqual({ manifest: first });
+  expect((await ask(first, { prefer: 'return=representation, return=minimal' })).body).toEqual({ manifest: first });
+});
+
+test('what differs, lives too short or is held by nobody is sent whole, whatever the device prefers', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  const whole = async (held?: Manifest) => {
+    const { body } = await central.post<{ manifest: Manifest }>(
+      '/api/device-sync/request',
+      { mac: MAC, ...(held ? have(held) : {}) },
+      MINIMAL,
+    );
+    return body.manifest;
+  };
+  expect(await whole()).toEqual(first);
+  await runSql(database.url, 'UPDATE users SET name = upper(name) WHERE id = 4');
+  const second = await whole(first);
+  expect(second.tables).not.toEqual(first.tables);
+  expect((await ask(second)).body).toEqual(shortOf(second));
+  await central.sql("UPDATE waypost.manifests SET expires_at = now() + interval '1 minute'");
+  const third = await whole(second);
+  expect(third.manifestId).not.toBe(second.manifestId);
+  expect((await ask(third)).body).toEqual(shortOf(third));
+});
+
+test('a manifest whose tables are not stored any more is not confirmed: they are read and stored again', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  expect(await isAnsweredUnread(first)).toBe(true);
+  await rm(central.store, { recursive: true });
+  expect((await central.download(first, 'users')).status).toBe(410);
+  expect(await isAnsweredUnread(first)).toBe(false);
+  expect((await central.download(first, 'users')).status).toBe(200);
   expect(await isAnsweredUnread(first)).toBe(true);
 });
 

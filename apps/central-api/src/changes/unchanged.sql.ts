@@ -18,7 +18,7 @@ export const READ_CIRCUMSTANCES = `
 
 /**
  * Answers polls of devices: audits those that hold their last manifest while no change to the tables it came from is visible now that it has not
- * seen, and returns their request ids. One statement has one snapshot: a change is missed only by not being committed yet, and then the
+ * seen, and returns their request ids with the manifests' hashes. One statement has one snapshot: a change is missed only by not being committed yet, and then the
  * next poll finds it. A manifest counts while more than half of its life is left, yet not more than a whole one.
  * $1…$6, one element for each poll: MAC, manifest, time, ms since then, request id, cycle id. $7: epoch, $8: fingerprint, $9: oids of the tables,
  * $10: central's clock, $11: ms of a manifest's life.
@@ -28,7 +28,7 @@ export const ANSWER_UNCHANGED = `
     SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[], $6::text[])
       AS p(mac, manifest_id, requested_at, duration_ms, request_id, cycle_id)
   ), held AS MATERIALIZED (
-    SELECT p.* FROM polled p JOIN waypost.manifests m ON m.manifest_id = p.manifest_id AND m.mac = p.mac
+    SELECT p.*, m.sha256 FROM polled p JOIN waypost.manifests m ON m.manifest_id = p.manifest_id AND m.mac = p.mac
     WHERE m.epoch = $7 AND m.watch = $8
       AND m.expires_at > $10::timestamptz + $11::float8 / 2 * interval '1 ms' AND m.expires_at <= $10::timestamptz + $11::float8 * interval '1 ms'
       AND NOT EXISTS (SELECT FROM waypost.manifests later WHERE later.mac = p.mac AND later.epoch = $7 AND later.sequence > m.sequence)
@@ -45,7 +45,7 @@ export const ANSWER_UNCHANGED = `
     FROM (SELECT mac, manifest_id, now() - max(duration_ms) * interval '1 ms' AS came_at FROM held GROUP BY mac, manifest_id) AS held
     WHERE device.mac = held.mac
   )
-  SELECT request_id AS "requestId" FROM held`;
+  SELECT request_id AS "requestId", sha256 FROM held`;
 
 /** $1: ids. */
 export const READ_DOCUMENTS = 'SELECT manifest_id AS "manifestId", document FROM waypost.manifests WHERE manifest_id = ANY($1::text[])';

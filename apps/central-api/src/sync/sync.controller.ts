@@ -5,9 +5,13 @@ import {
   type AckResponse,
   ackSchema,
   CHUNK_STREAM_TYPE,
+  type Manifest,
   normalizeMac,
+  PREFER_MINIMAL,
+  prefersMinimal,
   syncRequestSchema,
   ulidSchema,
+  type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
 import { describeSpan, faultPoint, parseMessage } from '@waypost/runtime';
@@ -15,7 +19,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
-import { FindUnchanged } from '../changes/find-unchanged.js';
+import { FindUnchanged, type Unchanged } from '../changes/find-unchanged.js';
 import { CONFIG, type Config } from '../config.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { AnswerRequest } from './answer-request.js';
@@ -47,12 +51,14 @@ export class SyncController {
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
-    const held = await this.unchanged.find(facts);
-    if (held) return void reply.status(200).send({ manifest: held });
+    const isMinimal = prefersMinimal(request.headers['prefer']);
+    const held = await this.unchanged.find(facts, isMinimal);
+    if (held) return answer(reply, held, isMinimal);
     const issued = await this.requests.answer({ mac, have, signal });
     await this.audit.issued(facts, issued);
     await faultPoint('central.request-audited');
-    await reply.status(200).send({ manifest: issued.manifest });
+    const { manifest, isNew } = issued;
+    answer(reply, { ...manifest, manifest }, isMinimal && !isNew && manifest.manifestId === have?.manifestId);
   }
 
   /** A device's own manifest once more, expired or not: for whoever compares the device with it. Builds and records nothing. */
@@ -78,7 +84,9 @@ export class SyncController {
     facts.claimMac({ mac: claimed });
     facts.manifestId = manifestIdOf(manifestId);
     const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
-    const stream = await this.chunkStreams.open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] });
+    const stream = await this.chunkStreams
+      .open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] })
+      .catch((error: unknown) => this.noStream(manifestId, error));
     describeSpan({ 'waypost.table': table, 'waypost.stream_bytes': stream.length });
     this.limitDownload(mac, stream, reply);
     await reply
@@ -135,6 +143,12 @@ export class SyncController {
     });
   }
 
+  /** The device asks again, and must not get the same manifest without its tables being read and stored. */
+  private async noStream(manifestId: string, error: unknown): Promise<never> {
+    if (error instanceof WaypostError && error.code === 'SNAPSHOT_MISSING') await this.unchanged.forget(manifestId);
+    throw error;
+  }
+
   /** Takes a place until the answer is out or broken off, which it is at DOWNLOAD_DEADLINE: a device that still wants the rest resumes. */
   private limitDownload(mac: string, { body }: { body: Readable }, reply: FastifyReply): void {
     const cut = (): void => void reply.raw.destroy();
@@ -150,6 +164,13 @@ export class SyncController {
       throw error;
     }
   }
+}
+
+/** The manifest, or only which one it is, for a device that holds it and keeps it. */
+function answer(reply: FastifyReply, { manifestId, sha256, manifest }: Unchanged, isMinimal: boolean): void {
+  const body: UnchangedResponse | { manifest: Manifest | undefined } = isMinimal ? { unchanged: { manifestId, sha256 } } : { manifest };
+  if (isMinimal) void reply.header('preference-applied', PREFER_MINIMAL);
+  void reply.status(200).send(body);
 }
 
 /** @throws WaypostError MANIFEST_UNKNOWN */
