@@ -7,6 +7,8 @@ import { formatIdle } from './idle-report.js';
 import { formatFull } from './report.js';
 import { runSlowReaders } from './slow-readers.js';
 import { formatSlowReaders } from './slow-readers-report.js';
+import { runTriggers } from './triggers.js';
+import { formatTriggers } from './triggers-report.js';
 
 const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 
@@ -22,6 +24,7 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 const CASES = {
   full: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runFull(options), json, formatFull) },
   idle: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runIdle(options), json, formatIdle) },
+  triggers: { rows: '100000', run: async (options: FullOptions, json: boolean) => print(await runTriggers(options), json, formatTriggers) },
   'slow-readers': {
     rows: '200000',
     run: async (options: FullOptions, json: boolean) => print(await runSlowReaders(options), json, formatSlowReaders),
