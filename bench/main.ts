@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
 import { runAudit } from './audit.js';
 import { formatAudit } from './audit-report.js';
+import { runFanout } from './fanout.js';
+import { formatFanout } from './fanout-report.js';
 import { type FullOptions, runFull } from './full.js';
 import { runIdle } from './idle.js';
 import { formatIdle } from './idle-report.js';
@@ -24,6 +26,7 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json]
 const CASES = {
   full: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runFull(options), json, formatFull) },
   idle: { rows: '1000000', run: async (options: FullOptions, json: boolean) => print(await runIdle(options), json, formatIdle) },
+  fanout: { rows: '10000', run: async (options: FullOptions, json: boolean) => print(await runFanout(options), json, formatFanout) },
   triggers: { rows: '100000', run: async (options: FullOptions, json: boolean) => print(await runTriggers(options), json, formatTriggers) },
   'slow-readers': {
     rows: '200000',
