@@ -8,7 +8,12 @@ import { mediansByName, medianOf, type Spread, spreadOf } from './statistics.js'
 /** What is to be reached. */
 const MAX_RSS_BYTES = 200e6;
 const MAX_RSS_GROWTH = 0.15;
-const RATIO_LIMITS = { orderedBinaryCopy: 2.2, textCopy: 1, logicalReplication: 1 } as const;
+const RATIO_LIMITS = [
+  { way: 'full', peer: 'orderedBinaryCopy', limit: 1.8 },
+  { way: 'full', peer: 'textCopy', limit: 0.95 },
+  { way: 'full', peer: 'logicalReplication', limit: 0.95 },
+  { way: 'built', peer: 'orderedBinaryCopy', limit: 1.6 },
+] as const;
 
 export interface Way {
   ms: Spread;
@@ -42,7 +47,7 @@ export interface FullReport {
   rounds: number;
   ways: Record<string, Way>;
   /** Medians; `build` is part of `request`, all others follow one another. */
-  stepMs: Steps;
+  stepMs: Record<'full' | 'built', Steps>;
   downloadedBytes: number;
   /** Absent where there is no /proc. */
   memory: { smallRows: number; services: Partial<Record<Side, ServiceMemory>> };
@@ -58,7 +63,10 @@ interface Measured extends Pick<FullReport, 'machine' | 'versions' | 'settings' 
 /** Medians, ratios and targets of all measurements. */
 export function summarize({ date, small, large, ...facts }: Measured): FullReport {
   const ways = Object.fromEntries(
-    Object.entries<Sample[] | FullSample[]>({ full: large.full, ...large.peers }).map(([name, samples]) => [name, wayOf(samples)]),
+    Object.entries<Sample[] | FullSample[]>({ full: large.full, built: large.built, ...large.peers }).map(([name, samples]) => [
+      name,
+      wayOf(samples),
+    ]),
   );
   const services: Partial<Record<Side, ServiceMemory>> = {};
   for (const side of ['central', 'edge'] as const) {
@@ -71,7 +79,10 @@ export function summarize({ date, small, large, ...facts }: Measured): FullRepor
     date: date.toISOString(),
     ...facts,
     ways,
-    stepMs: mediansByName(large.full.map(({ steps }) => steps)),
+    stepMs: {
+      full: mediansByName(large.full.map(({ steps }) => steps)),
+      built: mediansByName(large.built.map(({ steps }) => steps)),
+    },
     downloadedBytes: medianOf(large.full.map(({ downloadedBytes }) => downloadedBytes)),
     memory: { smallRows: small.rows, services },
     targets: [...ratioTargets(ways), ...memoryTargets(services)],
@@ -83,9 +94,9 @@ function wayOf(samples: readonly Sample[]): Way {
 }
 
 function ratioTargets(ways: Record<string, Way>): Target[] {
-  const fullMs = ways['full']?.ms.median ?? NaN;
-  return Object.entries(RATIO_LIMITS).map(([name, limit]) =>
-    target({ name: `full / ${name}`, value: fullMs / (ways[name]?.ms.median ?? NaN), limit, unit: 'ratio' }),
+  const msOf = (name: string): number => ways[name]?.ms.median ?? NaN;
+  return RATIO_LIMITS.map(({ way, peer, limit }) =>
+    target({ name: `${way} / ${peer}`, value: msOf(way) / msOf(peer), limit, unit: 'ratio' }),
   );
 }
 

@@ -27,6 +27,8 @@ export interface FullSample extends Sample, SyncOutcome {
 export interface SizeRun {
   rows: number;
   full: FullSample[];
+  /** The same for an edge that knows nothing, where central has the snapshot already. */
+  built: FullSample[];
   memory: { idle: Awaited<ReturnType<Services['memory']>>; after: Awaited<ReturnType<Services['memory']>> };
   peers: Record<string, Sample[]>;
 }
@@ -91,6 +93,7 @@ async function runSize({ servers, folder, rows, rounds, say, withPeers }: SizeOp
   const run: SizeRun = {
     rows,
     full: [],
+    built: [],
     memory: { idle, after: idle },
     peers: Object.fromEntries(Object.keys(peers).map((name) => [name, []])),
   };
@@ -108,11 +111,13 @@ async function runSize({ servers, folder, rows, rounds, say, withPeers }: SizeOp
   };
   for (let round = 1; round <= rounds; round += 1) {
     say(`${rows.toLocaleString('en-US')} rows, round ${round} of ${rounds}`);
-    await services.forgetEverything();
-    await servers.checkpoint();
-    const { result, ...sample } = await measure(processes, () => services.syncNow());
-    run.full.push({ ...sample, ...result, steps: services.takeSteps() });
-    await check('full', sample);
+    for (const way of ['full', 'built'] as const) {
+      await (way === 'full' ? services.forgetEverything() : services.forgetEdge());
+      await servers.checkpoint();
+      const { result, ...sample } = await measure(processes, () => services.syncNow());
+      run[way].push({ ...sample, ...result, steps: services.takeSteps() });
+      await check(way, sample);
+    }
     for (const [name, peer] of Object.entries(peers)) {
       await withClient(edgeUrl, (client) => client.query(`TRUNCATE ${TABLE}`));
       await servers.checkpoint();

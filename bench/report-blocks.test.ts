@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { projectRoot } from '../scripts/project-root.js';
 import { replaceBlock } from './report-blocks.js';
 
 const PAGE = `# Page
@@ -33,4 +35,9 @@ test.each([
   ['ends it before it begins', '<!-- /bench:full --> <!-- bench:full -->'],
 ])('a page that %s is not written to', (_, page) => {
   expect(() => replaceBlock(page, 'full', 'report')).toThrow('<!-- bench:full -->');
+});
+
+test.each(['full', 'idle', 'fanout', 'triggers', 'slow-readers', 'audit'])('docs/benchmarks.md has a block for %s', async (name) => {
+  const page = await readFile(`${projectRoot}/docs/benchmarks.md`, 'utf8');
+  expect(replaceBlock(page, name, 'report')).toContain(`<!-- bench:${name} -->\n\n\`\`\`\nreport\n`);
 });

@@ -2,6 +2,7 @@ import type { FullReport, Target } from './full-report.js';
 
 const TITLES: Record<string, string> = {
   full: 'full sync, verified',
+  built: 'the same, snapshot already built',
   orderedBinaryCopy: '(a) ordered binary COPY piped',
   textCopy: '(b) text COPY piped',
   logicalReplication: '(c) logical replication',
@@ -30,7 +31,10 @@ export function formatFull(report: FullReport): string {
     ...columns(waysTable(report)),
     '',
     `Steps of the full sync, median seconds (build is part of request; on the wire ${megabytes(report.downloadedBytes)})`,
-    ...columns([Object.keys(report.stepMs), Object.values(report.stepMs).map(seconds)]),
+    ...columns([Object.keys(report.stepMs.full), Object.values(report.stepMs.full).map(seconds)]),
+    '',
+    'The same, snapshot already built',
+    ...columns([Object.keys(report.stepMs.built), Object.values(report.stepMs.built).map(seconds)]),
     '',
     `Memory (RSS) of the services: idle, peak at ${report.memory.smallRows.toLocaleString('en-US')} rows, peak at ${rows} rows`,
     ...columns(

@@ -5,6 +5,7 @@ import { DEVICE_MAC, DROP_MIRROR, writePlan } from './dataset.js';
 import { type ResidentMemory, residentMemory } from './process-stats.js';
 import { type Servers, withClient } from './servers.js';
 import { type LogLine, ServiceProcess } from './service-process.js';
+import { runWaypost } from './waypost-command.js';
 
 /** Milliseconds of each step, by name, in the order of their ends. */
 export type Steps = Record<string, number>;
@@ -39,13 +40,15 @@ export class Services implements AsyncDisposable {
     const snapshots = join(folder, 'snapshots');
     const plan = join(folder, 'plan.yaml');
     await mkdir(snapshots, { recursive: true });
-    await writePlan(plan);
+    await writePlan(plan, 'triggers');
     const central = await ServiceProcess.start('start:central', {
       DATABASE_URL: databases.central,
       SYNC_PLAN: plan,
       SNAPSHOT_STORE: `file:${snapshots}`,
     });
     try {
+      // So that central can tell that a snapshot is still what it would read.
+      await runWaypost(databases.central, 'capture', 'install', '--plan', plan);
       const edge = await ServiceProcess.start('start:edge', {
         DATABASE_URL: databases.edge,
         CENTRAL_URL: central.url,
@@ -65,6 +68,11 @@ export class Services implements AsyncDisposable {
     await rm(this.snapshotFolder, { recursive: true, force: true });
     await mkdir(this.snapshotFolder);
     await withClient(this.databases.central, truncateWaypostTables);
+    await this.forgetEdge();
+  }
+
+  /** The edge as it was before its first sync; central keeps what it has. */
+  async forgetEdge(): Promise<void> {
     await withClient(this.databases.edge, async (client) => {
       await truncateWaypostTables(client);
       await client.query(DROP_MIRROR);
