@@ -12,11 +12,13 @@ import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
 import { RequestAudit } from './audit/request-audit.js';
 import { ChangeWatch } from './changes/change-watch.js';
 import { FindUnchanged } from './changes/find-unchanged.js';
+import { TableReads } from './changes/table-reads.js';
 import { CONFIG, type Config } from './config.js';
 import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
 import { HealthController } from './health/health.controller.js';
 import { FleetMetrics } from './health/fleet-metrics.js';
 import { HealthIndicators } from './health/health-indicators.js';
+import { OldestTransaction } from './health/oldest-transaction.js';
 import { SyncMetrics } from './health/sync-metrics.js';
 import { Traffic } from './health/traffic.js';
 import { EpochKeeper } from './manifests/epoch-keeper.js';
@@ -25,6 +27,8 @@ import { readPlan } from './plan/read-plan.js';
 import { FileSnapshotStore } from './snapshots/file-snapshot-store.js';
 import { SNAPSHOT_STORE } from './snapshots/snapshot-store.js';
 import { SnapshotSweeper } from './snapshots/snapshot-sweeper.js';
+import { FindShare } from './scopes/find-share.js';
+import { AnswerFlight } from './sync/answer-flight.js';
 import { AnswerRequest } from './sync/answer-request.js';
 import { DownloadPlaces } from './sync/download-places.js';
 import { OpenChunkStream } from './sync/open-chunk-stream.js';
@@ -67,6 +71,9 @@ export class AppModule {
         EpochKeeper,
         ChangeWatch,
         FindUnchanged,
+        TableReads,
+        FindShare,
+        AnswerFlight,
         AnswerRequest,
         OpenChunkStream,
         {
@@ -78,6 +85,7 @@ export class AppModule {
         AuditSweeper,
         SyncMetrics,
         FleetMetrics,
+        OldestTransaction,
         HealthIndicators,
         Traffic,
         { provide: APP_FILTER, useClass: AuditedProblemFilter },

@@ -1,11 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } from '@waypost/contracts';
+import { type Ack, type AckResponse, canonicalJson, type ErrorCode, type Manifest, sha256Hex } from '@waypost/contracts';
 import { describeSpan, faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
+import { FORGET_READS } from '../changes/table-reads.sql.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
+
+/** What a device fails with whose download is not what the manifest says. */
+const DAMAGED: ReadonlySet<string> = new Set(['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'] satisfies ErrorCode[]);
 
 /** Compares acknowledgements with their manifests and keeps them. */
 @Injectable()
@@ -44,6 +48,7 @@ export class StoreAck {
       result === 'Success'
         ? await manager.query<unknown[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
         : await manager.query<unknown[]>(ACK_FAILURE, [...row, failureCode(ack)]);
+    if (result === 'Failed' && DAMAGED.has(failureCode(ack))) await manager.query(FORGET_READS, [ack.manifestId]);
     await faultPoint('central.ack-stored');
     const duplicate = stored.length === 0;
     const facts = {

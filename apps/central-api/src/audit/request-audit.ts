@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import type { SyncRequestRow } from '../database/entities.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
-import type { IssuedManifest } from '../manifests/issue-manifest.js';
+import type { IssuedManifest } from '../manifests/issue-manifests.js';
 import { AUDIT_ISSUED, AUDIT_REFUSED } from './audit.sql.js';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */

@@ -1,17 +1,20 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { canonicalJson, sha256Hex } from '@waypost/contracts';
-import { type Ask, askerOf, LOGGER, withTransaction } from '@waypost/runtime';
+import { type Ask, askerOf, askPrepared, LOGGER, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { findUnwatched } from './capture.js';
 import { findSources } from './find-sources.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
+import { READ_SEEN } from './unchanged.sql.js';
 
 /** What changes are looked for in, and under which definitions that tells everything. */
 export interface Watch {
   /** Oids of the tables whose triggers record changes. */
   tables: string[];
+  /** Those among them that the query of each of the plan's tables reads, by the table's name. */
+  tablesOf: ReadonlyMap<string, readonly string[]>;
   /** Of the plan and of the catalog: what was found under another one says nothing. */
   fingerprint: string;
 }
@@ -67,14 +70,26 @@ export class ChangeWatch {
     return found.isWhole ? found : undefined;
   }
 
+  /**
+   * What the transaction under way sees, if `watch` still holds in it: a definition may have been altered between the two. What is read in the
+   * transaction, and what its snapshot is compared with, is then told by the same definitions.
+   */
+  async seenUnder(client: pg.ClientBase, { fingerprint }: Watch): Promise<string | undefined> {
+    const { known } = this;
+    if (known?.fingerprint !== fingerprint) return undefined;
+    const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, [known.relations, known.functions]);
+    return row && this.withPlan(row.catalog) === fingerprint ? row.seen : undefined;
+  }
+
   private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
     return withTransaction(client, 'READ WRITE', async () => {
-      const { tables, relations, functions, obstacles, isComplete } = await findSources(client, this.plan);
+      const { tables, tablesOf, relations, functions, obstacles, isComplete } = await findSources(client, this.plan);
       const unwatched = await findUnwatched(client, tables);
       const reasons = [...obstacles, ...unwatched.map(({ name }) => `${name} has no triggers of ours: waypost capture install`)];
       this.tell(reasons, tables.length);
       const fingerprint = await this.fingerprint(ask, { relations, functions });
-      const known = { tables: tables.map(({ oid }) => oid), relations, functions, fingerprint, isWhole: reasons.length === 0 };
+      const isWhole = reasons.length === 0;
+      const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, fingerprint, isWhole };
       // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
       this.known = isComplete ? known : undefined;
       return known;

@@ -21,6 +21,8 @@ interface Relation {
 export interface Sources {
   /** Tables whose triggers tell of changes, partitions and inheriting tables included; by name. */
   tables: { oid: string; name: string }[];
+  /** Oids of those among them that the query of each of the plan's tables reads, by the table's name. */
+  tablesOf: Map<string, string[]>;
   /** Oids of all that takes part, views included. */
   relations: string[];
   /** Oids of functions that are not PostgreSQL's own. */
@@ -37,6 +39,7 @@ export interface Sources {
  */
 export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Promise<Sources> {
   const relations = new Map<string, Relation>();
+  const tablesOf = new Map<string, string[]>();
   const functions = new Set<string>();
   const obstacles: string[] = [];
   let isComplete = true;
@@ -50,6 +53,10 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
       isComplete = false;
       continue;
     }
+    tablesOf.set(
+      name,
+      found.relations.filter(isTable).map(({ oid }) => oid),
+    );
     for (const oid of found.functions) functions.add(oid);
     for (const relation of found.relations) {
       relations.set(relation.oid, relation);
@@ -60,12 +67,17 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
   }
   const all = [...relations.values()];
   return {
-    tables: all.filter(({ kind }) => kind === 'r' || kind === 'p').map(({ oid, name }) => ({ oid, name })),
+    tables: all.filter(isTable).map(({ oid, name }) => ({ oid, name })),
+    tablesOf,
     relations: all.map(({ oid }) => oid),
     functions: [...functions],
     obstacles,
     isComplete,
   };
+}
+
+function isTable({ kind }: Relation): boolean {
+  return kind === 'r' || kind === 'p';
 }
 
 async function look(client: pg.ClientBase, view: string): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {

@@ -6,9 +6,9 @@ import type { Logger } from 'pino';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
-import { ChangeWatch, type Watch } from './change-watch.js';
+import { ChangeWatch } from './change-watch.js';
 import { ManifestCache } from './manifest-cache.js';
-import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES, READ_SEEN } from './unchanged.sql.js';
+import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES } from './unchanged.sql.js';
 
 /** What a device holds, and should hold. */
 export interface Unchanged {
@@ -87,20 +87,9 @@ export class FindUnchanged implements OnApplicationShutdown {
     return found;
   }
 
-  /** What the transaction under way sees, to be noted with the manifest that comes of it. */
-  async readSeen(client: pg.ClientBase): Promise<string> {
-    const { rows } = await client.query<{ seen: string }>(READ_SEEN);
-    return rows[0]!.seen;
-  }
-
-  /** From here on the manifest counts as what the device should hold, until a change that `seen` does not see. */
-  async note(manifestId: string, seen: string, { fingerprint }: Watch): Promise<void> {
-    await withClient(this.pool, (client) => client.query(NOTE_SEEN, [manifestId, seen, fingerprint]));
-  }
-
   /** The manifest is not enough any more, whatever changed or did not: the next request of its device reads the tables. */
   async forget(manifestId: string): Promise<void> {
-    await withClient(this.pool, (client) => client.query(NOTE_SEEN, [manifestId, null, null]));
+    await withClient(this.pool, (client) => client.query(NOTE_SEEN, [[manifestId], null, null]));
   }
 
   private async work(): Promise<void> {

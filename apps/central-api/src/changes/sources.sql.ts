@@ -1,4 +1,7 @@
-/** All that a view reads, views within views and partitions included. $1: its name. */
+/**
+ * All that a view reads, views within views and partitions included; and what those are partitions of: a statement that names the parent fires only
+ * the parent's triggers. $1: its name.
+ */
 export const READ_RELATIONS = `
   WITH RECURSIVE reads(oid) AS (
     SELECT $1::regclass::oid
@@ -9,10 +12,14 @@ export const READ_RELATIONS = `
       WHERE c.relkind = 'v' AND w.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
       UNION ALL SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid
     ) AS part(oid)
+  ), named(oid) AS (
+    SELECT oid FROM reads
+    UNION
+    SELECT h.inhparent FROM named JOIN pg_inherits h ON h.inhrelid = named.oid
   )
   SELECT c.oid::int8::text AS oid, c.oid::regclass::text AS name, c.relkind AS kind, n.nspname AS schema,
          EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid) AS "isSubscribed"
-  FROM reads JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM named JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid <> $1::regclass
   ORDER BY c.oid`;
 

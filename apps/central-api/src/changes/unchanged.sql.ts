@@ -3,11 +3,11 @@ import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
 
-/** What a transaction sees, for the manifest that is made from it. $1: relations. */
-export const READ_SEEN = 'SELECT pg_current_snapshot()::text AS seen';
+/** What a transaction sees, for what is made from it, and the definitions as of then. $1: relations, $2: functions. */
+export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;
 
-/** $1: the manifest's id, $2: what it was made from, $3: the fingerprint. */
-export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = $1';
+/** $1: ids of manifests, $2: what they were made from, $3: the fingerprint. */
+export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = ANY($1::text[])';
 
 /** $1: all that the plan reads, $2: functions that it calls. Definitions, epoch and the last sequence as they are now. */
 export const READ_CIRCUMSTANCES = `
@@ -50,9 +50,11 @@ export const ANSWER_UNCHANGED = `
 /** $1: ids. */
 export const READ_DOCUMENTS = 'SELECT manifest_id AS "manifestId", document FROM waypost.manifests WHERE manifest_id = ANY($1::text[])';
 
-/** Every live manifest has seen what transactions before this one changed, and every later one will. Nobody may be building one meanwhile. */
+/** Every live manifest and table read has seen what transactions before this one changed, and every later one will. Nobody may be building one meanwhile. */
 export const READ_SEEN_BY_ALL = `
-  SELECT least(pg_snapshot_xmin(pg_current_snapshot()), min(pg_snapshot_xmin(seen)))::text AS xid FROM waypost.manifests WHERE expires_at > now()`;
+  SELECT least(pg_snapshot_xmin(pg_current_snapshot()),
+               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.manifests WHERE expires_at > now()),
+               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.table_reads))::text AS xid`;
 
 /** $1: what READ_SEEN_BY_ALL gave, $2: how many at most. */
 export const PRUNE_CHANGES = `
@@ -60,3 +62,10 @@ export const PRUNE_CHANGES = `
     DELETE FROM waypost.changes WHERE ctid = ANY(ARRAY(SELECT ctid FROM waypost.changes WHERE xid < $1::xid8 LIMIT $2)) RETURNING 1
   )
   SELECT count(*)::int AS pruned FROM pruned`;
+
+/** What keeps PRUNE_CHANGES from going on: the oldest transaction under way that has written, of any database, prepared ones too. */
+export const OLDEST_TRANSACTION = `
+  SELECT CASE WHEN pg_snapshot_xmin(now.snapshot) < pg_snapshot_xmax(now.snapshot) THEN pg_snapshot_xmin(now.snapshot)::text END AS xid,
+         extract(epoch FROM clock_timestamp() - least((SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL),
+                                                      (SELECT min(prepared) FROM pg_prepared_xacts)))::float8 AS age
+  FROM (SELECT pg_current_snapshot() AS snapshot) AS now`;

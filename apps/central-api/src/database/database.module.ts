@@ -11,6 +11,7 @@ import { IndexManifestsBySequence1795100000000 } from './migrations/179510000000
 import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id.js';
 import { CreateChanges1795500000000 } from './migrations/1795500000000-create-changes.js';
 import { UncheckChanges1795510000000 } from './migrations/1795510000000-uncheck-changes.js';
+import { CreateTableReads1795610000000 } from './migrations/1795610000000-create-table-reads.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
@@ -38,6 +39,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateAuditViews1795400000000,
       CreateChanges1795500000000,
       UncheckChanges1795510000000,
+      CreateTableReads1795610000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -3,7 +3,6 @@ import type { ErrorCode } from '@waypost/contracts';
 import { createRegistry, type DiskSpace } from '@waypost/runtime';
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
-import type { Turns } from '../sync/turns.js';
 
 const SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300];
 
@@ -48,6 +47,12 @@ export class SyncMetrics {
     help: 'Canonical bytes read for snapshots.',
     registers: this.registers,
   });
+  private readonly tableSnapshots = new Counter({
+    name: 'waypost_central_table_snapshots_total',
+    help: 'Tables of snapshots, by whether they were read (built), or taken from a read for others (shared).',
+    labelNames: ['source'],
+    registers: this.registers,
+  });
   private readonly acks = new Counter({
     name: 'waypost_central_acks_total',
     help: 'Acknowledgements stored, by result.',
@@ -58,6 +63,7 @@ export class SyncMetrics {
   constructor(@Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore) {
     // An increase from nothing to 1 is none to Prometheus: what alarms look at starts at 0.
     for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
+    for (const source of ['built', 'shared']) this.tableSnapshots.inc({ source }, 0);
     this.watchStore();
   }
 
@@ -66,14 +72,17 @@ export class SyncMetrics {
     this.requestSeconds.observe({ operation }, seconds);
   }
 
-  snapshotBuilt(seconds: number, rows: number, bytes: number): void {
+  /** Once for all devices that are answered from it; rows and bytes of what was read for it. */
+  snapshotBuilt({ seconds, rows, bytes, shared }: { seconds: number; rows: number; bytes: number; shared: number }): void {
     this.buildSeconds.observe(seconds);
     this.snapshotRows.inc(rows);
     this.snapshotBytes.inc(bytes);
+    this.tableSnapshots.inc({ source: 'shared' }, shared);
   }
 
   tableBuilt(seconds: number): void {
     this.tableSeconds.observe(seconds);
+    this.tableSnapshots.inc({ source: 'built' });
   }
 
   acknowledged(result: 'Success' | 'Failed'): void {
@@ -81,9 +90,17 @@ export class SyncMetrics {
   }
 
   /** To be called once, by the owner of the places. */
-  watchBuilds(builds: Turns): void {
-    this.gauge('waypost_central_builds_in_flight', 'Requests that hold one of MAX_CONCURRENT_BUILDS places.', () => builds.inUse);
-    this.gauge('waypost_central_builds_waiting', 'Requests that wait for one of MAX_CONCURRENT_BUILDS places.', () => builds.waiting);
+  watchBuilds(builds: { inUse: number; waiting: number }): void {
+    this.gauge(
+      'waypost_central_builds_in_flight',
+      'MAX_CONCURRENT_BUILDS places in use; one serves all requests of a share.',
+      () => builds.inUse,
+    );
+    this.gauge(
+      'waypost_central_builds_waiting',
+      'Requests that wait for one of MAX_CONCURRENT_BUILDS places, or for the one that serves their share.',
+      () => builds.waiting,
+    );
   }
 
   private watchStore(): void {

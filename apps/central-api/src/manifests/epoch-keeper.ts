@@ -25,11 +25,14 @@ export class EpochKeeper {
 
   constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 
-  /** The epoch in force. Call it outside of a transaction. */
-  async current(client: pg.ClientBase, have?: Have): Promise<string> {
+  /**
+   * The epoch in force. Call it outside of a transaction.
+   * @param haves what devices say to hold
+   */
+  async current(client: pg.ClientBase, haves: readonly Have[]): Promise<string> {
     const ask = askerOf(client);
     const cluster = await this.readCluster(ask);
-    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, have);
+    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, haves);
     return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
   }
 
@@ -40,10 +43,10 @@ export class EpochKeeper {
     return cluster;
   }
 
-  private async findRight(ask: Ask, cluster: string, have: Have | undefined): Promise<string | undefined> {
+  private async findRight(ask: Ask, cluster: string, haves: readonly Have[]): Promise<string | undefined> {
     const state = await this.readState(ask);
     if (!state.epoch || state.cluster !== cluster) return undefined;
-    return (await this.wentBack(ask, state.epoch, have)) ? undefined : state.epoch;
+    return (await this.wentBack(ask, state.epoch, haves)) ? undefined : state.epoch;
   }
 
   private async startEpoch(client: pg.ClientBase, cluster: string, isRight: () => Promise<string | undefined>): Promise<string> {
@@ -67,10 +70,11 @@ export class EpochKeeper {
     return row ?? { epoch: null, cluster: null };
   }
 
-  private async wentBack(ask: Ask, epoch: string, have: Have | undefined): Promise<boolean> {
-    if (have?.epoch !== epoch) return false;
+  private async wentBack(ask: Ask, epoch: string, haves: readonly Have[]): Promise<boolean> {
+    const sequences = haves.filter((have) => have.epoch === epoch).map(({ sequence }) => sequence);
+    if (sequences.length === 0) return false;
     const [row] = await ask<{ last: string }>(READ_SEQUENCE);
-    return have.sequence > Number(row?.last);
+    return Math.max(...sequences) > Number(row?.last);
   }
 
   /** Where the server does not let us see its identity, devices' sequences remain as the way to notice a restore. */

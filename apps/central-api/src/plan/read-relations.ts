@@ -1,4 +1,5 @@
-import { pinSession, sqlStateOf } from '@waypost/runtime';
+import { WaypostError } from '@waypost/contracts';
+import { pinSession, SqlState, sqlStateOf } from '@waypost/runtime';
 import pg from 'pg';
 
 /** What PostgreSQL knows of a view it knows of the query. */
@@ -50,3 +51,12 @@ export async function findRelations(client: pg.ClientBase, queries: readonly str
 
 /** Missing rights and read-only servers; SQL that is not for views. */
 const REFUSED = /^(42|0A|25006)/;
+
+/** A table or view that the plan reads is gone, or may not be read any more. */
+const ALTERED: ReadonlySet<string | undefined> = new Set([SqlState.undefinedTable, SqlState.insufficientPrivilege]);
+
+/** What a query of the plan failed with, for whoever asked. */
+export function asAltered(error: unknown): never {
+  if (!ALTERED.has(sqlStateOf(error))) throw error;
+  throw new WaypostError('PLAN_INVALID', { detail: `The database was altered: ${(error as Error).message}`, cause: error });
+}

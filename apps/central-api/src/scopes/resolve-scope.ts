@@ -1,4 +1,4 @@
-import { WaypostError } from '@waypost/contracts';
+import { canonicalJson, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { castParameter } from '../plan/resolve-table.js';
@@ -25,6 +25,26 @@ export async function resolveScope(client: pg.ClientBase, plan: CheckedPlan, mac
     throw new WaypostError('DEVICE_INACTIVE', { detail: `The device ${mac} is not active.` });
   }
   return new Map(Object.entries(row));
+}
+
+/** As resolveScope, for many devices: whoever may see nothing has the reason in place of a scope. */
+export async function resolveScopes(client: pg.ClientBase, plan: CheckedPlan, macs: readonly string[]): Promise<(Scope | WaypostError)[]> {
+  const scopes: (Scope | WaypostError)[] = [];
+  for (const mac of macs) {
+    scopes.push(
+      await resolveScope(client, plan, mac).catch((error: unknown) => {
+        if (error instanceof WaypostError) return error;
+        throw error;
+      }),
+    );
+  }
+  return scopes;
+}
+
+/** What decides which rows a device has: devices of one share have the same, whatever else their scopes say. */
+export function shareOf(plan: CheckedPlan, scope: Scope): string {
+  const parameters = new Set(plan.tables.flatMap((table) => table.parameters));
+  return canonicalJson([...parameters].map((name) => [name, scope.get(name) ?? null]));
 }
 
 /**

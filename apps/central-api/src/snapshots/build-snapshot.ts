@@ -3,19 +3,27 @@ import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCa
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
+import type { OpenReads } from '../changes/table-reads.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import { checkKey } from './check-key.js';
 import type { SnapshotStore } from './snapshot-store.js';
 import { storeTable } from './store-table.js';
+import { tableKey } from './table-key.js';
 
-/** One table of a snapshot: its rows are in the store, this is what names them. */
-export interface TableSnapshot extends RowLayout, ResolvedTable {
+/** A table of the plan as one scope sees it. */
+interface ScopedTable extends RowLayout, ResolvedTable {
   table: CheckedTable;
   columns: ResolvedTable['columns'];
   key: string[];
   /** The canonical query, its parameters read from the transaction's settings. */
   query: string;
+}
+
+/** One table of a snapshot: its rows are in the store, this is what names them. */
+export interface TableSnapshot extends ScopedTable {
   index: ChunkIndex;
+  /** It was read before, and still holds. */
+  isShared: boolean;
 }
 
 export interface Snapshot {
@@ -28,7 +36,7 @@ interface BuildOptions {
   scope: Scope;
   store: Pick<SnapshotStore, 'create'>;
   signal?: AbortSignal | undefined;
-  /** How long each table took. */
+  /** How long each table took that was read. */
   onTable?: (seconds: number) => void;
 }
 
@@ -38,7 +46,39 @@ interface BuildOptions {
  * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE,
  * KEY_NOT_UNIQUE
  */
-export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store, signal, onTable }: BuildOptions): Promise<Snapshot> {
+export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions): Promise<Snapshot> {
+  const { scoped, types } = await scopeTables(client, options);
+  const tables: TableSnapshot[] = [];
+  for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, options), isShared: false });
+  return { tables, types };
+}
+
+/**
+ * As buildSnapshot, but takes what others have read, and leaves what it reads for them.
+ * @returns the keys of tables that others are reading, where there are such: then nothing is whole yet
+ * @throws WaypostError as buildSnapshot
+ */
+export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, options: BuildOptions): Promise<Snapshot | string[]> {
+  const { scoped, types } = await scopeTables(client, options);
+  const wanted = scoped.map((scopedTable) => ({
+    scopedTable,
+    name: scopedTable.table.name,
+    readKey: tableKey({ query: scopedTable.query, parameters: scopedTable.table.parameters, layout: scopedTable }, options.scope),
+  }));
+  const { fresh, elsewhere } = await reads.claim(wanted);
+  const tables: TableSnapshot[] = [];
+  for (const { scopedTable, name, readKey } of wanted) {
+    if (elsewhere.includes(readKey)) continue;
+    const found = fresh.get(readKey);
+    const index = found ?? (await readTable(client, scopedTable, options));
+    tables.push({ ...scopedTable, index, isShared: found !== undefined });
+    if (!found) await reads.note({ name, readKey }, index);
+  }
+  return elsewhere.length > 0 ? elsewhere : { tables, types };
+}
+
+/** What each table's query is now, its parameters bound in the transaction under way. */
+async function scopeTables(client: pg.ClientBase, { plan, scope }: BuildOptions): Promise<{ scoped: ScopedTable[]; types: UserType[] }> {
   const described = await describeTables(
     client,
     plan.tables.map((table) => table.identifier),
@@ -53,22 +93,24 @@ export async function buildSnapshot(client: pg.ClientBase, { plan, scope, store,
   });
   await pinSession(client);
   await bindScope(client, scope);
-
-  const tables: TableSnapshot[] = [];
-  for (const { table, ...shape } of resolved) {
-    const startedAt = performance.now();
+  const scoped = resolved.map(({ table, ...shape }) => {
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
-    const query = canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name));
-    if (!shape.keyIsProven) await checkKey(client, table, query, shape);
-    const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, () =>
-      storeTable(client, { query, layout, store, signal }),
-    ).catch((error: unknown) => {
-      throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
-    });
-    tables.push({ table, ...layout, query, index });
-    onTable?.((performance.now() - startedAt) / 1000);
-  }
-  return { tables, types: types.userTypes(typesOf(resolved)) };
+    return { table, ...layout, query: canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name)) };
+  });
+  return { scoped, types: types.userTypes(typesOf(resolved)) };
+}
+
+async function readTable(client: pg.ClientBase, scoped: ScopedTable, { store, signal, onTable }: BuildOptions): Promise<ChunkIndex> {
+  const { table, query } = scoped;
+  const startedAt = performance.now();
+  if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
+  const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, () =>
+    storeTable(client, { query, layout: scoped, store, signal }),
+  ).catch((error: unknown) => {
+    throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
+  });
+  onTable?.((performance.now() - startedAt) / 1000);
+  return index;
 }
 
 function isRowTooLarge(error: unknown): error is WaypostError {

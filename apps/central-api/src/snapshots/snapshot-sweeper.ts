@@ -3,6 +3,7 @@ import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { pruneChanges } from '../changes/prune-changes.js';
+import { PRUNE_READS } from '../changes/table-reads.sql.js';
 import { READ_SEEN_BY_ALL } from '../changes/unchanged.sql.js';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from './snapshot-store.js';
 
@@ -47,6 +48,7 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
       return await this.dataSource.transaction(async (manager) => {
         await manager.query(`SET LOCAL lock_timeout = ${patienceMs}`);
         await manager.query('SELECT pg_advisory_xact_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+        await manager.query(PRUNE_READS);
         const [seen] = await manager.query<[{ xid: string }]>(READ_SEEN_BY_ALL);
         this.seenByAll = seen.xid;
         const needed = await manager.query<SnapshotId[]>(NEEDED_SNAPSHOTS);

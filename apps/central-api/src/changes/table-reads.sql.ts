@@ -1,0 +1,46 @@
+/** A read that was used within this time is not written to for being used again. */
+const TOUCH_AFTER = "interval '10 minutes'";
+
+const tableLock = (key: string): string => `hashtextextended('waypost table ' || ${key}, 0)`;
+
+/**
+ * Reads whose rows the query would give in the transaction under way: they are visible to it, and so is no change to what they were read from that
+ * they have not seen. $1: keys, $2: epoch, $3: fingerprint.
+ */
+export const FIND_FRESH = `
+  SELECT r.key, r.sha256, r.format, r.used_at < now() - ${TOUCH_AFTER} AS "isIdle"
+  FROM waypost.table_reads r
+  WHERE r.key = ANY($1::text[]) AND r.epoch = $2 AND r.watch = $3
+    AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY(r.sources) AND c.xid >= pg_snapshot_xmin(r.seen)
+                    AND NOT pg_visible_in_snapshot(c.xid, r.seen))`;
+
+/** Whoever has one may read the table. $1: keys. */
+export const TRY_LOCK_TABLES = `SELECT key FROM (SELECT key, pg_try_advisory_lock(${tableLock('key')}) AS locked FROM unnest($1::text[]) AS key) AS tried WHERE locked`;
+
+export const UNLOCK_TABLE = `SELECT pg_advisory_unlock(${tableLock('$1::text')})`;
+
+/** Waits until nobody reads the table, at most for lock_timeout. */
+export const AWAIT_TABLE = `SELECT pg_advisory_lock_shared(${tableLock('$1::text')}), pg_advisory_unlock_shared(${tableLock('$1::text')})`;
+
+/** Which tables were read after this snapshot was taken. $1: keys, $2: epoch, $3: fingerprint, $4: the snapshot. */
+export const FIND_LATER = `
+  SELECT key FROM waypost.table_reads
+  WHERE key = ANY($1::text[]) AND epoch = $2 AND watch = $3 AND NOT pg_visible_in_snapshot(noted_by, $4::pg_snapshot)`;
+
+/** $1: key, $2: epoch, $3: fingerprint, $4: hash, $5: format, $6: sources, $7: the snapshot that was read in. */
+export const NOTE_READ = `
+  INSERT INTO waypost.table_reads (key, epoch, watch, sha256, format, sources, seen) VALUES ($1, $2, $3, $4, $5, $6::oid[], $7::pg_snapshot)
+  ON CONFLICT (key) DO UPDATE SET
+    epoch = excluded.epoch, watch = excluded.watch, sha256 = excluded.sha256, format = excluded.format, sources = excluded.sources,
+    seen = excluded.seen, noted_by = excluded.noted_by, built_at = excluded.built_at, used_at = excluded.used_at`;
+
+/** The same rows were right in this snapshot, too: older changes need not be kept for them. $1: keys, $2: hashes, $3: the snapshot, $4: epoch, $5: fingerprint. */
+export const TOUCH_READS = `
+  UPDATE waypost.table_reads SET seen = $3::pg_snapshot, used_at = now()
+  WHERE (key, sha256) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND epoch = $4 AND watch = $5`;
+
+export const PRUNE_READS = "DELETE FROM waypost.table_reads WHERE used_at < now() - interval '1 day'";
+
+/** A device could not use what it got: maybe it is damaged. It is read again before anybody gets it. $1: the manifest's id. */
+export const FORGET_READS = `
+  DELETE FROM waypost.table_reads r USING waypost.sync_manifests t WHERE t.manifest_id = $1 AND r.sha256 = t.sha256 AND r.format = t.format`;

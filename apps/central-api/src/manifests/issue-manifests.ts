@@ -1,0 +1,137 @@
+import {
+  canonicalJson,
+  type Have,
+  HEADER_BYTES,
+  INDEX_ENTRY_BYTES,
+  type Manifest,
+  type ManifestTable,
+  sealManifest,
+} from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
+import type { EntityManager } from 'typeorm';
+import { ulid } from 'ulid';
+import { NOTE_SEEN } from '../changes/unchanged.sql.js';
+import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
+import type { Snapshot, TableSnapshot } from '../snapshots/build-snapshot.js';
+import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES } from './manifests.sql.js';
+
+/** A device that gets a manifest of a snapshot. */
+export interface Recipient {
+  mac: string;
+  /** What the device says it applied last. */
+  have: Have | undefined;
+  scope: Scope;
+}
+
+interface IssueOptions {
+  epoch: string;
+  schemaVersion: number;
+  snapshot: Snapshot;
+  ttlMs: number;
+  /** What the snapshot has seen, where changes are captured, and under which definitions. */
+  seen: { snapshot: string; fingerprint: string } | undefined;
+}
+
+export interface IssuedManifest {
+  manifest: Manifest;
+  /** False where the device's last manifest says the same and lives long enough: it is given again. */
+  isNew: boolean;
+}
+
+/**
+ * Gives each device the manifest of a snapshot: its last one if nothing differs and more than half of its life is left, else a new one,
+ * which is stored before anybody sees it. Must run while the devices' locks are held, so that sequences follow the snapshots' order.
+ * A few statements, however many devices there are.
+ */
+export async function issueManifests(
+  manager: EntityManager,
+  recipients: readonly Recipient[],
+  options: IssueOptions,
+): Promise<IssuedManifest[]> {
+  const { epoch, ttlMs, seen } = options;
+  const now = new Date();
+  const contents = contentsOf(recipients, options);
+  // By sequence: this clock may have been set since.
+  const bounds = [new Date(now.getTime() + ttlMs / 2), new Date(now.getTime() + ttlMs)];
+  const macs = recipients.map(({ mac }) => mac);
+  const lasts = await manager.query<{ mac: string; document: Manifest }[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
+  const lastOf = new Map(lasts.map(({ mac, document }) => [mac, document]));
+  const given = recipients.map(({ mac, have }, at): IssuedManifest | undefined => {
+    const manifest = lastOf.get(mac);
+    const isRight = manifest && isAcceptable(manifest, have) && contentOf(manifest) === canonicalJson(contents[at]);
+    return isRight ? { manifest, isNew: false } : undefined;
+  });
+  const again = given.flatMap((issued) => issued?.manifest.manifestId ?? []);
+  if (seen && again.length > 0) await manager.query(NOTE_SEEN, [again, seen.snapshot, seen.fingerprint]);
+  if (again.length === recipients.length) return given as IssuedManifest[];
+
+  const sequences = await manager.query<{ sequence: string }[]>(NEXT_SEQUENCES, [recipients.length - again.length]);
+  const expiresAt = new Date(now.getTime() + ttlMs).toISOString();
+  const issued = given.map((last, at) => {
+    if (last) return last;
+    const sequence = Number(sequences.pop()?.sequence);
+    const fixed = { manifestId: ulid(now.getTime()), generatedAt: now.toISOString(), expiresAt, sequence };
+    return { manifest: sealManifest({ ...fixed, ...(contents[at] as Content) }), isNew: true };
+  });
+  await storeManifests(manager, issued, recipients, options);
+  await faultPoint('central.manifest-issued');
+  return issued;
+}
+
+type Content = Omit<Manifest, 'manifestId' | 'generatedAt' | 'expiresAt' | 'sequence' | 'sha256'>;
+
+function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, snapshot }: IssueOptions): Content[] {
+  const { types } = snapshot;
+  const tables = snapshot.tables.map(toManifestTable);
+  return recipients.map(({ mac, scope }) => {
+    const device = { mac, id: scope.get('device_id') ?? null };
+    return { schemaVersion, epoch, device, filters: Object.fromEntries(scope), types, tables };
+  });
+}
+
+/** A device refuses what is behind the manifest it holds. That happens where central's database went back and was then overtaken again. */
+function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | undefined): boolean {
+  if (have?.epoch !== epoch || have.sequence < sequence) return true;
+  return have.sequence === sequence && have.manifestId === manifestId;
+}
+
+function toManifestTable({ table, columns, key, format, index }: TableSnapshot): ManifestTable {
+  const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
+  return {
+    name: table.name,
+    rowCount,
+    sha256,
+    format,
+    columns: columns.map(({ name, type, notNull }) => ({ name, type, notNull })),
+    key,
+    ...(table.onReferenced ? { onReferenced: table.onReferenced } : {}),
+    rawBytes,
+    streamBytes: HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes,
+  };
+}
+
+/** What two manifests must share to mean the same state. */
+function contentOf({ schemaVersion, epoch, device, filters, types, tables }: Manifest): string {
+  return canonicalJson({ schemaVersion, epoch, device, filters, types, tables });
+}
+
+async function storeManifests(
+  manager: EntityManager,
+  issued: readonly IssuedManifest[],
+  recipients: readonly Recipient[],
+  { snapshot, seen }: IssueOptions,
+): Promise<void> {
+  const added = issued.flatMap(({ manifest, isNew }, at) => (isNew ? [{ manifest, scope: (recipients[at] as Recipient).scope }] : []));
+  const tables = added.flatMap(({ manifest: { manifestId, generatedAt, tables }, scope }) =>
+    tables.map(({ name, rowCount, sha256, format }, at) => {
+      const filter = describeFilter((snapshot.tables[at] as TableSnapshot).table, scope);
+      return { manifestId, name, generatedAt, rowCount, sha256, format, filter };
+    }),
+  );
+  const documents = added.map(({ manifest }) => JSON.stringify(manifest));
+  await manager.transaction(async (transaction) => {
+    await transaction.query(INSERT_MANIFESTS, [documents, seen?.snapshot ?? null, seen?.fingerprint ?? null]);
+    await transaction.query(INSERT_TABLES, [JSON.stringify(tables)]);
+    await faultPoint('central.manifest-written');
+  });
+}

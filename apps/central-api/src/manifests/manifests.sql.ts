@@ -1,0 +1,27 @@
+/**
+ * The last manifest of each device that lives on: more than half of its life is left, yet not more than a whole one, so it was not made while this
+ * clock was ahead. $1: MACs, $2: epoch, $3, $4: what it expires after, and not after.
+ */
+export const LAST_MANIFESTS = `
+  SELECT asked.mac, last.document
+  FROM unnest($1::text[]) AS asked(mac), LATERAL (
+    SELECT m.document, m.expires_at FROM waypost.manifests m WHERE m.mac = asked.mac AND m.epoch = $2 ORDER BY m.sequence DESC LIMIT 1
+  ) AS last
+  WHERE last.expires_at > $3::timestamptz AND last.expires_at <= $4::timestamptz`;
+
+/** $1: how many. The highest comes first. */
+export const NEXT_SEQUENCES = "SELECT nextval('waypost.manifest_sequence') AS sequence FROM generate_series(1, $1) ORDER BY 1 DESC";
+
+/** $1: manifests as JSON, $2: what they were made from, or null, $3: the fingerprint. */
+export const INSERT_MANIFESTS = `
+  INSERT INTO waypost.manifests (manifest_id, epoch, sequence, mac, generated_at, expires_at, sha256, document, seen, watch)
+  SELECT m."manifestId", m.epoch, m.sequence, m.device->>'mac', m."generatedAt", m."expiresAt", m.sha256, document, $2::pg_snapshot, $3
+  FROM unnest($1::json[]) AS document, json_to_record(document)
+    AS m("manifestId" text, epoch text, sequence bigint, device json, "generatedAt" timestamptz, "expiresAt" timestamptz, sha256 text)`;
+
+/** $1: a JSON array. */
+export const INSERT_TABLES = `
+  INSERT INTO waypost.sync_manifests (manifest_id, table_name, generated_at, row_count, sha256, format, filter_desc)
+  SELECT "manifestId", name, "generatedAt", "rowCount", sha256, format, filter
+  FROM json_to_recordset($1)
+    AS t("manifestId" text, name text, "generatedAt" timestamptz, "rowCount" bigint, sha256 text, format text, filter text)`;

@@ -1,0 +1,78 @@
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
+import { createPool, databaseError, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { CONFIG, type Config } from '../config.js';
+import { Batches } from '../database/batches.js';
+import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import { asAltered } from '../plan/read-relations.js';
+import { resolveScopes, shareOf } from './resolve-scope.js';
+
+/** In one transaction: it is over soon, so that nobody waits long for the next. */
+const MAX_BATCH = 200;
+
+/**
+ * Tells which share a device asks for, before it waits for others. Only so that those who want the same are answered together: what it may see is asked
+ * again within the snapshot, under the locks that a right answer takes.
+ */
+@Injectable()
+export class FindShare implements OnApplicationShutdown {
+  /** Of its own: where the scope query waits for a lock, nothing but devices' requests does. */
+  private readonly pool: pg.Pool;
+  private readonly batches = new Batches<string, string>((macs) => this.resolve(macs), MAX_BATCH);
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(LOGGER) logger: Logger,
+    @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+  ) {
+    this.pool = createPool({
+      url: config.DATABASE_URL,
+      applicationName: 'waypost-central-scopes',
+      maxConnections: 1,
+      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+    });
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.pool.end();
+  }
+
+  /**
+   * @param mac normalized
+   * @returns equal for devices of one share; of its own for a device that seems to have none
+   * @throws WaypostError LOCK_TIMEOUT, DATABASE_UNAVAILABLE, PLAN_INVALID
+   */
+  of(mac: string): Promise<string> {
+    return this.batches.do(mac);
+  }
+
+  private async resolve(macs: readonly string[]): Promise<string[]> {
+    try {
+      return await this.resolveTogether(macs);
+    } catch (error) {
+      if (error instanceof WaypostError || databaseError(error)) throw error;
+      // One device's row makes the query fail: the others are not its business, and it will hear why.
+      if (macs.length === 1) return macs.map(noShare);
+      return (await Promise.all(macs.map((mac) => this.resolve([mac])))).flat();
+    }
+  }
+
+  private resolveTogether(macs: readonly string[]): Promise<string[]> {
+    return withClient(this.pool, (client) =>
+      withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+        await pinSession(client);
+        await client.query(
+          `SET LOCAL lock_timeout = ${this.config.LOCK_TIMEOUT}; SET LOCAL statement_timeout = ${this.config.BUILD_TIMEOUT}`,
+        );
+        const scopes = await resolveScopes(client, this.plan, macs).catch(asAltered);
+        return scopes.map((scope, at) => (scope instanceof WaypostError ? noShare(macs[at] as string) : shareOf(this.plan, scope)));
+      }),
+    );
+  }
+}
+
+function noShare(mac: string): string {
+  return `none of ${mac}`;
+}
