@@ -5,9 +5,12 @@ import {
   type ErrorCode,
   type Manifest,
   type ManifestTable,
+  prefersMinimal,
   PROBLEM_TYPE,
   sealManifest,
+  type SyncRequest,
   toProblem,
+  type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
 import pg from 'pg';
@@ -37,12 +40,18 @@ export interface ServedRange {
 
 /** A central that serves a database's tables by the protocol, made by hand for these tests, and misbehaves as it is told. */
 export class FakeCentral implements AsyncDisposable {
-  readonly requests: { method: string; path: string; range: string | undefined }[] = [];
+  readonly requests: { method: string; path: string; range: string | undefined; prefer: string | undefined }[] = [];
   readonly acks: Ack[] = [];
   epoch = 'epoch-1';
   schemaVersion = 1;
   /** Of all tables of the next manifest. */
   onReferenced: ManifestTable['onReferenced'];
+  /** As a central that does not know `Prefer: return=minimal`. */
+  ignoresPreferences = false;
+  /** Turns the short answer into what is sent. */
+  unchangedFault: ((answer: UnchangedResponse['unchanged']) => UnchangedResponse['unchanged']) | undefined;
+  /** What its clock says; the right time by default. */
+  clock: Date | undefined;
   /** Turns the whole manifest into what is sent. */
   manifestFault: ((manifest: Manifest) => unknown) | undefined;
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
@@ -117,6 +126,9 @@ export class FakeCentral implements AsyncDisposable {
   /** Behaves again. */
   heal(): void {
     this.manifestFault = undefined;
+    this.unchangedFault = undefined;
+    this.clock = undefined;
+    this.ignoresPreferences = false;
     this.streamFault = undefined;
     this.onRequest = undefined;
     this.refusals.clear();
@@ -148,7 +160,12 @@ export class FakeCentral implements AsyncDisposable {
 
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
-    this.requests.push({ method: request.method ?? '', path, range: request.headers.range });
+    this.requests.push({
+      method: request.method ?? '',
+      path,
+      range: request.headers.range,
+      prefer: request.headers.prefer as string | undefined,
+    });
     const parts: Buffer[] = [];
     for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
     await this.onRequest?.(path);
@@ -160,13 +177,23 @@ export class FakeCentral implements AsyncDisposable {
     }
     const chunks = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/chunks/.exec(path);
     if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
-    if (path === '/api/device-sync/request') return this.sendManifest(response);
+    if (path === '/api/device-sync/request') {
+      const { have } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
+      if (this.clock) response.setHeader('date', this.clock.toUTCString());
+      return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined);
+    }
     if (path === '/api/device-sync/ack') return this.takeAck(JSON.parse(Buffer.concat(parts).toString()) as Ack, response);
     refuse(response, 'ROUTE_UNKNOWN');
   }
 
-  private async sendManifest(response: ServerResponse): Promise<void> {
+  /** @param kept the manifest that the device keeps */
+  private async sendManifest(response: ServerResponse, kept: string | undefined): Promise<void> {
     const manifest = this.current ?? (await this.publish());
+    const { manifestId, sha256 } = manifest;
+    if (kept === manifestId && !this.ignoresPreferences && !this.manifestFault) {
+      const unchanged = { manifestId, sha256 };
+      return sendJson(response, { unchanged: this.unchangedFault?.(unchanged) ?? unchanged });
+    }
     sendJson(response, { manifest: this.manifestFault ? this.manifestFault(manifest) : manifest });
   }
 

@@ -20,6 +20,12 @@ interface PendingAck {
   createdAt: string;
 }
 
+/** A row of COUNT_ACKS. */
+export interface AckCounts {
+  pending: number | string;
+  refused: number | string;
+}
+
 /** ackSchema's limit. */
 const MAX_ERROR_CHARS = 8192;
 
@@ -77,11 +83,15 @@ export class AckOutbox {
   }
 
   async countPending(): Promise<number> {
-    const [row] = await this.acks.query<[{ pending: string; refused: string }]>(COUNT_ACKS);
-    const pending = Number(row.pending);
-    this.metrics.pendingAcks.set(pending);
-    this.metrics.refusedAcks.set(Number(row.refused));
-    return pending;
+    const [row] = await this.acks.query<[AckCounts]>(COUNT_ACKS);
+    return this.counted(row);
+  }
+
+  /** @returns how many are pending */
+  counted({ pending, refused }: AckCounts): number {
+    this.metrics.pendingAcks.set(Number(pending));
+    this.metrics.refusedAcks.set(Number(refused));
+    return Number(pending);
   }
 
   /** @returns false when it makes no sense to go on with the next */

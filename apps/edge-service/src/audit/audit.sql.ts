@@ -8,11 +8,25 @@ export const FINISH_CYCLE = `
       completed_at = started_at + $8::bigint * interval '1 ms', duration_ms = $8
   WHERE id = $1 AND status = 'Running'`;
 
-/** $1: cycle, $2: names, $3: row counts, $4: hashes, $5: actions, $6: downloaded bytes. */
-export const INSERT_TABLES = `
-  INSERT INTO waypost.edge_sync_tables (edge_sync_id, table_name, row_count, sha256, action, downloaded_bytes)
-  SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])`;
+/** As FINISH_CYCLE, also where the database lost the note that the cycle began. $9: when it began, $10: what triggered it. */
+export const FAIL_CYCLE = `
+  INSERT INTO waypost.edge_sync_log AS log
+    (id, status, manifest_id, error_code, error_text, downloaded_bytes, rows_loaded, duration_ms, started_at, completed_at, trigger)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9::timestamptz + $8::bigint * interval '1 ms', $10)
+  ON CONFLICT (id) DO UPDATE
+  SET status = excluded.status, manifest_id = coalesce(excluded.manifest_id, log.manifest_id), error_code = excluded.error_code,
+      error_text = excluded.error_text, downloaded_bytes = excluded.downloaded_bytes, rows_loaded = excluded.rows_loaded,
+      completed_at = log.started_at + excluded.duration_ms * interval '1 ms', duration_ms = excluded.duration_ms
+  WHERE log.status = 'Running'
+  RETURNING id`;
 
+/** $1: cycle; from `first` on: names, row counts, hashes, actions, downloaded bytes. */
+export const insertTables = (first: number): string => `
+  INSERT INTO waypost.edge_sync_tables (edge_sync_id, table_name, row_count, sha256, action, downloaded_bytes)
+  SELECT $1, * FROM unnest($${first}::text[], $${first + 1}::bigint[], $${first + 2}::text[], $${first + 3}::text[], $${first + 4}::bigint[])`;
+export const INSERT_TABLES = insertTables(2);
+
+/** $1: id, $2: what triggered it. */
 export const BEGIN_CYCLE = `
   INSERT INTO waypost.edge_sync_log (id, started_at, status, trigger) VALUES ($1, clock_timestamp(), 'Running', $2)`;
 

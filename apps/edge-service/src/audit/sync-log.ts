@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import type pg from 'pg';
 import { Not, Repository } from 'typeorm';
 import { SyncLogEntity, type SyncStatus } from '../database/entities/sync-log.entity.js';
-import { BEGIN_CYCLE, FAIL_INTERRUPTED, FINISH_CYCLE, INSERT_TABLES, TOTALS } from './audit.sql.js';
+import { FAIL_CYCLE, FINISH_CYCLE, INSERT_TABLES, TOTALS } from './audit.sql.js';
 
 export interface TableOutcome {
   name: string;
@@ -21,7 +21,12 @@ export interface CycleOutcome {
   downloadedBytes: number;
   rowsLoaded: number;
   tables?: readonly TableOutcome[];
-  error?: { code: string; text: string };
+}
+
+export interface CycleFailure extends CycleOutcome {
+  startedAt: Date;
+  trigger: string;
+  error: { code: string; text: string };
 }
 
 export interface Totals {
@@ -37,53 +42,34 @@ export interface Totals {
 @Injectable()
 export class SyncLog {
   /** How cycles ended while the database did not take it: written down when it is back. */
-  private readonly unwritten: CycleOutcome[] = [];
+  private readonly unwritten: CycleFailure[] = [];
 
   constructor(@InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>) {}
 
-  /**
-   * Closes the rows of cycles whose process died. Only for the holder of the cycle lock: nobody else can be running then.
-   * @returns how many there were
-   */
-  async failInterrupted(): Promise<number> {
-    await this.writeDown();
-    const [rows] = await this.cycles.query<[unknown[], number]>(FAIL_INTERRUPTED);
-    return rows.length;
-  }
-
-  async begin(cycleId: string, trigger: string): Promise<void> {
-    await this.cycles.query(BEGIN_CYCLE, [cycleId, trigger]);
-  }
-
   /** In the transaction under way: the row says Success if and only if the data is there. */
   async finishWith(client: pg.ClientBase, outcome: CycleOutcome): Promise<void> {
-    await client.query(FINISH_CYCLE, finishParameters(outcome));
-    const tables = outcome.tables ?? [];
-    await client.query(INSERT_TABLES, [
-      outcome.cycleId,
-      tables.map(({ name }) => name),
-      tables.map(({ rowCount }) => rowCount),
-      tables.map(({ sha256 }) => sha256),
-      tables.map(({ action }) => action),
-      tables.map(({ downloadedBytes }) => downloadedBytes),
-    ]);
+    await client.query(FINISH_CYCLE, outcomeParameters(outcome));
+    await client.query(INSERT_TABLES, [outcome.cycleId, ...tableParameters(outcome.tables ?? [])]);
   }
 
   /**
    * Closes a failed cycle's row, unless its transaction did commit before something broke. Where the database is away, it throws, and
-   * the next cycle's `failInterrupted` tells the true reason.
+   * `writeDown` before the next cycle tells the true reason.
    * @returns false where the row tells of that commit
    */
-  async fail(outcome: CycleOutcome): Promise<boolean> {
+  async fail(outcome: CycleFailure): Promise<boolean> {
     this.unwritten.push(outcome);
     return this.writeDown();
   }
 
-  /** @returns whether the last of them closed its row */
-  private async writeDown(): Promise<boolean> {
+  /**
+   * Failures that could not be written when they happened.
+   * @returns whether the last of them closed its row
+   */
+  async writeDown(): Promise<boolean> {
     let closed = 0;
     for (let next = this.unwritten[0]; next; next = this.unwritten[0]) {
-      [, closed] = await this.cycles.query<[unknown[], number]>(FINISH_CYCLE, finishParameters(next));
+      closed = (await this.cycles.query<unknown[]>(FAIL_CYCLE, failureParameters(next))).length;
       this.unwritten.shift();
     }
     return closed > 0;
@@ -107,6 +93,23 @@ export class SyncLog {
   }
 }
 
-function finishParameters({ cycleId, status, manifestId, error, downloadedBytes, rowsLoaded, durationMs }: CycleOutcome): unknown[] {
-  return [cycleId, status, manifestId ?? null, error?.code ?? null, error?.text ?? null, downloadedBytes, rowsLoaded, durationMs];
+/** $1…$8 of FINISH_CYCLE. */
+export function outcomeParameters({ cycleId, status, manifestId, downloadedBytes, rowsLoaded, durationMs }: CycleOutcome): unknown[] {
+  return [cycleId, status, manifestId ?? null, null, null, downloadedBytes, rowsLoaded, durationMs];
+}
+
+/** The parameters of insertTables but for the first. */
+export function tableParameters(tables: readonly TableOutcome[]): unknown[][] {
+  return [
+    tables.map(({ name }) => name),
+    tables.map(({ rowCount }) => rowCount),
+    tables.map(({ sha256 }) => sha256),
+    tables.map(({ action }) => action),
+    tables.map(({ downloadedBytes }) => downloadedBytes),
+  ];
+}
+
+function failureParameters({ error, startedAt, trigger, ...outcome }: CycleFailure): unknown[] {
+  const { cycleId, status, manifestId, downloadedBytes, rowsLoaded, durationMs } = outcome;
+  return [cycleId, status, manifestId ?? null, error.code, error.text, downloadedBytes, rowsLoaded, durationMs, startedAt, trigger];
 }

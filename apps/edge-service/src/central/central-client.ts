@@ -9,8 +9,11 @@ import {
   CYCLE_ID_HEADER,
   type Have,
   LIVE_STREAM_TYPE,
+  PREFER_MINIMAL,
   REQUEST_ID_HEADER,
   ulidSchema,
+  unchangedResponseSchema,
+  type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
 import { currentWork, LOGGER, traceHeaders } from '@waypost/runtime';
@@ -33,6 +36,15 @@ export interface ChunkStreamRequest {
   resume?: { offset: number; etag: string } | undefined;
 }
 
+interface ManifestAnswer {
+  /** What claims to be one, unchecked. */
+  manifest: unknown;
+  /** In its place, where that is what the device should hold. */
+  unchanged?: UnchangedResponse['unchanged'] | undefined;
+  /** Central's clock, if it tells the time. */
+  centralTime: Date | undefined;
+}
+
 export interface ChunkStreamAnswer {
   body: Readable;
   /** Where the body starts within the stream; 0 unless the range was honoured. */
@@ -40,12 +52,6 @@ export interface ChunkStreamAnswer {
   /** Of the body, if central says so. */
   contentLength: number | undefined;
   etag: string | undefined;
-}
-
-/** What claims to be a manifest, unchecked, and central's clock if it tells the time. */
-interface ManifestAnswer {
-  manifest: unknown;
-  centralTime: Date | undefined;
 }
 
 /** A live stream, unread. */
@@ -78,10 +84,18 @@ export class CentralClient implements OnApplicationShutdown {
     await this.agent.destroy();
   }
 
-  async requestManifest(have: Have | undefined, signal: AbortSignal): Promise<ManifestAnswer> {
+  /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
+  async requestManifest(have: Have | undefined, isMinimal: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
     const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
-    const { body, headers } = await this.postJson('/api/device-sync/request', message, within(this.config.REQUEST_TIMEOUT, signal));
-    return { manifest: manifestIn(body), centralTime: dateOf(headers) };
+    const deadline = within(this.config.REQUEST_TIMEOUT, signal);
+    const { body, headers } = await this.postJson(
+      '/api/device-sync/request',
+      message,
+      deadline,
+      isMinimal ? { prefer: PREFER_MINIMAL } : {},
+    );
+    const { unchanged } = (isMinimal ? unchangedResponseSchema.safeParse(body).data : undefined) ?? {};
+    return { manifest: manifestIn(body), unchanged, centralTime: dateOf(headers) };
   }
 
   /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
@@ -123,8 +137,8 @@ export class CentralClient implements OnApplicationShutdown {
   }
 
   /** @param deadline for all of it, the answer's last byte included */
-  private async postJson(path: string, message: object, deadline: AbortSignal) {
-    const answer = await this.post(path, message, deadline);
+  private async postJson(path: string, message: object, deadline: AbortSignal, more: Record<string, string> = {}) {
+    const answer = await this.post(path, message, deadline, more);
     return { headers: answer.headers, body: await readJson(answer) };
   }
 

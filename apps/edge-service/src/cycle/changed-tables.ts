@@ -1,9 +1,8 @@
 import type { Manifest } from '@waypost/contracts';
-import type { Mirror } from '../load/inspect-mirror.js';
 import type { KnownTables } from '../state/mirror-state.js';
 
 /** The tables whose rows the device does not have: never hashed here, hashed otherwise, or not there any more. */
-export function changedTables(manifest: Manifest, known: KnownTables, mirror: Pick<Mirror, 'tables'>): Set<string> {
+export function changedTables(manifest: Manifest, known: KnownTables, mirror: { tables: ReadonlyMap<string, unknown> }): Set<string> {
   const changed = manifest.tables.filter(({ name, sha256, rowCount, format }) => {
     const held = known.get(name);
     const same = held?.sha256 === sha256 && held.rowCount === rowCount && held.format === format;

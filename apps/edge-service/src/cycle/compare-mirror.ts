@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { Manifest, ManifestTable } from '@waypost/contracts';
-import { pinSession, withTransaction } from '@waypost/runtime';
+import { type Manifest, type ManifestTable, parseTableName } from '@waypost/contracts';
+import { askPrepared, pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
@@ -8,10 +8,11 @@ import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { withReferencing } from '../load/local-references.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { type AppliedState, type KnownTables, MirrorState } from '../state/mirror-state.js';
+import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from './cycle.js';
+import { PROVE_MIRROR } from './cycle.sql.js';
 
 /** What a cycle found before it touches anything. */
 export interface Plan {
@@ -23,6 +24,15 @@ export interface Plan {
   rehashed: ManifestTable[];
   /** None of the changed tables is there yet: nobody reads them, nobody waits for their locks. */
   allNew: boolean;
+  /** Nothing at all is to be done: every table holds what it should, and nothing is beside the mirror. */
+  isUntouched?: boolean;
+}
+
+/** A row of PROVE_MIRROR. */
+interface Proof {
+  fingerprint: string;
+  known: KnownTableRow[];
+  hasKept: boolean;
 }
 
 /** Finds what the device's mirror lacks of a manifest. */
@@ -33,8 +43,35 @@ export class CompareMirror {
     private readonly state: MirrorState,
   ) {}
 
-  /** What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. */
-  async compare(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
+  /** What was looked at closely last, and found to be as the manifest says. */
+  private inspected: { manifestSha256: string; fingerprint: string } | undefined;
+
+  /**
+   * What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. A mirror that was inspected for this
+   * manifest before is not inspected again while one statement proves that nothing of it was altered.
+   */
+  async compare({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
+    // Before the inspection: what is altered after this has another fingerprint.
+    const { fingerprint, known: rows, hasKept } = await this.prove(client, manifest);
+    const { inspected } = this;
+    const isProven = !verify && inspected?.manifestSha256 === manifest.sha256 && inspected.fingerprint === fingerprint;
+    if (isProven && isWhole(manifest, knownTablesOf(rows))) {
+      return { manifest, before, changed: [], rehashed: [], allNew: false, isUntouched: !hasKept };
+    }
+    this.inspected = undefined;
+    const plan = await this.inspect(verify, client, manifest, before);
+    if (plan.changed.length === 0) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
+    return plan;
+  }
+
+  private async prove(client: pg.ClientBase, { tables, types }: Manifest): Promise<Proof> {
+    const names = [tables, types].map((list) => list.map(({ name }) => parseTableName(name)));
+    const parameters = names.flatMap((list) => [list.map(({ schema }) => schema), list.map(({ table }) => table)]);
+    const [proof] = await askPrepared<Proof>(client, 'proof', PROVE_MIRROR, parameters);
+    return proof as Proof;
+  }
+
+  private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const mirror = await inspectMirror(client, manifest);
       await checkCreatable(
@@ -42,7 +79,7 @@ export class CompareMirror {
         manifest,
         manifest.tables.filter(({ name }) => !mirror.tables.has(name)),
       );
-      const { known, rehashed: hashed } = await this.knownTables(cycle, client, manifest, mirror);
+      const { known, rehashed: hashed } = await this.knownTables(verify, client, manifest, mirror);
       const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
       const rehashed = hashed.filter((table) => !changed.includes(table));
       return { manifest, before, changed, rehashed, allNew: changed.every(({ name }) => !mirror.tables.has(name)) };
@@ -56,7 +93,7 @@ export class CompareMirror {
   }
 
   /** The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. */
-  private async knownTables({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, mirror: Mirror) {
+  private async knownTables(verify: boolean, client: pg.PoolClient, manifest: Manifest, mirror: Mirror) {
     const known = new Map(await this.state.knownTables());
     const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
@@ -78,4 +115,9 @@ export function outcomesOf({ manifest, changed }: Plan, receivedBytes?: Readonly
     action: changed.includes(table) ? 'loaded' : 'unchanged',
     downloadedBytes: receivedBytes?.get(table.name) ?? 0,
   }));
+}
+
+/** Whether the rows of all tables lie where they were hashed, with the manifest's hashes. */
+function isWhole(manifest: Manifest, known: KnownTables): boolean {
+  return changedTables(manifest, known, { tables: known }).size === 0 && manifest.tables.every(({ name }) => known.get(name)?.intact);
 }

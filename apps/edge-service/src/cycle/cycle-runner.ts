@@ -102,7 +102,8 @@ export class CycleRunner implements OnModuleDestroy {
       throw report.error;
     }
     this.status.finished(report, log);
-    if (!report.error) await this.status.countKeptRows().catch((err: unknown) => log.warn({ err }, 'kept rows could not be counted'));
+    if (!report.error)
+      await this.status.countKeptRows(report.keptRows).catch((err: unknown) => log.warn({ err }, 'kept rows could not be counted'));
     return report;
   }
 }

@@ -11,12 +11,13 @@ import { CycleRunner } from './cycle-runner.js';
 import { CycleSteps } from './cycle-steps.js';
 import { FirstSync } from './first-sync.js';
 import { ReplaceTables } from './replace-tables.js';
+import { RequestManifest } from './request-manifest.js';
 import { SyncCycle } from './sync-cycle.js';
 import { SyncStatus } from './sync-status.js';
 
 @Module({
   imports: [CentralModule, DownloadModule, LoadModule, StateModule, AuditModule, AcksModule],
-  providers: [CycleLock, CompareMirror, CycleSteps, FirstSync, ReplaceTables, SyncCycle, SyncStatus, CycleRunner],
+  providers: [CycleLock, RequestManifest, CompareMirror, CycleSteps, FirstSync, ReplaceTables, SyncCycle, SyncStatus, CycleRunner],
   exports: [CycleRunner, SyncStatus],
 })
 export class CycleModule {}

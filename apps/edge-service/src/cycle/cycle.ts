@@ -43,8 +43,13 @@ export interface CycleReport {
   tables: TableOutcome[];
   rowsLoaded: number;
   rawBytes: number;
+  /** Rows beside the mirror, where the cycle looked for them. */
+  keptRows?: number;
   error?: WaypostError;
 }
 
 /** What the steps make of a manifest. */
-export type Applied = Pick<CycleReport, 'tables' | 'rowsLoaded' | 'rawBytes'> & { status: 'Success' | 'Unchanged'; acknowledge: boolean };
+export type Applied = Pick<CycleReport, 'tables' | 'rowsLoaded' | 'rawBytes' | 'keptRows'> & {
+  status: 'Success' | 'Unchanged';
+  acknowledge: boolean;
+};

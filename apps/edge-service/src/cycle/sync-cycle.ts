@@ -1,33 +1,32 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { type Manifest, WaypostError } from '@waypost/contracts';
-import { faultPoint, noteIds, toWaypostError, withTransaction } from '@waypost/runtime';
+import { askPrepared, faultPoint, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { AckOutbox } from '../acks/ack-outbox.js';
-import { SyncLog } from '../audit/sync-log.js';
-import { CentralCircuit } from '../central/central-circuit.js';
-import { CentralClient } from '../central/central-client.js';
+import { type AckCounts, AckOutbox } from '../acks/ack-outbox.js';
+import { outcomeParameters, SyncLog, tableParameters } from '../audit/sync-log.js';
 import { shuttingDown } from '../central/stoppable.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { LiveDownload } from '../download/live-download.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { type AppliedState, MirrorState } from '../state/mirror-state.js';
-import { checkManifest, openOwnManifest } from './check-manifest.js';
+import { type AppliedState, appliedOf, MirrorState } from '../state/mirror-state.js';
 import { CompareMirror, outcomesOf, type Plan } from './compare-mirror.js';
+import { COMMIT_DURABLY, CONFIRM_CYCLE, OPEN_CYCLE } from './cycle.sql.js';
 import type { Applied, Cycle } from './cycle.js';
 import { CycleSteps } from './cycle-steps.js';
 import { FirstSync } from './first-sync.js';
 import { type Recorder, ReplaceTables } from './replace-tables.js';
+import { type Asked, RequestManifest } from './request-manifest.js';
 
-/** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
-const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
+/** The row of OPEN_CYCLE. */
+interface OpenedCycle extends AckCounts {
+  interrupted: number;
+  state: Record<string, string> | null;
+}
 
 /** The steps of one sync, in order. It has the cycle lock's connection for itself. */
 @Injectable()
 export class SyncCycle {
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
-    private readonly central: CentralClient,
-    private readonly circuit: CentralCircuit,
+    private readonly request: RequestManifest,
     private readonly firstSync: FirstSync,
     private readonly replacing: ReplaceTables,
     private readonly state: MirrorState,
@@ -38,10 +37,10 @@ export class SyncCycle {
   ) {}
 
   async run(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
-    await this.begin(cycle);
+    const { applied: before, pendingAcks } = await this.begin(cycle, client);
     try {
-      await this.sendAcks(cycle);
-      const applied = await this.sync(cycle, client);
+      if (pendingAcks > 0) await this.sendAcks(cycle);
+      const applied = await this.sync(cycle, client, before);
       if (applied.acknowledge) await this.acknowledge(cycle);
       return applied;
     } catch (thrown) {
@@ -52,27 +51,33 @@ export class SyncCycle {
   }
 
   /** A manifest that turns out to be stale is replaced by a new one, once. */
-  private async sync(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
+  private async sync(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
     try {
-      return await this.syncOnce(cycle, client);
+      return await this.syncOnce(cycle, client, before);
     } catch (error) {
       if (!(error instanceof WaypostError) || error.heals !== 'resnapshot') throw error;
       cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'asking for a new manifest');
-      return this.syncOnce(cycle, client);
+      return this.syncOnce(cycle, client, before);
     }
   }
 
-  private async syncOnce(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
-    const { manifest, before } = await this.steps.run(cycle, 'request', {}, () => this.requestManifest(cycle));
-    if (manifest instanceof LiveDownload) return this.syncLive(cycle, client, manifest);
+  private async syncOnce(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
+    const asked = await this.steps.run(cycle, 'request', {}, () => this.request.manifest(cycle, client, before));
+    if (asked instanceof LiveDownload) return this.syncLive(cycle, client, asked);
     await faultPoint('edge.manifest-checked');
-    return this.apply(cycle, client, manifest, before);
+    return this.apply(cycle, client, asked, before);
   }
 
-  private async apply(cycle: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Applied> {
+  private async apply(
+    cycle: Cycle,
+    client: pg.PoolClient,
+    { manifest, isHeld }: Asked,
+    before: AppliedState | undefined,
+  ): Promise<Applied> {
     const plan = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
       this.mirror.compare(cycle, client, manifest, before),
     );
+    if (isHeld && plan.isUntouched) return this.confirmHeld(cycle, client, plan);
     return plan.changed.length === 0 ? this.confirm(cycle, client, plan) : this.replacing.run(cycle, client, plan, this.record);
   }
 
@@ -82,47 +87,13 @@ export class SyncCycle {
     {
       await using download = live;
       outcome = await this.firstSync.run(cycle, client, download, {
-        accept: (received) => this.accept(cycle, received, undefined, download.centralTime),
+        accept: (received): Manifest => this.request.accept(cycle, received, undefined, download.centralTime),
         record: this.record,
       });
     }
-    if (!('applied' in outcome))
-      return outcome.manifest ? this.apply(cycle, client, outcome.manifest, undefined) : this.syncOnce(cycle, client);
-    return outcome.applied;
-  }
-
-  private async requestManifest(cycle: Cycle): Promise<{ manifest: Manifest | LiveDownload; before: AppliedState | undefined }> {
-    const { stop } = cycle;
-    const before = await this.state.findApplied();
-    const live = before || !this.firstSync.isWorthTrying ? undefined : await this.requestLive(cycle);
-    if (live instanceof LiveDownload) return { manifest: live, before };
-    const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
-    const { manifest, centralTime } = live ?? (await this.circuit.run(() => this.central.requestManifest(have, stop), stop));
-    await faultPoint('edge.request-answered');
-    return { manifest: this.accept(cycle, manifest, before, centralTime), before };
-  }
-
-  private async requestLive(cycle: Cycle) {
-    const { stop } = cycle;
-    const answer = await this.circuit.run(() => this.central.requestLive(stop), stop);
-    if (!('live' in answer)) return answer;
-    await faultPoint('edge.request-answered');
-    return this.firstSync.open(answer, cycle);
-  }
-
-  /** @throws WaypostError when this device must not apply it */
-  private accept({ progress, log }: Cycle, received: unknown, before: AppliedState | undefined, centralTime: Date | undefined): Manifest {
-    const manifest = openOwnManifest(received, this.config.DEVICE_MAC);
-    Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
-    noteIds({ manifestId: manifest.manifestId });
-    checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
-    if (before && before.epoch !== manifest.epoch) {
-      log.warn(
-        { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },
-        'central started a new epoch: it was restored or replaced',
-      );
-    }
-    return manifest;
+    if ('applied' in outcome) return outcome.applied;
+    const { manifest } = outcome;
+    return manifest ? this.apply(cycle, client, { manifest, isHeld: false }, undefined) : this.syncOnce(cycle, client, undefined);
   }
 
   /** The device holds what the manifest says already: only that is written down. */
@@ -133,6 +104,23 @@ export class SyncCycle {
       (await tablesWithKeptRows(client)).size > 0
         ? this.replacing.load(cycle, client, plan, applied, { record: this.record })
         : withTransaction(client, 'READ WRITE', () => this.record(cycle, client, plan, applied)),
+    );
+    return applied;
+  }
+
+  /** Nothing came, nothing was touched here, nothing is to be acknowledged. */
+  private async confirmHeld(cycle: Cycle, client: pg.PoolClient, plan: Plan): Promise<Applied> {
+    const { cycleId, elapsedMs, progress } = cycle;
+    const applied = { status: 'Unchanged', tables: outcomesOf(plan), rowsLoaded: 0, rawBytes: 0, acknowledge: false, keptRows: 0 } as const;
+    const commit = { attributes: statementOf(CONFIRM_CYCLE) };
+    await this.steps.run(cycle, 'confirm', {}, () =>
+      traced('commit', commit, () =>
+        askPrepared(client, 'confirm', CONFIRM_CYCLE, [
+          ...outcomeParameters({ ...applied, ...progress, cycleId, manifestId: plan.manifest.manifestId, durationMs: elapsedMs() }),
+          ...tableParameters(applied.tables),
+          new Date().toISOString(),
+        ]),
+      ),
     );
     return applied;
   }
@@ -155,11 +143,14 @@ export class SyncCycle {
     await faultPoint('edge.before-commit');
   };
 
-  private async begin({ cycleId, trigger, log }: Cycle): Promise<void> {
-    const interrupted = await this.audit.failInterrupted();
+  private async begin({ cycleId, trigger, log }: Cycle, client: pg.PoolClient) {
+    await this.audit.writeDown();
+    const [opened] = await askPrepared<OpenedCycle>(client, 'open', OPEN_CYCLE, [cycleId, trigger]);
+    const { interrupted, state, ...acks } = opened as OpenedCycle;
     if (interrupted > 0) log.warn({ interrupted }, 'an earlier cycle was interrupted');
-    await this.audit.begin(cycleId, trigger);
+    const pendingAcks = this.acks.counted(acks);
     await faultPoint('edge.cycle-begun');
+    return { applied: appliedOf(state), pendingAcks };
   }
 
   /** @returns how many could not be sent */
@@ -169,12 +160,21 @@ export class SyncCycle {
   }
 
   private async recordFailure(cycle: Cycle, error: WaypostError): Promise<void> {
-    const { cycleId, progress, log } = cycle;
+    const { cycleId, startedAt, trigger, progress, log } = cycle;
     const { manifestId, downloadedBytes } = progress;
     const durationMs = cycle.elapsedMs();
     try {
       const text = `${error.message} Hint: ${error.hint}`;
-      const outcome = { cycleId, durationMs, manifestId, downloadedBytes, rowsLoaded: 0, error: { code: error.code, text } };
+      const outcome = {
+        cycleId,
+        startedAt,
+        trigger,
+        durationMs,
+        manifestId,
+        downloadedBytes,
+        rowsLoaded: 0,
+        error: { code: error.code, text },
+      };
       // What was committed stays a success, whatever broke then: its ack is in the outbox already.
       if (await this.audit.fail({ ...outcome, status: 'Failed' })) {
         if (manifestId === undefined || !concernsCentral(error)) return;

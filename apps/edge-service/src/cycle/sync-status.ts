@@ -131,9 +131,9 @@ export class SyncStatus {
     };
   }
 
-  /** What only a good cycle changes. */
-  async countKeptRows(): Promise<void> {
-    this.metrics.keptRows.set(await this.state.countKept());
+  /** What only a good cycle changes; it may know it already. */
+  async countKeptRows(known?: number): Promise<void> {
+    this.metrics.keptRows.set(known ?? (await this.state.countKept()));
   }
 
   /** Brings the metrics up to what an earlier process left. */

@@ -10,6 +10,7 @@ import { SyncTableEntity } from './entities/sync-table.entity.js';
 import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create-edge-tables.js';
 import { CreateKeptRows1795200000000 } from './migrations/1795200000000-create-kept-rows.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
+import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
 
 export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, KeptRowEntity, AckEntity];
 
@@ -21,7 +22,12 @@ export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error
     schema: 'waypost',
     applicationName: 'waypost-edge',
     entities: ENTITIES,
-    migrations: [CreateEdgeTables1795000000000, CreateKeptRows1795200000000, CreateAuditViews1795400000000],
+    migrations: [
+      CreateEdgeTables1795000000000,
+      CreateKeptRows1795200000000,
+      CreateAuditViews1795400000000,
+      IndexRunningCycles1795600000000,
+    ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,
     synchronize: false,

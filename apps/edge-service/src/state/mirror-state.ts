@@ -26,7 +26,27 @@ export interface KnownTable extends Pick<ManifestTable, 'sha256' | 'rowCount' | 
 /** By the manifest's name. */
 export type KnownTables = ReadonlyMap<string, KnownTable>;
 
-/** The key of the whole manifest: long, and of no use to the service itself. */
+/** A row of KNOWN_TABLES. */
+export type KnownTableRow = Omit<KnownTable, 'rowCount'> & { name: string; rowCount: number | string };
+
+export function knownTablesOf(rows: readonly KnownTableRow[]): KnownTables {
+  return new Map(rows.map((row) => [row.name, { ...row, rowCount: Number(row.rowCount) }]));
+}
+
+/** @param entries of waypost.edge_sync_state */
+export function appliedOf(entries: Readonly<Record<string, string>> | null): AppliedState | undefined {
+  if (entries?.['manifest_id'] === undefined) return undefined;
+  return {
+    epoch: entries['epoch'] ?? '',
+    sequence: Number(entries['sequence'] ?? ''),
+    manifestId: entries['manifest_id'],
+    manifestSha256: entries['manifest_sha256'] ?? '',
+    verifiedAt: new Date(entries['verified_at'] ?? ''),
+    retiredEpochs: JSON.parse(entries['retired_epochs'] ?? '') as string[],
+  };
+}
+
+/** The key of the whole manifest, which is long: held-manifest.ts. */
 const MANIFEST = 'manifest';
 
 /** waypost.edge_sync_state and edge_mirror_tables: written only in the transaction that makes them true. */
@@ -39,22 +59,12 @@ export class MirrorState {
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {
-    const entries = new Map((await this.entries.findBy({ key: Not(MANIFEST) })).map(({ key, value }) => [key, value]));
-    const get = (key: string): string => entries.get(key) ?? '';
-    if (!entries.has('manifest_id')) return undefined;
-    return {
-      epoch: get('epoch'),
-      sequence: Number(get('sequence')),
-      manifestId: get('manifest_id'),
-      manifestSha256: get('manifest_sha256'),
-      verifiedAt: new Date(get('verified_at')),
-      retiredEpochs: JSON.parse(get('retired_epochs')) as string[],
-    };
+    return appliedOf(Object.fromEntries((await this.entries.findBy({ key: Not(MANIFEST) })).map(({ key, value }) => [key, value])));
   }
 
   async knownTables(): Promise<KnownTables> {
-    const rows = await this.tables.query<(KnownTable & { name: string })[]>(KNOWN_TABLES);
-    return new Map(rows.map((row) => [row.name, { ...row, rowCount: Number(row.rowCount) }]));
+    const rows = await this.tables.query<KnownTableRow[]>(KNOWN_TABLES);
+    return knownTablesOf(rows);
   }
 
   /** Rows that are beside the mirror because rows of the device's own reference them. */
@@ -79,7 +89,7 @@ export class MirrorState {
       sequence: String(manifest.sequence),
       manifest_id: manifest.manifestId,
       manifest_sha256: manifest.sha256,
-      // With columns and keys: whoever hashes the tables anew needs no central for it.
+      // Whoever hashes the tables anew needs no central for it, and central need not repeat it.
       [MANIFEST]: JSON.stringify(manifest),
       verified_at: new Date().toISOString(),
       retired_epochs: JSON.stringify(retired),

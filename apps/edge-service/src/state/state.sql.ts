@@ -4,6 +4,11 @@ export const UPSERT_STATE = `
   SELECT * FROM unnest($1::text[], $2::text[])
   ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE edge_sync_state.value <> excluded.value`;
 
+/** What is applied, but for the manifest itself, as one JSON object; null where nothing is. */
+export const APPLIED_STATE = `SELECT json_object_agg(key, value) FROM waypost.edge_sync_state WHERE key <> 'manifest'`;
+
+export const READ_MANIFEST = `SELECT value FROM waypost.edge_sync_state WHERE key = 'manifest'`;
+
 /** A relation's object and file: both change when it is dropped and created, the file also when it is truncated or rewritten. */
 const STORAGE_OF = (relation: string): string =>
   `concat_ws('/', to_regclass(${relation})::oid::text, pg_relation_filenode(to_regclass(${relation}))::text)`;

@@ -1,0 +1,88 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { Manifest } from '@waypost/contracts';
+import { faultPoint, noteIds } from '@waypost/runtime';
+import type pg from 'pg';
+import { CentralCircuit } from '../central/central-circuit.js';
+import { CentralClient } from '../central/central-client.js';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { LiveDownload } from '../download/live-download.js';
+import { HeldManifest } from '../state/held-manifest.js';
+import type { AppliedState } from '../state/mirror-state.js';
+import { checkManifest, openOwnManifest } from './check-manifest.js';
+import type { Cycle } from './cycle.js';
+import { FirstSync } from './first-sync.js';
+
+/** A manifest that this device may apply. */
+export interface Asked {
+  manifest: Manifest;
+  /** It is the one that the device keeps. */
+  isHeld: boolean;
+}
+
+/** Asks central what the device should hold. Where that is what it holds, central need not repeat the manifest that the device keeps. */
+@Injectable()
+export class RequestManifest {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly central: CentralClient,
+    private readonly circuit: CentralCircuit,
+    private readonly held: HeldManifest,
+    private readonly firstSync: FirstSync,
+  ) {}
+
+  /**
+   * @returns a manifest that this device may apply, or rows that come before it, for a device that holds nothing
+   * @throws WaypostError as `accept`; CENTRAL_UNREACHABLE, CENTRAL_REFUSED, CENTRAL_BUSY
+   */
+  async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Asked | LiveDownload> {
+    const live = before || !this.firstSync.isWorthTrying ? undefined : await this.requestLive(cycle);
+    if (live instanceof LiveDownload) return live;
+    const held = before && (await this.held.find(client, before));
+    const { manifest: received, centralTime } = live ?? (await this.ask(before, held, cycle.stop));
+    await faultPoint('edge.request-answered');
+    const manifest = this.accept(cycle, received, before, centralTime, held);
+    return { manifest, isHeld: manifest.sha256 === held?.sha256 };
+  }
+
+  /** @throws WaypostError when this device must not apply it */
+  accept(
+    { progress, log }: Cycle,
+    received: unknown,
+    before: AppliedState | undefined,
+    centralTime: Date | undefined,
+    held?: Manifest,
+  ): Manifest {
+    // The seal of the one that is kept was checked when it was read.
+    const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.config.DEVICE_MAC);
+    Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
+    noteIds({ manifestId: manifest.manifestId });
+    checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
+    if (before && before.epoch !== manifest.epoch) {
+      log.warn(
+        { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },
+        'central started a new epoch: it was restored or replaced',
+      );
+    }
+    return manifest;
+  }
+
+  private async requestLive(cycle: Cycle) {
+    const { stop } = cycle;
+    const answer = await this.circuit.run(() => this.central.requestLive(stop), stop);
+    if (!('live' in answer)) return answer;
+    await faultPoint('edge.request-answered');
+    return this.firstSync.open(answer, cycle);
+  }
+
+  /** @returns what claims to be a manifest, or the very one that is held, where central says that nothing has changed */
+  private async ask(before: AppliedState | undefined, held: Manifest | undefined, stop: AbortSignal) {
+    const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
+    const request = (isMinimal: boolean) => this.circuit.run(() => this.central.requestManifest(have, isMinimal, stop), stop);
+    const answer = await request(held !== undefined);
+    const { unchanged, centralTime } = answer;
+    if (!unchanged) return answer;
+    if (held && unchanged.manifestId === held.manifestId && unchanged.sha256 === held.sha256) return { manifest: held, centralTime };
+    // Of something that is not held: what central means, it must say in full.
+    return request(false);
+  }
+}
