@@ -4,9 +4,10 @@ import { type Fault, FaultBench } from './support/fault-bench.js';
 /** Real processes and real databases: errors, full disks and stalls at fault points, in services that live on. */
 
 const THROWS = (Object.keys(FAULT_POINTS) as FaultPoint[]).map((point): Fault => ({ point, action: 'throw' }));
-const FULL_DISKS = (['central.mid-build', 'central.frames-written', 'central.frames-stored', 'edge.chunks-received'] as const).map(
-  (point): Fault => ({ point, action: 'disk-full' }),
-);
+const FULL_DISKS = (['central.mid-build', 'central.pack-written', 'edge.chunks-received'] as const).map((point): Fault => ({
+  point,
+  action: 'disk-full',
+}));
 /** Where somebody else waits meanwhile: a device for its answer, a reader for its table, a connection for its transaction. */
 const STALLS = (['central.mid-build', 'central.mid-download', 'central.ack-received', 'edge.mid-copy', 'edge.before-commit'] as const).map(
   (point): Fault => ({ point, action: 'stall' }),

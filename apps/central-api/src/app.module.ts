@@ -24,11 +24,14 @@ import { Traffic } from './health/traffic.js';
 import { EpochKeeper } from './manifests/epoch-keeper.js';
 import { CHECKED_PLAN, checkPlan } from './plan/check-plan.js';
 import { readPlan } from './plan/read-plan.js';
-import { FileSnapshotStore } from './snapshots/file-snapshot-store.js';
+import { ChunkCatalog } from './snapshots/chunk-catalog.js';
+import { FileBlobStore } from './snapshots/file-blob-store.js';
+import { PackStore } from './snapshots/pack-store.js';
 import { SNAPSHOT_STORE } from './snapshots/snapshot-store.js';
 import { SnapshotSweeper } from './snapshots/snapshot-sweeper.js';
 import { FindShare } from './scopes/find-share.js';
 import { AnswerFlight } from './sync/answer-flight.js';
+import { STORE_POOL } from './snapshots/store-pool.js';
 import { AnswerRequest } from './sync/answer-request.js';
 import { DownloadPlaces } from './sync/download-places.js';
 import { OpenChunkStream } from './sync/open-chunk-stream.js';
@@ -66,7 +69,18 @@ export class AppModule {
           inject: [BUILD_POOL, DataSource],
           useFactory: async (pool: pg.Pool) => checkPlan(pool, await readPlan(config.SYNC_PLAN)),
         },
-        { provide: SNAPSHOT_STORE, useFactory: () => new FileSnapshotStore(config.SNAPSHOT_STORE.folder) },
+        {
+          provide: PackStore,
+          inject: [STORE_POOL],
+          useFactory: (pool: pg.Pool) =>
+            new PackStore({
+              blobs: new FileBlobStore(config.SNAPSHOT_STORE.folder),
+              catalog: new ChunkCatalog(pool),
+              logger,
+              limitBytes: config.SNAPSHOT_STORE_LIMIT || Infinity,
+            }),
+        },
+        { provide: SNAPSHOT_STORE, useExisting: PackStore },
         SnapshotSweeper,
         EpochKeeper,
         ChangeWatch,

@@ -19,6 +19,11 @@ export const schema = z.object({
   /** Path of the plan's YAML file. */
   SYNC_PLAN: z.string(),
   SNAPSHOT_STORE: snapshotStore.prefault('file:./var/snapshots'),
+  /** How long the store keeps a table that no live manifest names any more, for those that come back and for `waypost diff`; and how many. */
+  SNAPSHOT_RETENTION: durationMs.prefault('0s'),
+  SNAPSHOT_RETENTION_COUNT: integer(0, 1_000_000).prefault('1000'),
+  /** What all packs together may have: then SNAPSHOT_RETENTION counts as 0, and what is still too much is refused (STORAGE_FAILED). 0: no limit. */
+  SNAPSHOT_STORE_LIMIT: byteSize.prefault('0'),
   ...telemetryShape,
   /** How long a manifest can be downloaded; a device that is slower asks again and resumes. */
   MANIFEST_TTL: durationMs.prefault('24h'),

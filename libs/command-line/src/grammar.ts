@@ -93,16 +93,13 @@ export const COMMANDS: readonly CommandSpec[] = [
     side: 'central',
     summary: 'what changed between two manifests',
     description:
-      'Tables added, removed and changed. Where SNAPSHOT_STORE is given and still holds both snapshots, also how many chunks, rows and bytes differ.',
+      'Tables added, removed and changed. Where central’s snapshot store still holds both, also how many chunks, rows and bytes differ.',
     arguments: [
       { name: '<from>', description: `a manifest: ${SELECT_MANIFEST}` },
       { name: '<to>', description: 'likewise' },
     ],
-    options: [
-      { flags: '--snapshot-store <store>', description: 'where central keeps its snapshots (default: SNAPSHOT_STORE)' },
-      { flags: '--exit-code', description: 'exit with 1 when they differ' },
-    ],
-    examples: ['waypost diff 48:b0:2d:e9:c3:b7~1 48:b0:2d:e9:c3:b7', 'waypost diff <from> <to> --snapshot-store file:./var/snapshots'],
+    options: [{ flags: '--exit-code', description: 'exit with 1 when they differ' }],
+    examples: ['waypost diff 48:b0:2d:e9:c3:b7~1 48:b0:2d:e9:c3:b7', 'waypost diff <from> <to> --exit-code'],
     timeout: QUICK,
   },
   {

@@ -10,8 +10,9 @@ export const FAULT_POINTS = {
   'central.request-received': 'a request is understood, nothing was done for it yet',
   'central.scope-resolved': 'the snapshot transaction is open and knows what the device may see',
   'central.mid-build': 'frames of a table are about to be written',
-  'central.frames-written': 'all frames of a table are on disk, under a temporary name',
-  'central.frames-stored': 'the frames have their name, the index that makes them a snapshot has not',
+  'central.pack-written': 'a pack is on disk, under a temporary name',
+  'central.pack-stored': 'the pack has its name, the database does not know of it',
+  'central.pack-known': 'the database knows all chunks of a table, not that they are one',
   'central.snapshot-stored': 'a table is stored, no manifest names it yet',
   'central.manifest-written': 'the manifest is written, and not committed',
   'central.manifest-issued': 'the manifest is committed, no audit knows of it',
@@ -39,12 +40,7 @@ export const FAULT_POINTS = {
 export type FaultPoint = keyof typeof FAULT_POINTS;
 
 /** Where files are about to be written: a full disk can show itself here. */
-const WRITES_FILES: ReadonlySet<FaultPoint> = new Set<FaultPoint>([
-  'central.mid-build',
-  'central.frames-written',
-  'central.frames-stored',
-  'edge.chunks-received',
-]);
+const WRITES_FILES: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['central.mid-build', 'central.pack-written', 'edge.chunks-received']);
 
 const ACTIONS = ['kill', 'throw', 'stall', 'disk-full'] as const;
 type Action = (typeof ACTIONS)[number];

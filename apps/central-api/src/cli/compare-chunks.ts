@@ -1,20 +1,20 @@
-import type { ManifestTable } from '@waypost/contracts';
-import { type ChunkEntry, ChunkIndex } from '@waypost/contracts';
-import { FileSnapshotStore } from '../snapshots/file-snapshot-store.js';
+import type { CommandDatabase } from '@waypost/command-line';
+import { type ChunkEntry, ChunkIndex, type ManifestTable } from '@waypost/contracts';
+import { READ_INDEX } from '../snapshots/chunk-catalog.sql.js';
 import type { ChunkDifference } from './diff.js';
-import { folderOf } from './snapshot-folder.js';
 
 /**
  * Compares two snapshots of a table by the digests of their chunks.
- * @param store as SNAPSHOT_STORE has it
- * @returns null where the store does not hold both
- * @throws WaypostError CONFIG_INVALID, STORAGE_FAILED
+ * @returns null where central does not know the chunks of both any more
  */
-export async function compareChunks(store: string, before: ManifestTable, after: ManifestTable): Promise<ChunkDifference | null> {
-  const snapshots = new FileSnapshotStore(folderOf(store));
-  const [old, young] = [await snapshots.find(before), await snapshots.find(after)];
+export async function compareChunks(
+  database: CommandDatabase,
+  before: ManifestTable,
+  after: ManifestTable,
+): Promise<ChunkDifference | null> {
+  const [old, young] = [await readIndex(database, before), await readIndex(database, after)];
   if (!old || !young) return null;
-  const [from, to] = [ChunkIndex.decode(old.index), ChunkIndex.decode(young.index)];
+  const [from, to] = [ChunkIndex.decode(old), ChunkIndex.decode(young)];
   const removed = without(from, to);
   const added = without(to, from);
   return {
@@ -26,6 +26,11 @@ export async function compareChunks(store: string, before: ManifestTable, after:
     removedBytes: sum(removed, ({ rawBytes }) => rawBytes),
     addedBytes: sum(added, ({ rawBytes }) => rawBytes),
   };
+}
+
+async function readIndex(database: CommandDatabase, { sha256, format }: ManifestTable): Promise<Buffer | undefined> {
+  const [content] = await database.query<{ index: Buffer }>(READ_INDEX, [sha256, format]);
+  return content?.index;
 }
 
 /** The chunks of one that the other does not have. */

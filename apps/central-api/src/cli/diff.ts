@@ -10,6 +10,7 @@ import {
   shortHash,
 } from '@waypost/command-line';
 import type { Manifest, ManifestTable } from '@waypost/contracts';
+import { compareChunks } from './compare-chunks.js';
 import { selectManifest } from './select-manifest.js';
 
 /** What differs within one table, chunk by chunk. */
@@ -34,7 +35,7 @@ interface TableDifference {
   rowDelta: number;
   /** What else than rows differs: format, columns, key. */
   shape: string[];
-  /** Null where the store does not hold both sides, or none was given. */
+  /** Null where the store does not hold both sides. */
   chunks: ChunkDifference | null;
 }
 
@@ -45,14 +46,10 @@ export async function diff(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const [fromText, toText] = context.args as [string, string];
   const [from, to] = [await selectManifest(context, fromText), await selectManifest(context, toText)];
-  const store = context.option('snapshotStore', 'SNAPSHOT_STORE');
   const tables = compare(from, to);
-  if (store !== undefined) {
-    const { compareChunks } = await import('./compare-chunks.js');
-    for (const table of tables) {
-      const [before, after] = [tableOf(from, table.name), tableOf(to, table.name)];
-      if (table.change === 'changed' && before && after) table.chunks = await compareChunks(store, before, after);
-    }
+  for (const table of tables) {
+    const [before, after] = [tableOf(from, table.name), tableOf(to, table.name)];
+    if (table.change === 'changed' && before && after) table.chunks = await compareChunks(context.database, before, after);
   }
   const parameters = changedParameters(from, to);
   const equal = tables.every(({ change }) => change === 'unchanged') && parameters.length === 0;
@@ -64,7 +61,7 @@ export async function diff(context: CommandContext): Promise<Answer> {
       filters: Object.fromEntries(parameters.map(({ name, before, after }) => [name, { from: before, to: after }])),
       tables,
     },
-    text: textOf(context, from, to, tables, { parameters, hasStore: store !== undefined }),
+    text: textOf(context, from, to, tables, parameters),
     exitCode: !equal && context.flag('exitCode') ? ExitCode.finding : ExitCode.ok,
   };
 }
@@ -108,7 +105,7 @@ function textOf(
   from: Manifest,
   to: Manifest,
   tables: readonly TableDifference[],
-  { parameters, hasStore }: { parameters: ReturnType<typeof changedParameters>; hasStore: boolean },
+  parameters: ReturnType<typeof changedParameters>,
 ): string {
   const { paint } = context;
   const differing = tables.filter(({ change }) => change !== 'unchanged');
@@ -127,15 +124,7 @@ function textOf(
     ...parameters.map(({ name, before, after }) => `Parameter ${name}: ${before ?? 'NULL'} → ${after ?? 'NULL'}`),
     ...(differing.length === 0 ? [] : ['', tableOfDifferences(context, differing)]),
     ...(differing.some(({ change, chunks }) => change === 'changed' && !chunks)
-      ? [
-          '',
-          paint(
-            'dim',
-            hasStore
-              ? 'Chunks: the snapshot store no longer holds both sides of each table.'
-              : 'Chunks: give --snapshot-store to compare them.',
-          ),
-        ]
+      ? ['', paint('dim', 'Chunks: the snapshot store no longer holds both sides of each table (SNAPSHOT_RETENTION).')]
       : []),
   ].join('\n');
 }

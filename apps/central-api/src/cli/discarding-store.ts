@@ -1,11 +1,11 @@
-import type { ChunkIndex } from '@waypost/contracts';
+import { compress } from '@waypost/runtime';
 import type { SnapshotStore } from '../snapshots/snapshot-store.js';
 
-/** Takes snapshots and keeps nothing: for building a share only to measure it. */
+/** Takes tables and keeps nothing: for building a share only to measure it. */
 export const discardingStore: Pick<SnapshotStore, 'create'> = {
-  create: async () => ({
-    append: async () => undefined,
-    commit: async (index: ChunkIndex) => ({ sha256: index.totals().sha256, format: index.format }),
+  create: () => ({
+    put: async (chunks) => chunks.map(({ bytes }) => compress(bytes).length),
+    commit: async (index) => index,
     abort: async () => undefined,
   }),
 };

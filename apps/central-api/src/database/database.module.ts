@@ -5,6 +5,7 @@ import pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
+import { STORE_POOL } from '../snapshots/store-pool.js';
 import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
@@ -12,6 +13,7 @@ import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id
 import { CreateChanges1795500000000 } from './migrations/1795500000000-create-changes.js';
 import { UncheckChanges1795510000000 } from './migrations/1795510000000-uncheck-changes.js';
 import { CreateTableReads1795610000000 } from './migrations/1795610000000-create-table-reads.js';
+import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 
@@ -19,6 +21,9 @@ import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create
 const RETRY_MS = 2000;
 
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
+
+/** For single statements of builds and downloads, and one sweep. */
+const STORE_CONNECTIONS = 4;
 
 /** Injection token of the pool that snapshots are read with: a connection for each build and each payload under way. */
 export const BUILD_POOL = Symbol('build pool');
@@ -40,6 +45,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateChanges1795500000000,
       UncheckChanges1795510000000,
       CreateTableReads1795610000000,
+      CreatePacks1795600000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
@@ -86,6 +92,17 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
   ],
   providers: [
     {
+      provide: STORE_POOL,
+      inject: [CONFIG, LOGGER],
+      useFactory: (config: Config, logger: Logger) =>
+        createPool({
+          url: config.DATABASE_URL,
+          applicationName: 'waypost-central-store',
+          maxConnections: STORE_CONNECTIONS,
+          onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+        }),
+    },
+    {
       provide: BUILD_POOL,
       inject: [CONFIG, LOGGER],
       useFactory: (config: Config, logger: Logger) =>
@@ -97,12 +114,15 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
         }),
     },
   ],
-  exports: [TypeOrmModule, BUILD_POOL],
+  exports: [TypeOrmModule, BUILD_POOL, STORE_POOL],
 })
 export class DatabaseModule implements OnApplicationShutdown {
-  constructor(@Inject(BUILD_POOL) private readonly pool: pg.Pool) {}
+  constructor(
+    @Inject(BUILD_POOL) private readonly builds: pg.Pool,
+    @Inject(STORE_POOL) private readonly store: pg.Pool,
+  ) {}
 
   async onApplicationShutdown(): Promise<void> {
-    await this.pool.end();
+    await Promise.all([this.builds.end(), this.store.end()]);
   }
 }

@@ -1,20 +1,28 @@
-import type { Readable } from 'node:stream';
 import type { ChunkIndex, RowFormat } from '@waypost/contracts';
 import type { DiskSpace, Latest } from '@waypost/runtime';
 
-/** Names a table snapshot by its content: equal rows have equal ids, whoever asks for them. */
+/** Names a table's content: equal rows have equal ids, whoever asks for them. */
 export interface SnapshotId {
   sha256: string;
   format: RowFormat;
 }
 
-/** A snapshot being written. Nothing of it can be read before `commit`. */
-export interface SnapshotWriter {
-  /** Adds zstd frames, in key order. */
-  append(frames: readonly Buffer[]): Promise<void>;
-  /** Makes the snapshot readable under its content's id, atomically and durably; replaces a damaged one. */
-  commit(index: ChunkIndex): Promise<SnapshotId>;
-  /** Gives the snapshot up; may be called after anything, also after commit. */
+export interface RawChunk {
+  digest: Buffer;
+  /** Canonical rows; valid until `put` returns. */
+  bytes: Buffer;
+}
+
+/** A table that is being stored. It can be read after `commit`, and not before. */
+export interface TableWriter {
+  /**
+   * Stores those chunks that are not stored yet; one call at a time.
+   * @returns for each one the length of its frame
+   */
+  put(chunks: readonly RawChunk[]): Promise<number[]>;
+  /** Makes the table readable under its content's id, atomically and durably. @returns the index as it is stored */
+  commit(index: ChunkIndex): Promise<ChunkIndex>;
+  /** Gives the table up; may be called after anything, also after commit. Chunks that are stored already may serve others. */
   abort(): Promise<void>;
 }
 
@@ -25,15 +33,16 @@ export interface StoredSnapshot {
   frameBytes: number;
 }
 
-/** Where table snapshots live: immutable, content-addressed, shared by all devices. */
+/** Where snapshots of tables live: immutable, content-addressed, shared by all devices; equal chunks are stored once. */
 export interface SnapshotStore {
-  create(): Promise<SnapshotWriter>;
-  /** The index of a complete snapshot; nothing if it is missing or has not all its frames. */
+  create(): TableWriter;
+  /** The index of a stored table; nothing if it is missing or if not all of its packs are there in full. */
   find(id: SnapshotId): Promise<StoredSnapshot | undefined>;
-  /** Frames from a byte position on. The snapshot may be removed while it is read: the reader still gets all of it. */
-  openFrames(id: SnapshotId, start: number): Promise<Readable>;
-  /** Removes snapshots for which `isNeeded` says no, and what killed processes left behind. Returns how many were removed. */
-  sweep(isNeeded: (id: SnapshotId) => boolean): Promise<number>;
+  /**
+   * The frames of what `find` found, from a byte position on, each checked before it is given. What proves to be lost or damaged is forgotten, so
+   * that the next request builds it anew. @throws WaypostError SNAPSHOT_MISSING then
+   */
+  openFrames(id: SnapshotId, stored: StoredSnapshot, start: number): AsyncGenerator<Buffer>;
   /** Looks through the whole store: from time to time, not at a scrape. */
   measure(): Promise<void>;
   /** What is stored, as of the last `measure` plus what this process has added since; undefined before the first. */

@@ -1,10 +1,13 @@
 import { type ChunkIndex, ChunkIndexBuilder, sha256 } from '@waypost/contracts';
-import { compress, describeSpan, faultPoint, readChunks, releaseMemory, type RowLayout, ZSTD_SLACK_BYTES } from '@waypost/runtime';
+import { describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
 import type pg from 'pg';
-import type { SnapshotStore } from './snapshot-store.js';
+import type { RawChunk, SnapshotStore, TableWriter } from './snapshot-store.js';
 
-/** Frames are written in pieces of at least this size. */
-const WRITE_BYTES = 256 << 10;
+/** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
+const BATCH_BYTES = 4 << 20;
+const BATCH_CHUNKS = 512;
+/** A batch with less room takes no more: hardly a chunk needs it. */
+const ROOM_BYTES = 1 << 20;
 
 interface TableRead {
   query: string;
@@ -13,39 +16,127 @@ interface TableRead {
   signal: AbortSignal | undefined;
 }
 
-/** Rows → chunks → digests and zstd frames → store. What was compressed is written before more is read: PostgreSQL waits for the disk. */
+/**
+ * Rows → chunks → digests → store. While a batch of chunks is looked up, compressed and written, the next one is read; then PostgreSQL
+ * waits.
+ */
 export async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
-  const index = new ChunkIndexBuilder(layout.format);
-  const writer = await store.create();
-  let frames: Buffer[] = [];
-  let pendingBytes = 0;
-  const flush = async (): Promise<void> => {
-    await faultPoint('central.mid-build');
-    await writer.append(frames);
-    for (const frame of frames) releaseMemory(frame, ZSTD_SLACK_BYTES);
-    frames = [];
-    pendingBytes = 0;
-  };
+  const writer = store.create();
+  const batches = new Batches(writer, new ChunkIndexBuilder(layout.format));
   try {
     await readChunks(client, {
       query,
       layout,
       signal,
-      onChunk: (bytes, rowCount) => {
-        const frame = compress(bytes);
-        index.add({ digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: frame.length });
-        frames.push(frame);
-        pendingBytes += frame.length;
-      },
-      afterInput: () => (pendingBytes >= WRITE_BYTES ? flush() : undefined),
+      onChunk: (bytes, rowCount) => batches.add(bytes, rowCount),
+      afterInput: () => batches.makeRoom(),
     });
-    await flush();
-    const built = index.build();
-    await writer.commit(built);
-    const { rowCount, rawBytes, frameBytes } = built.totals();
+    const stored = await writer.commit(await batches.finish());
+    const { rowCount, rawBytes, frameBytes } = stored.totals();
     describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': rawBytes, 'waypost.stream_bytes': frameBytes });
-    return built;
+    return stored;
   } finally {
+    await batches.settle();
     await writer.abort();
+  }
+}
+
+interface Chunk extends RawChunk {
+  rowCount: number;
+}
+
+/** One batch is filled while the other is stored. */
+class Batches {
+  private filling = new Batch();
+  private spare: Batch | undefined = new Batch();
+  private storing: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly writer: TableWriter,
+    private readonly index: ChunkIndexBuilder,
+  ) {}
+
+  add(bytes: Buffer, rowCount: number): void {
+    this.filling.add(bytes, rowCount);
+  }
+
+  /** To be awaited before more is added. */
+  makeRoom(): Promise<void> | undefined {
+    return this.filling.isFull ? this.turn() : undefined;
+  }
+
+  async finish(): Promise<ChunkIndex> {
+    await this.turn();
+    await this.storing;
+    return this.index.build();
+  }
+
+  /** Returns when nothing is under way any more, and gives the memory back. */
+  async settle(): Promise<void> {
+    await this.storing.catch(() => undefined);
+    this.filling.release();
+    this.spare?.release();
+  }
+
+  private async turn(): Promise<void> {
+    await this.storing;
+    const batch = this.filling;
+    this.filling = this.spare ?? new Batch();
+    this.spare = undefined;
+    const { isLarge } = batch;
+    this.storing = this.store(batch);
+    this.storing.catch(() => undefined); // whoever waits for it hears of it
+    if (isLarge) await this.storing;
+  }
+
+  private async store(batch: Batch): Promise<void> {
+    if (batch.chunks.length === 0) return;
+    const lengths = await this.writer.put(batch.chunks);
+    for (const [at, { digest, bytes, rowCount }] of batch.chunks.entries()) {
+      this.index.add({ digest, rowCount, rawBytes: bytes.length, frameBytes: lengths[at] as number });
+    }
+    batch.clear();
+    this.spare = batch;
+  }
+}
+
+/** Chunks, copied out of the chunker's buffer. */
+class Batch {
+  readonly chunks: Chunk[] = [];
+  private memory: Buffer | undefined;
+  private used = 0;
+
+  get isFull(): boolean {
+    return this.used > BATCH_BYTES - ROOM_BYTES || this.chunks.length >= BATCH_CHUNKS;
+  }
+
+  /** It needs memory beside its own: the next one waits. */
+  get isLarge(): boolean {
+    return this.used > BATCH_BYTES;
+  }
+
+  add(bytes: Buffer, rowCount: number): void {
+    this.chunks.push({ digest: sha256(bytes), bytes: this.keep(bytes), rowCount });
+  }
+
+  clear(): void {
+    for (const { bytes } of this.chunks) if (bytes.buffer !== this.memory?.buffer) releaseMemory(bytes);
+    this.chunks.length = 0;
+    this.used = 0;
+  }
+
+  release(): void {
+    if (this.memory) releaseMemory(this.memory);
+    this.memory = undefined;
+  }
+
+  private keep(bytes: Buffer): Buffer {
+    const memory = (this.memory ??= Buffer.allocUnsafeSlow(BATCH_BYTES));
+    const end = this.used + bytes.length;
+    // A large row makes a large chunk, with memory of its own.
+    const copy = end > memory.length ? Buffer.allocUnsafeSlow(bytes.length) : memory.subarray(this.used, end);
+    bytes.copy(copy);
+    this.used = end;
+    return copy;
   }
 }

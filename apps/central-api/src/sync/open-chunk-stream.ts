@@ -46,10 +46,8 @@ export class OpenChunkStream {
     const total = stored.index.length + stored.frameBytes;
     const start = ifRange === undefined || ifRange === etag ? startOf(range, total) : 0;
     const index = stored.index.subarray(Math.min(start, stored.index.length));
-    const frames = await this.store.openFrames(table, Math.max(0, start - stored.index.length));
+    const frames = this.store.openFrames(table, stored, Math.max(0, start - stored.index.length));
     const body = Readable.from(joined(index, frames), { objectMode: false, highWaterMark: 1 });
-    // A generator that was never asked for anything has no finally: a receiver that went away at once would leave the file open.
-    body.once('close', () => frames.destroy());
     return {
       body,
       length: total - start,
@@ -59,10 +57,10 @@ export class OpenChunkStream {
   }
 }
 
-async function* joined(index: Buffer, frames: Readable): AsyncGenerator<Buffer> {
+async function* joined(index: Buffer, frames: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   if (index.length > 0) yield index;
   await faultPoint('central.mid-download');
-  yield* frames as AsyncIterable<Buffer>;
+  yield* frames;
 }
 
 function startOf(range: string | undefined, total: number): number {

@@ -1,0 +1,148 @@
+import { INDEX_ENTRY_BYTES } from '@waypost/contracts';
+import { askerOf, askPrepared, withClient, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import * as sql from './chunk-catalog.sql.js';
+import type { SnapshotId } from './snapshot-store.js';
+
+const DIGEST_BYTES = 32;
+
+/** A stored chunk, for a builder that needs it. */
+export interface KnownChunk {
+  /** Which of the digests that were looked up. */
+  at: number;
+  packId: string;
+  frameBytes: number;
+}
+
+/** Where a chunk's frame is, for a reader. */
+export interface ChunkPlace extends KnownChunk {
+  start: number;
+  /** Of the frame. */
+  crc32: number;
+}
+
+/** A frame in a pack. */
+export interface PackedChunk {
+  start: number;
+  frameBytes: number;
+  rawBytes: number;
+  crc32: number;
+}
+
+/** A pack that is written. Keys of its chunks are their digests in Latin-1. */
+export interface Pack {
+  packId: string;
+  bytes: number;
+  chunks: ReadonlyMap<string, PackedChunk>;
+}
+
+export interface TableContent {
+  /** Header and index of the chunk stream. */
+  index: Buffer;
+  /** Length of all frames together. */
+  frameBytes: number;
+  packs: string[];
+}
+
+export interface FoundContent extends TableContent {
+  /** Lengths of the packs, null where one is not known any more. */
+  packBytes: (number | null)[];
+}
+
+/** The chunk store's memory, in central's database: what is in which pack, and which chunks are a table's content. */
+export class ChunkCatalog {
+  constructor(private readonly pool: pg.Pool) {}
+
+  /** @param digests one after another */
+  async lookUp(digests: Buffer): Promise<KnownChunk[]> {
+    return this.ask('look up', sql.LOOK_UP, [digests, digests.length / DIGEST_BYTES]);
+  }
+
+  /** Those that are there, in order. */
+  async locate(digests: Buffer): Promise<ChunkPlace[]> {
+    return this.ask('locate', sql.LOCATE, [digests, digests.length / DIGEST_BYTES]);
+  }
+
+  /**
+   * Makes a pack's chunks known, all at once.
+   * @param limitBytes what all packs together may have
+   * @returns those of its chunks that another writer had made known first, in another pack, by their keys; undefined when it would be too much
+   */
+  async addPack(pack: Pack, limitBytes: number): Promise<Map<string, KnownChunk> | undefined> {
+    return withClient(this.pool, (client) =>
+      withTransaction(client, 'READ WRITE', async () => {
+        const ask = askerOf(client);
+        if (limitBytes < Infinity) {
+          const [stored] = await ask<{ bytes: number }>(sql.SUM_PACKS);
+          if ((stored?.bytes ?? 0) + pack.bytes > limitBytes) return undefined;
+        }
+        await client.query(sql.ADD_PACK, [pack.packId, pack.bytes]);
+        const keys = [...pack.chunks.keys()];
+        const chunks = [...pack.chunks.values()];
+        const digests = Buffer.from(keys.join(''), 'latin1');
+        const { rowCount } = await client.query(sql.ADD_CHUNKS, [
+          digests,
+          keys.length,
+          pack.packId,
+          chunks.map(({ start }) => start),
+          chunks.map(({ frameBytes }) => frameBytes),
+          chunks.map(({ rawBytes }) => rawBytes),
+          chunks.map(({ crc32 }) => crc32),
+        ]);
+        if (rowCount === keys.length) return new Map();
+        const known = await ask<KnownChunk>(sql.LOOK_UP, [digests, keys.length]);
+        return new Map(known.filter(({ packId }) => packId !== pack.packId).map((chunk) => [keys[chunk.at] as string, chunk]));
+      }),
+    );
+  }
+
+  async packBytes(packId: string): Promise<number | undefined> {
+    const [pack] = await this.ask<{ bytes: number }>('pack', sql.READ_PACK, [packId]);
+    return pack?.bytes;
+  }
+
+  async storedBytes(): Promise<number> {
+    const [stored] = await this.ask<{ bytes: number }>('stored bytes', sql.SUM_PACKS, []);
+    return stored?.bytes ?? 0;
+  }
+
+  async addContent({ sha256, format }: SnapshotId, rowCount: number, { index, frameBytes, packs }: TableContent): Promise<void> {
+    await this.ask('add content', sql.ADD_CONTENT, [sha256, format, index, rowCount, frameBytes, packs.sort()]);
+  }
+
+  async findContent({ sha256, format }: SnapshotId): Promise<FoundContent | undefined> {
+    const [content] = await this.ask<FoundContent>('find content', sql.FIND_CONTENT, [sha256, format]);
+    return content;
+  }
+
+  async forgetContent({ sha256, format }: SnapshotId): Promise<void> {
+    await this.ask('forget content', sql.FORGET_CONTENT, [sha256, format]);
+  }
+
+  /** The pack, its chunks, and all contents that need it. */
+  async forgetPack(packId: string): Promise<void> {
+    await withClient(this.pool, (client) =>
+      withTransaction(client, 'READ WRITE', async () => {
+        for (const statement of sql.FORGET_PACK) await client.query(statement, [packId]);
+      }),
+    );
+  }
+
+  /** A chunk that is damaged where it is, and all contents that need it from there. */
+  async forgetChunk(packId: string, digest: Buffer): Promise<void> {
+    await this.ask('forget chunk', sql.FORGET_CHUNK, [digest, packId]);
+  }
+
+  private ask<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
+    return withClient(this.pool, (client) => askPrepared<Row>(client, name, text, values));
+  }
+}
+
+/** Digests of an encoded index's entries, one after another. @param entries without header */
+export function digestsOf(entries: Buffer): Buffer {
+  const count = entries.length / INDEX_ENTRY_BYTES;
+  const digests = Buffer.allocUnsafe(count * DIGEST_BYTES);
+  for (let at = 0; at < count; at += 1)
+    entries.copy(digests, at * DIGEST_BYTES, at * INDEX_ENTRY_BYTES, at * INDEX_ENTRY_BYTES + DIGEST_BYTES);
+  return digests;
+}

@@ -1,0 +1,79 @@
+import { HEADER_BYTES, INDEX_ENTRY_BYTES } from '@waypost/contracts';
+
+/** Contents that a device may still download. */
+const IS_NAMED = `
+  EXISTS (SELECT FROM waypost.sync_manifests t JOIN waypost.manifests m USING (manifest_id)
+          WHERE t.sha256 = content.sha256 AND t.format = content.format AND m.expires_at > now())`;
+
+export const NOTE_NEEDED = `UPDATE waypost.table_contents AS content SET needed_at = now() WHERE ${IS_NAMED}`;
+
+/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most. Nobody may be building one meanwhile. */
+export const FORGET_CONTENTS = `
+  DELETE FROM waypost.table_contents AS content
+  USING (SELECT sha256, format, needed_at, row_number() OVER (ORDER BY needed_at DESC) AS place FROM waypost.table_contents AS content
+         WHERE NOT ${IS_NAMED}) AS idle
+  WHERE content.sha256 = idle.sha256 AND content.format = idle.format AND (idle.needed_at <= now() - $1 * interval '1 ms' OR idle.place > $2)`;
+
+export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';
+
+export const READ_CLOCK = 'SELECT clock_timestamp()::text AS now';
+
+/** Digests of all contents. The concatenation brings each index into memory once, and not once per digest. */
+const NEEDED = `
+  SELECT DISTINCT substr(bytes, ${HEADER_BYTES + 1} + ${INDEX_ENTRY_BYTES} * at, 32) AS digest
+  FROM (SELECT chunk_index || ''::bytea AS bytes FROM waypost.table_contents OFFSET 0) AS content
+  CROSS JOIN LATERAL generate_series(0, (length(bytes) - ${HEADER_BYTES}) / ${INDEX_ENTRY_BYTES} - 1) AS at`;
+
+/** $1: a time at which nobody was building: what is younger may be part of what somebody builds now. */
+export const MARK_UNNEEDED = `
+  UPDATE waypost.chunks AS chunk SET unneeded = true FROM waypost.packs p
+  WHERE p.pack_id = chunk.pack_id AND p.created_at < $1 AND NOT unneeded
+    AND NOT EXISTS (SELECT FROM (${NEEDED}) AS needed WHERE needed.digest = chunk.digest)`;
+
+export const ARE_MARKED = 'SELECT EXISTS (SELECT FROM waypost.chunks WHERE unneeded) AS marked';
+
+/** What was marked is removed, unless somebody had come to need it before it was marked. Everyone who was building then must be done. */
+export const REMOVE_UNNEEDED = [
+  `UPDATE waypost.chunks AS chunk SET unneeded = false FROM (${NEEDED}) AS needed WHERE chunk.unneeded AND chunk.digest = needed.digest`,
+  `DELETE FROM waypost.chunks WHERE digest IN (SELECT digest FROM waypost.chunks WHERE unneeded ORDER BY digest FOR UPDATE)`,
+] as const;
+
+/** $1: as of MARK_UNNEEDED, $2: ms that a retired pack stays. */
+export const REMOVE_PACKS = `
+  DELETE FROM waypost.packs p
+  WHERE NOT EXISTS (SELECT FROM waypost.chunks WHERE pack_id = p.pack_id) AND created_at < $1
+    AND (retired_at IS NULL OR retired_at <= now() - $2 * interval '1 ms')
+  RETURNING pack_id AS "packId"`;
+
+/**
+ * Packs to be written anew: those of which less than half is needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many small ones may be.
+ */
+export const FIND_SPARSE = `
+  WITH pack AS (
+    SELECT p.pack_id, p.bytes, count(*) AS chunks, sum(c.frame_bytes) AS live, p.bytes < $1 AS is_small, count(*) FILTER (WHERE p.bytes < $1) OVER () AS small
+    FROM waypost.packs p JOIN waypost.chunks c USING (pack_id) WHERE retired_at IS NULL GROUP BY p.pack_id
+  )
+  SELECT pack_id AS "packId" FROM pack WHERE live * 2 < bytes OR (is_small AND small > $2) ORDER BY pack_id`;
+
+/** $1: pack. */
+export const READ_CHUNKS = `
+  SELECT digest, start, frame_bytes AS "frameBytes", raw_bytes AS "rawBytes", crc32::float8 AS crc32
+  FROM waypost.chunks WHERE pack_id = $1 ORDER BY start`;
+
+/** $1, $2: digests, $3: their new pack, $4: where each one is in it, $5: the packs that they come from. */
+export const MOVE_CHUNKS = `
+  UPDATE waypost.chunks AS chunk SET pack_id = $3, start = ($4::integer[])[at + 1]
+  FROM (SELECT at, substr($1::bytea, at * 32 + 1, 32) AS digest FROM generate_series(0, $2::integer - 1) AS at) AS moved
+  WHERE chunk.digest = moved.digest AND chunk.pack_id = ANY($5::text[])`;
+
+/** $1: packs. Those that have nothing left. */
+export const RETIRE_PACKS = `
+  UPDATE waypost.packs p SET retired_at = now()
+  WHERE pack_id = ANY($1) AND retired_at IS NULL AND NOT EXISTS (SELECT FROM waypost.chunks WHERE pack_id = p.pack_id)
+  RETURNING pack_id AS "packId"`;
+
+/** $1: new pack, $2: packs that chunks may have moved from, $3: those that have nothing left. */
+export const MOVE_CONTENTS = `
+  UPDATE waypost.table_contents
+  SET packs = ARRAY(SELECT DISTINCT pack FROM unnest(packs || $1::text) AS pack WHERE pack <> ALL($3::text[]) ORDER BY pack)
+  WHERE packs && $2::text[]`;

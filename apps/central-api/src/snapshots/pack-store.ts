@@ -1,0 +1,124 @@
+import { ChunkIndex, WaypostError } from '@waypost/contracts';
+import { type DiskSpace, Latest } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import type { BlobStore } from './blob-store.js';
+import type { ChunkCatalog } from './chunk-catalog.js';
+import { packName } from './pack-writer.js';
+import { LostChunks, readFrames } from './read-frames.js';
+import type { SnapshotId, SnapshotStore, StoredSnapshot, TableWriter } from './snapshot-store.js';
+import { PackTableWriter } from './table-writer.js';
+
+/** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
+const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
+/** A store that is fuller is swept before it reaches its limit. */
+const NEARLY_FULL = 0.75;
+
+interface PackStoreOptions {
+  blobs: BlobStore;
+  catalog: ChunkCatalog;
+  logger: Logger;
+  /** What all packs together may have; Infinity for no limit. */
+  limitBytes: number;
+}
+
+/** Chunks in packs of a blob store; what is where is known to central's database. What is lost or damaged is forgotten, and built anew. */
+export class PackStore implements SnapshotStore {
+  readonly space: Latest<DiskSpace>;
+  /** Called when the store is full, or nearly so. */
+  onFull: () => void = () => undefined;
+  private measuredBytes: number | undefined;
+  private addedBytes = 0;
+
+  constructor(private readonly options: PackStoreOptions) {
+    this.space = new Latest(() => options.blobs.space(), SPACE);
+  }
+
+  get bytes(): number | undefined {
+    return this.measuredBytes === undefined ? undefined : this.measuredBytes + this.addedBytes;
+  }
+
+  /** For the sweep. */
+  get parts(): { blobs: BlobStore; catalog: ChunkCatalog } {
+    return this.options;
+  }
+
+  /** Then nothing is kept that is not needed. */
+  get isNearlyFull(): boolean {
+    return (this.bytes ?? 0) > this.options.limitBytes * NEARLY_FULL;
+  }
+
+  create(): TableWriter {
+    const { blobs, catalog, limitBytes } = this.options;
+    return new PackTableWriter({
+      blobs,
+      catalog,
+      limitBytes,
+      isWhole: (packId) => this.isWhole(packId),
+      onPack: (bytes) => {
+        this.addedBytes += bytes;
+        if (this.isNearlyFull) this.onFull();
+      },
+      onFull: () => this.onFull(),
+    });
+  }
+
+  async find(id: SnapshotId): Promise<StoredSnapshot | undefined> {
+    const content = await this.options.catalog.findContent(id);
+    if (!content) return undefined;
+    const sizes = await Promise.all(content.packs.map((packId) => this.options.blobs.head(packName(packId))));
+    for (const [at, packId] of content.packs.entries()) {
+      if (content.packBytes[at] === null) return this.forget(id, new LostChunks('it is not known', packId)).then(() => undefined);
+      if (content.packBytes[at] !== sizes[at]) return this.forget(id, lostPack(packId, sizes[at])).then(() => undefined);
+    }
+    return { index: content.index, frameBytes: content.frameBytes };
+  }
+
+  async *openFrames(id: SnapshotId, { index }: StoredSnapshot, start: number): AsyncGenerator<Buffer> {
+    try {
+      yield* readFrames(this.options, ChunkIndex.decode(index), start);
+    } catch (error) {
+      if (!(error instanceof LostChunks)) throw error;
+      await this.forget(id, error);
+      throw new WaypostError('SNAPSHOT_MISSING', { detail: `What the store had of this table is lost: ${error.message}.`, cause: error });
+    }
+  }
+
+  async measure(): Promise<void> {
+    // What is stored while this looks may count twice until the next time, and is never left out.
+    const counted = this.addedBytes;
+    const blobs = await this.options.blobs.list();
+    this.measuredBytes = blobs.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.addedBytes -= counted;
+  }
+
+  async check(): Promise<void> {
+    await this.options.blobs.check();
+  }
+
+  /** Whether a pack is there in full; it is forgotten otherwise. */
+  private async isWhole(packId: string): Promise<boolean> {
+    const [known, size] = await Promise.all([this.options.catalog.packBytes(packId), this.options.blobs.head(packName(packId))]);
+    if (known === undefined || known === size) return known !== undefined;
+    const lost = lostPack(packId, size);
+    await this.options.catalog.forgetPack(packId);
+    this.report(lost);
+    return false;
+  }
+
+  private async forget(id: SnapshotId, lost: LostChunks): Promise<void> {
+    const { catalog } = this.options;
+    if (lost.packId !== undefined && lost.digest) await catalog.forgetChunk(lost.packId, lost.digest);
+    else if (lost.packId !== undefined) await catalog.forgetPack(lost.packId);
+    await catalog.forgetContent(id);
+    this.report(lost, id);
+  }
+
+  private report({ packId, digest, message }: LostChunks, id?: SnapshotId): void {
+    const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
+    this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built anew');
+  }
+}
+
+function lostPack(packId: string, size: number | undefined): LostChunks {
+  return new LostChunks(size === undefined ? 'it is gone' : 'it has another length than when it was written', packId);
+}
