@@ -15,6 +15,8 @@ export interface Retention {
   /** How long a content stays that no live manifest names any more, and how many do at most. */
   idleMs: number;
   idleCount: number;
+  /** Whether those stay besides that other devices may be given. */
+  keepsShared: boolean;
 }
 
 export interface Garbage {
@@ -75,7 +77,7 @@ async function collect(
   const { contents, since, known } = await exclusively(async () => {
     await whileNobodyBuilds?.(ask);
     await client.query(sql.NOTE_NEEDED);
-    const forgotten = await client.query(sql.FORGET_CONTENTS, [retention.idleMs, retention.idleCount]);
+    const forgotten = await client.query(sql.FORGET_CONTENTS, [retention.idleMs, retention.idleCount, retention.keepsShared]);
     const [{ now }] = (await ask<{ now: string }>(sql.READ_CLOCK)) as [{ now: string }];
     const packs = await ask<{ packId: string }>(sql.READ_PACKS);
     return { contents: forgotten.rowCount ?? 0, since: now, known: new Set(packs.map(({ packId }) => packName(packId))) };

@@ -7,11 +7,14 @@ const IS_NAMED = `
 
 export const NOTE_NEEDED = `UPDATE waypost.table_contents AS content SET needed_at = now() WHERE ${IS_NAMED}`;
 
-/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most. Nobody may be building one meanwhile. */
+/** Others may be given it as long as its tables do not change (changes/table-reads.ts). */
+const IS_SHARED = 'EXISTS (SELECT FROM waypost.table_reads r WHERE r.sha256 = content.sha256 AND r.format = content.format)';
+
+/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides. Nobody may be building one meanwhile. */
 export const FORGET_CONTENTS = `
   DELETE FROM waypost.table_contents AS content
   USING (SELECT sha256, format, needed_at, row_number() OVER (ORDER BY needed_at DESC) AS place FROM waypost.table_contents AS content
-         WHERE NOT ${IS_NAMED}) AS idle
+         WHERE NOT ${IS_NAMED} AND NOT ($3 AND ${IS_SHARED})) AS idle
   WHERE content.sha256 = idle.sha256 AND content.format = idle.format AND (idle.needed_at <= now() - $1 * interval '1 ms' OR idle.place > $2)`;
 
 export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';

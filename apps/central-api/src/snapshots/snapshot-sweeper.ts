@@ -23,6 +23,9 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
   private running: Promise<void> = Promise.resolve();
   /** One sweep of this process after the other. */
   private sweeping: Promise<unknown> = Promise.resolve();
+  /** Since the last sweep the store reached its limit, or came near: nothing stays that is not needed. */
+  private isFull = false;
+  private sweptAt = -Infinity;
   private readonly stop = new AbortController();
   /** Captured changes of transactions before this one are of no use any more. */
   private seenByAll = '0';
@@ -36,7 +39,11 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
   ) {}
 
   onApplicationBootstrap(): void {
-    this.store.onFull = () => this.schedule(0, PATIENCE_MS.first);
+    this.store.onFull = () => {
+      this.isFull = true;
+      const restMs = this.sweptAt + RETRY_MS - performance.now();
+      this.schedule(Math.max(0, restMs), PATIENCE_MS.first);
+    };
     this.schedule(0, PATIENCE_MS.first);
   }
 
@@ -51,24 +58,29 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
    * @returns undefined when the wait was in vain
    */
   sweep(patienceMs: number = PATIENCE_MS.longest): Promise<Garbage | undefined> {
-    const done = this.sweeping.then(() =>
-      collectGarbage({
-        ...this.store.parts,
-        pool: this.pool,
-        retention: this.store.isNearlyFull
-          ? { idleMs: 0, idleCount: 0 }
-          : { idleMs: this.config.SNAPSHOT_RETENTION, idleCount: this.config.SNAPSHOT_RETENTION_COUNT },
-        patienceMs,
-        signal: this.stop.signal,
-        whileNobodyBuilds: async (ask) => {
-          await ask(PRUNE_READS);
-          const [seen] = await ask<{ xid: string }>(READ_SEEN_BY_ALL);
-          this.seenByAll = seen?.xid ?? '0';
-        },
-      }),
-    );
+    const done = this.sweeping.then(() => this.collect(patienceMs));
     this.sweeping = done.catch(() => undefined);
     return done;
+  }
+
+  private async collect(patienceMs: number): Promise<Garbage | undefined> {
+    const { SNAPSHOT_RETENTION: idleMs, SNAPSHOT_RETENTION_COUNT: idleCount } = this.config;
+    const isFull = this.isFull || this.store.isNearlyFull;
+    const garbage = await collectGarbage({
+      ...this.store.parts,
+      pool: this.pool,
+      retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { idleMs, idleCount, keepsShared: true },
+      patienceMs,
+      signal: this.stop.signal,
+      whileNobodyBuilds: async (ask) => {
+        await ask(PRUNE_READS);
+        const [seen] = await ask<{ xid: string }>(READ_SEEN_BY_ALL);
+        this.seenByAll = seen?.xid ?? '0';
+      },
+    });
+    if (garbage && isFull) this.isFull = false;
+    this.sweptAt = performance.now();
+    return garbage;
   }
 
   private schedule(delayMs: number, patienceMs: number): void {
