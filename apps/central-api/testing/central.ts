@@ -50,25 +50,48 @@ export interface AuditRow {
   duration_ms: number;
 }
 
+/** Centrals on one database share one store, as replicas do. It goes with the last of them. */
+const stores = new Map<string, { folder: Promise<string>; users: number }>();
+
+function shareStore(databaseUrl: string): { folder: Promise<string>; leave: () => Promise<void> } {
+  const shared = stores.get(databaseUrl) ?? { folder: mkdtemp(join(tmpdir(), 'waypost-store-')), users: 0 };
+  stores.set(databaseUrl, shared);
+  shared.users += 1;
+  const leave = async (): Promise<void> => {
+    shared.users -= 1;
+    if (shared.users > 0) return;
+    stores.delete(databaseUrl);
+    await rm(await shared.folder, { recursive: true, force: true });
+  };
+  return { folder: shared.folder, leave };
+}
+
 /** `await using central = await startCentral({ … })` */
 export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions): Promise<Central> {
   const folder = await mkdtemp(join(tmpdir(), 'waypost-central-'));
-  const store = join(folder, 'snapshots');
+  await using stack = new AsyncDisposableStack();
+  const shared = shareStore(databaseUrl);
+  stack.defer(shared.leave);
+  stack.defer(() => rm(folder, { recursive: true, force: true }));
+  const store = join(await shared.folder, 'snapshots');
   const planFile = join(folder, 'plan.yaml');
   await writeFile(planFile, plan);
   const config = readCentralConfig({ DATABASE_URL: databaseUrl, SYNC_PLAN: planFile, SNAPSHOT_STORE: `file:${store}`, PORT: '0', ...env });
   const logger = createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent');
   const app = await createCentralApp(config, logger);
+  stack.defer(() => app.close());
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });
   pool.on('error', () => undefined);
+  stack.defer(() => pool.end());
 
   const post: Central['post'] = async (path, body, headers = {}) => {
     const text = typeof body === 'string' ? body : JSON.stringify(body);
     const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: text });
     return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) as never };
   };
+  const started = stack.move();
   return {
     url,
     app,
@@ -90,10 +113,6 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
       const { rows } = await pool.query<AuditRow>(`SELECT ${columns} FROM waypost.sync_requests ORDER BY id DESC LIMIT $1`, [count]);
       return rows.reverse();
     },
-    [Symbol.asyncDispose]: async () => {
-      await app.close();
-      await pool.end();
-      await rm(folder, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
   };
 }

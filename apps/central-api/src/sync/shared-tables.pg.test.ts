@@ -123,7 +123,7 @@ test('a table without parameters is read once for all shares, others once for ea
   expect(await workOf(one)).toEqual({ built: TABLES + (TABLES - GLOBAL), shared: GLOBAL + TABLES, flights: 3 });
   expect(manifests[2]?.tables).toEqual(manifests[0]?.tables);
   expect(manifests[2]?.device).toEqual({ mac: mac(1, 2), id: '1/2' });
-  const other = await start({ env: { SNAPSHOT_STORE: `file:${one.store}` } });
+  const other = await start();
   expect((await other.manifestFor(mac(2, 2))).tables).toEqual(manifests[1]?.tables);
   expect(await workOf(other)).toEqual({ built: 0, shared: TABLES, flights: 1 });
 });
@@ -184,7 +184,7 @@ test('without capture, those who wait together share one reading, and nobody an 
 
 test('two central processes that are asked at the same moment read each table once', async () => {
   const one = await start();
-  const two = await start({ env: { SNAPSHOT_STORE: `file:${one.store}` } });
+  const two = await start();
   const asked = await whileBlocked(
     one,
     () => Promise.all(everybody.map((device, at) => (at % 2 === 0 ? one : two).manifestFor(device))),
