@@ -89,3 +89,7 @@ export function megabytes(bytes: number): string {
 export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(0)} GB`;
 }
+
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`;
+}

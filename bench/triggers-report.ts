@@ -1,4 +1,4 @@
-import { columns, gigabytes } from './report.js';
+import { columns, gigabytes, percent } from './report.js';
 import type { TriggersReport } from './triggers.js';
 
 /** Of throughput. */
@@ -6,8 +6,7 @@ const MAX_LOSS = 0.15;
 
 /** `bench triggers` for a person. */
 export function formatTriggers(report: TriggersReport): string {
-  const { machine, versions, costs, manyUpdates, oneUpdateOfAll, cpuSeconds } = report;
-  const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
+  const { machine, versions, costs, manyUpdates, oneUpdateOfAll, driverCpu } = report;
   const seconds = (ms: number): string => (ms / 1000).toFixed(2);
   const losses = (['update', 'pgbench -N'] as const).map((name) => {
     const loss = 1 - costs.find((cost) => cost.name === name && cost.synchronousCommit === 'on')!.share.median;
@@ -20,24 +19,21 @@ export function formatTriggers(report: TriggersReport): string {
       ['machine', `${machine.cpu}, ${machine.cores} cores, ${gigabytes(machine.memoryBytes)}, ${machine.system}`],
       ['versions', `Node ${versions.node}, PostgreSQL ${versions.postgres}`],
       ['load', `${report.connections} connections, statements of one row each by primary key, ${report.rows.toLocaleString('en-US')} rows`],
-      [
-        'CPU',
-        `seconds for 100,000 updates without triggers: ${Object.entries(cpuSeconds)
-          .map(([name, value]) => `${name} ${value.toFixed(1)}`)
-          .join(', ')}`,
-      ],
+      ['driver', `takes ${driverCpu.toFixed(0)} µs of CPU time for an update`],
     ]),
     '',
-    `Transactions per second without and with triggers, medians of ${report.rounds}, and the share that is left (min–max)`,
+    `Without and with triggers: transactions per second, the share that is left (min–max), the server’s CPU µs for each; medians of ${report.rounds}`,
     ...columns([
-      ['', 'synchronous_commit', 'without', 'with', 'left', ''],
-      ...costs.map(({ name, synchronousCommit, without, with: after, share }) => [
+      ['', 'synchronous_commit', 'without', 'with', 'left', '', 'CPU without', 'with'],
+      ...costs.map(({ name, synchronousCommit, rate, share, serverCpu }) => [
         name,
         synchronousCommit,
-        without.toFixed(0),
-        after.toFixed(0),
+        rate.without.toFixed(0),
+        rate.with.toFixed(0),
         percent(share.median),
         `(${percent(share.min)}–${percent(share.max)})`,
+        serverCpu.without.toFixed(0),
+        serverCpu.with.toFixed(0),
       ]),
     ]),
     '',

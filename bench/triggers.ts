@@ -1,22 +1,26 @@
 import 'reflect-metadata';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type pg from 'pg';
+import { createPool, withTransaction } from '@waypost/runtime';
+import { captureFor, removeCapture } from '../apps/central-api/src/changes/capture.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
+import { checkPlan, type CheckedPlan } from '../apps/central-api/src/plan/check-plan.js';
+import { readPlan } from '../apps/central-api/src/plan/read-plan.js';
 import { findHome } from '../scripts/postgres/home.js';
 import { findDatabaseUser } from '../scripts/postgres/run-as.js';
 import { projectRoot } from '../scripts/project-root.js';
 import { fillCentral, TABLE, writePlan } from './dataset.js';
 import type { FullOptions } from './full.js';
+import { percent } from './report.js';
 import { describeMachine, type Machine } from './machine.js';
 import { measure } from './measure.js';
 import { Servers, withClient } from './servers.js';
 import { runScript, type Script } from './statement-load.js';
-import { mediansByName, medianOf, type Spread, spreadOf } from './statistics.js';
-import { runWaypost } from './waypost-command.js';
+import { medianOf, type Spread, spreadOf } from './statistics.js';
 
 const CONNECTIONS = 8;
-const SECONDS = 1.5;
+/** So short that what else the machine does meanwhile is much the same with triggers and without. */
+const SECONDS = 1;
 /** In one transaction, one after another. */
 const UPDATES_AT_ONCE = 20_000;
 
@@ -42,12 +46,17 @@ const ONE_UPDATE_OF_ALL = `UPDATE ${TABLE} SET quantity = quantity + 1`;
 type ScriptName = keyof typeof SCRIPTS;
 type Sync = 'on' | 'off';
 
-/** Transactions per second without and with triggers, and the shares that are left, round by round. */
+const SIDES = ['without', 'with'] as const;
+
+type Side = (typeof SIDES)[number];
+
+/** Without and with triggers: transactions per second and the server's CPU time for each, medians; the shares of both rates, round by round. */
 export interface TriggerCost {
   name: ScriptName;
   synchronousCommit: Sync;
-  without: number;
-  with: number;
+  rate: Record<Side, number>;
+  /** Microseconds; missing without /proc. */
+  serverCpu: Record<Side, number>;
   share: Spread;
 }
 
@@ -61,11 +70,11 @@ export interface TriggersReport {
   connections: number;
   rounds: number;
   costs: TriggerCost[];
-  /** CPU seconds of the bench and of the server per 100,000 updates without triggers: what the driver takes for itself. */
-  cpuSeconds: Record<string, number>;
+  /** What the driver takes for itself of the machine for an update without triggers: microseconds of CPU time. */
+  driverCpu: number;
   /** Milliseconds. */
-  manyUpdates: { updates: number; without: Spread; with: Spread };
-  oneUpdateOfAll: { without: Spread; with: Spread };
+  manyUpdates: Record<Side, Spread> & { updates: number };
+  oneUpdateOfAll: Record<Side, Spread>;
 }
 
 /** What the triggers of `waypost capture install` cost those that write: with and without them in turns, on one server and table. */
@@ -83,12 +92,12 @@ export async function runTriggers({ rows, rounds, say, signal }: FullOptions): P
     const plan = join(folder, 'plan.yaml');
     await writePlan(plan, 'triggers');
     await (await openDataSource(dataSourceOptions(url))).destroy();
-    const bench = new TriggerBench(url, plan, rows, servers.central.pid);
     await withClient(url, async (client) => {
       await fillCentral(client, rows);
       await client.query('CREATE TABLE history (id bigint, at timestamptz); CREATE TABLE size (count bigint)');
       await client.query('INSERT INTO size VALUES ($1)', [rows]);
     });
+    const bench = new TriggerBench(url, await readCheckedPlan(url, plan), rows, servers.central.pid);
     const result = await bench.measureRounds(rounds, say);
     return {
       case: 'triggers',
@@ -106,11 +115,10 @@ export async function runTriggers({ rows, rounds, say, signal }: FullOptions): P
 }
 
 interface Leg {
-  /** Per second, by script and synchronous_commit. */
-  rates: Record<string, number>;
-  cpuSeconds: Record<string, number>;
-  manyUpdatesMs: number;
-  oneUpdateOfAllMs: number;
+  rate: number;
+  /** Microseconds for each transaction. */
+  serverCpu: number;
+  driverCpu: number;
 }
 
 class TriggerBench {
@@ -118,7 +126,7 @@ class TriggerBench {
 
   constructor(
     private readonly url: string,
-    private readonly plan: string,
+    private readonly plan: CheckedPlan,
     private readonly rows: number,
     private readonly serverPid: number,
   ) {
@@ -126,62 +134,71 @@ class TriggerBench {
   }
 
   async measureRounds(rounds: number, say: (line: string) => void) {
-    const legs: Record<'without' | 'with', Leg[]> = { without: [], with: [] };
-    await this.leg('without'); // what is touched for the first time is written in full
+    const settings = (Object.keys(SCRIPTS) as ScriptName[]).flatMap((name) =>
+      (['on', 'off'] as const).map((synchronousCommit) => ({
+        name,
+        synchronousCommit,
+        legs: noLegs(),
+      })),
+    );
+    const many: Record<Side, number[]> = { without: [], with: [] };
+    const all: Record<Side, number[]> = { without: [], with: [] };
+    await this.load('update', 'off'); // what is touched for the first time is written in full
     for (let round = 1; round <= rounds; round += 1) {
       // Whoever comes second may find a machine that is busier: they take turns.
-      const order = round % 2 === 1 ? (['without', 'with'] as const) : (['with', 'without'] as const);
-      for (const side of order) legs[side].push(await this.leg(side));
-      const { rates: before } = legs.without.at(-1)!;
-      const { rates: after } = legs.with.at(-1)!;
-      say(
-        `round ${round} of ${rounds}: ${Object.keys(before)
-          .map((name) => `${name} ${((after[name]! / before[name]!) * 100).toFixed(0)} %`)
-          .join(', ')}`,
-      );
+      const order = round % 2 === 1 ? SIDES : SIDES.toReversed();
+      for (const { name, synchronousCommit, legs } of settings) {
+        for (const side of order) {
+          await this.prepare(side);
+          legs[side].push(await this.leg(name, synchronousCommit));
+        }
+      }
+      for (const side of order) {
+        await this.prepare(side);
+        many[side].push(await this.timed(MANY_UPDATES));
+        await this.prepare(side);
+        all[side].push(await this.timed(ONE_UPDATE_OF_ALL));
+      }
+      await withClient(this.url, (client) => client.query(`VACUUM FULL ${TABLE}`));
+      const shares = settings.map(({ name, synchronousCommit, legs }) => `${name} ${synchronousCommit} ${percent(sharesOf(legs).at(-1)!)}`);
+      say(`round ${round} of ${rounds}: ${shares.join(', ')}`);
     }
-    const costs = scriptsAndSettings().map(({ name, synchronousCommit, key }): TriggerCost => {
-      const [before, after] = [legs.without.map(({ rates }) => rates[key]!), legs.with.map(({ rates }) => rates[key]!)];
-      const share = spreadOf(after.map((rate, at) => rate / before[at]!));
-      return { name, synchronousCommit, without: medianOf(before), with: medianOf(after), share };
-    });
-    const both = (of: 'manyUpdatesMs' | 'oneUpdateOfAllMs') => ({
-      without: spreadOf(legs.without.map((leg) => leg[of])),
-      with: spreadOf(legs.with.map((leg) => leg[of])),
-    });
     return {
-      costs,
-      cpuSeconds: mediansByName(legs.without.map(({ cpuSeconds }) => cpuSeconds)),
-      manyUpdates: { updates: UPDATES_AT_ONCE, ...both('manyUpdatesMs') },
-      oneUpdateOfAll: both('oneUpdateOfAllMs'),
+      costs: settings.map(({ name, synchronousCommit, legs }): TriggerCost => {
+        const medians = (of: keyof Leg) => ({
+          without: medianOf(legs.without.map((leg) => leg[of])),
+          with: medianOf(legs.with.map((leg) => leg[of])),
+        });
+        return { name, synchronousCommit, rate: medians('rate'), serverCpu: medians('serverCpu'), share: spreadOf(sharesOf(legs)) };
+      }),
+      driverCpu: medianOf(settings[0]!.legs.without.map(({ driverCpu }) => driverCpu)),
+      manyUpdates: { updates: UPDATES_AT_ONCE, without: spreadOf(many.without), with: spreadOf(many.with) },
+      oneUpdateOfAll: { without: spreadOf(all.without), with: spreadOf(all.with) },
     };
   }
 
-  private async leg(side: 'without' | 'with'): Promise<Leg> {
-    await runWaypost(this.url, 'capture', 'remove');
-    if (side === 'with') await runWaypost(this.url, 'capture', 'install', '--plan', this.plan);
-    // Autovacuum is off, and what the last leg left is not this one's.
-    await withClient(this.url, (client) => client.query('TRUNCATE waypost.changes, history'));
-    const leg: Leg = { rates: {}, cpuSeconds: {}, manyUpdatesMs: NaN, oneUpdateOfAllMs: NaN };
-    for (const { name, synchronousCommit, key } of scriptsAndSettings()) {
-      await this.vacuum();
-      const { result, cpuSeconds } = await measure({ postgres: this.serverPid }, () => this.load(name, synchronousCommit));
-      leg.rates[key] = result;
-      if (key === 'update on')
-        for (const [who, used] of Object.entries(cpuSeconds)) leg.cpuSeconds[who] = (used * 1e5) / (result * SECONDS);
-    }
-    leg.manyUpdatesMs = await this.timed((client) => client.query(MANY_UPDATES));
-    await this.vacuum();
-    leg.oneUpdateOfAllMs = await this.timed((client) => client.query(ONE_UPDATE_OF_ALL));
-    await withClient(this.url, (client) => client.query(`VACUUM FULL ${TABLE}`));
-    return leg;
+  /** With triggers or without; autovacuum is off, and what the last leg left is not the next one's. */
+  private async prepare(side: Side): Promise<void> {
+    await withClient(this.url, async (client) => {
+      await withTransaction(client, 'READ WRITE', () => removeCapture(client));
+      if (side === 'with') await withTransaction(client, 'READ WRITE', () => captureFor(client, this.plan));
+      await client.query('TRUNCATE waypost.changes, history');
+      await client.query(`VACUUM ${TABLE}`);
+    });
+  }
+
+  private async leg(name: ScriptName, synchronousCommit: Sync): Promise<Leg> {
+    const { result: rate, ms, cpuSeconds } = await measure({ server: this.serverPid }, () => this.load(name, synchronousCommit));
+    const perTransaction = (seconds: number | undefined): number => ((seconds ?? NaN) * 1e9) / (rate * ms);
+    return { rate, serverCpu: perTransaction(cpuSeconds['server']), driverCpu: perTransaction(cpuSeconds['bench']) };
   }
 
   private load(name: ScriptName, synchronousCommit: Sync): Promise<number> {
     const firstNewId = BigInt(this.rows) + 1n;
+    const anyId = (): bigint => BigInt(1 + Math.floor(Math.random() * this.rows));
     const nextId = {
-      update: () => BigInt(1 + Math.floor(Math.random() * this.rows)),
-      'pgbench -N': () => BigInt(1 + Math.floor(Math.random() * this.rows)),
+      update: anyId,
+      'pgbench -N': anyId,
       insert: () => this.nextNewId++,
       // Those that were inserted.
       delete: () => (this.nextNewId > firstNewId ? --this.nextNewId : undefined),
@@ -190,17 +207,24 @@ class TriggerBench {
     return runScript({ url: this.url, script: SCRIPTS[name], connections: CONNECTIONS, settings, seconds: SECONDS, nextId });
   }
 
-  private async timed(work: (client: pg.Client) => Promise<unknown>): Promise<number> {
-    return withClient(this.url, async (client) => (await measure({}, () => work(client))).ms);
-  }
-
-  private async vacuum(): Promise<void> {
-    await withClient(this.url, (client) => client.query(`VACUUM ${TABLE}`));
+  private async timed(statement: string): Promise<number> {
+    return withClient(this.url, async (client) => (await measure({}, () => client.query(statement))).ms);
   }
 }
 
-function scriptsAndSettings(): { name: ScriptName; synchronousCommit: Sync; key: string }[] {
-  return (Object.keys(SCRIPTS) as ScriptName[]).flatMap((name) =>
-    (['on', 'off'] as const).map((synchronousCommit) => ({ name, synchronousCommit, key: `${name} ${synchronousCommit}` })),
-  );
+function noLegs(): Record<Side, Leg[]> {
+  return { without: [], with: [] };
+}
+
+function sharesOf({ without, with: after }: Record<Side, Leg[]>): number[] {
+  return after.map(({ rate }, at) => rate / without[at]!.rate);
+}
+
+async function readCheckedPlan(url: string, path: string): Promise<CheckedPlan> {
+  const pool = createPool({ url, applicationName: 'waypost-bench', maxConnections: 1, onIdleError: () => undefined });
+  try {
+    return await checkPlan(pool, await readPlan(path));
+  } finally {
+    await pool.end();
+  }
 }
