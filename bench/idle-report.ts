@@ -22,8 +22,8 @@ export function formatIdle({ date, machine, versions, syncs, devices, polls, bar
     '',
     'sync/now when nothing has changed: median (min–max)',
     ...columns(
-      syncs.map(({ rows, ms, bytes }) => [
-        `${rows.toLocaleString('en-US')} rows`,
+      syncs.map(({ rows, tables, ms, bytes }) => [
+        sizeOf({ rows, tables }),
         `${ms.median.toFixed(1)} ms`,
         `(${ms.min.toFixed(1)}–${ms.max.toFixed(1)})`,
         `${bytes.median} bytes both ways`,
@@ -44,13 +44,8 @@ export function formatIdle({ date, machine, versions, syncs, devices, polls, bar
     '',
     'Targets',
     ...columns([
-      ...syncs.flatMap(({ rows, ms, bytes }) => [
-        target(
-          ms.median <= MAX_SYNC_MS,
-          `sync/now at ${rows.toLocaleString('en-US')} rows`,
-          `${ms.median.toFixed(1)} ms`,
-          `≤ ${MAX_SYNC_MS} ms`,
-        ),
+      ...syncs.flatMap(({ rows, tables, ms, bytes }) => [
+        target(ms.median <= MAX_SYNC_MS, `sync/now at ${sizeOf({ rows, tables })}`, `${ms.median.toFixed(1)} ms`, `≤ ${MAX_SYNC_MS} ms`),
         target(bytes.median <= MAX_SYNC_BYTES, 'its bytes both ways', String(bytes.median), `≤ ${MAX_SYNC_BYTES}`),
       ]),
       target(polls.rate >= MIN_POLLS_PER_SECOND, 'polls per second', polls.rate.toFixed(0), `≥ ${MIN_POLLS_PER_SECOND}`),
@@ -59,4 +54,8 @@ export function formatIdle({ date, machine, versions, syncs, devices, polls, bar
     ]),
     '',
   ].join('\n');
+}
+
+function sizeOf({ rows, tables }: { rows: number; tables: number }): string {
+  return `${rows.toLocaleString('en-US')} rows${tables > 1 ? `, ${tables} tables` : ''}`;
 }

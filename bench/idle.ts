@@ -1,9 +1,9 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Manifest } from '@waypost/contracts';
+import { type Manifest, PREFER_MINIMAL } from '@waypost/contracts';
 import { freePort } from '../scripts/ports.js';
 import { findHome } from '../scripts/postgres/home.js';
 import { findDatabaseUser } from '../scripts/postgres/run-as.js';
@@ -19,6 +19,7 @@ import { ServiceProcess } from './service-process.js';
 import { mediansByName, type Spread, spreadOf } from './statistics.js';
 
 const SMALL_ROWS = 10_000;
+const MANY_TABLES = 20;
 const SYNCS = 50;
 const DEVICES = 500;
 const CONNECTIONS = 64;
@@ -31,6 +32,7 @@ const BARE_TABLE = `
 
 interface IdleSync {
   rows: number;
+  tables: number;
   ms: Spread;
   /** Both ways, between edge and central, headers included. */
   bytes: Spread;
@@ -64,11 +66,15 @@ export async function runIdle({ rows, rounds, say, signal }: FullOptions): Promi
     signal.throwIfAborted();
     const syncs: IdleSync[] = [];
     let load: Pick<IdleReport, 'polls' | 'bare' | 'half' | 'cpuSeconds'> | undefined;
-    for (const size of [SMALL_ROWS, rows]) {
-      say(`filling ${size.toLocaleString('en-US')} rows`);
+    for (const size of [
+      { rows: SMALL_ROWS, tables: 1 },
+      { rows, tables: 1 },
+      { rows: SMALL_ROWS, tables: MANY_TABLES },
+    ]) {
+      say(`filling ${size.rows.toLocaleString('en-US')} rows, tables: ${size.tables}`);
       await using bench = await IdleBench.start(servers, folder, size);
       syncs.push(await bench.measureSyncs());
-      if (size === SMALL_ROWS) load = await bench.measurePolls(rounds, say);
+      load ??= await bench.measurePolls(rounds, say);
     }
     return {
       case: 'idle',
@@ -88,18 +94,20 @@ class IdleBench implements AsyncDisposable {
   private constructor(
     private readonly servers: Servers,
     private readonly database: string,
-    private readonly rows: number,
+    private readonly size: Pick<IdleSync, 'rows' | 'tables'>,
     private readonly central: ServiceProcess,
     private readonly proxy: CountingProxy,
     private readonly edge: ServiceProcess,
   ) {}
 
-  static async start(servers: Servers, folder: string, rows: number): Promise<IdleBench> {
-    const database = `idle_${rows}`;
+  static async start(servers: Servers, folder: string, size: Pick<IdleSync, 'rows' | 'tables'>): Promise<IdleBench> {
+    const database = `idle_${size.rows}_${size.tables}`;
     await servers.createDatabases(database);
     const databaseUrl = servers.urlOf('central', database);
     await withClient(databaseUrl, async (client) => {
-      await fillCentral(client, rows);
+      await fillCentral(client, size.rows);
+      for (const name of sideTables(size.tables))
+        await client.query(`CREATE TABLE ${name} AS TABLE items LIMIT 10; ALTER TABLE ${name} ADD PRIMARY KEY (id)`);
       await client.query(
         `INSERT INTO devices SELECT 1 + g, format('02:00:00:00:%s:%s', lpad(to_hex(g / 256), 2, '0'), lpad(to_hex(g % 256), 2, '0'))
          FROM generate_series(1, $1::int) g`,
@@ -108,6 +116,8 @@ class IdleBench implements AsyncDisposable {
     });
     const plan = join(folder, `${database}.yaml`);
     await writePlan(plan, 'triggers');
+    const names = sideTables(size.tables).map((name) => `  - name: ${name}\n`);
+    await writeFile(plan, (await readFile(plan, 'utf8')).replace(/^tables:\n/m, `tables:\n${names.join('')}`));
     const central = await ServiceProcess.start('start:central', {
       DATABASE_URL: databaseUrl,
       SYNC_PLAN: plan,
@@ -125,7 +135,7 @@ class IdleBench implements AsyncDisposable {
       DOWNLOAD_DIR: join(folder, database, 'downloads'),
       SYNC_INTERVAL: '0',
     });
-    return new IdleBench(servers, database, rows, central, proxy, edge);
+    return new IdleBench(servers, database, size, central, proxy, edge);
   }
 
   async measureSyncs(): Promise<IdleSync> {
@@ -140,7 +150,7 @@ class IdleBench implements AsyncDisposable {
       ms.push(performance.now() - startedAt);
       bytes.push(this.proxy.takeBytes());
     }
-    return { rows: this.rows, ms: spreadOf(ms), bytes: spreadOf(bytes) };
+    return { ...this.size, ms: spreadOf(ms), bytes: spreadOf(bytes) };
   }
 
   /** Polls as fast as they are answered, and the same against the bare route, in turns; then at half of that rate. */
@@ -156,7 +166,8 @@ class IdleBench implements AsyncDisposable {
     try {
       const processes = { central: this.central.pid, centralPostgres: this.servers.central.pid };
       const runs: { polls: PollLoad; bare: PollLoad; half: PollLoad; cpuSeconds: Record<string, number> }[] = [];
-      const load = { bodies, seconds: LOAD_SECONDS, connections: CONNECTIONS };
+      // As devices ask.
+      const load = { headers: { prefer: PREFER_MINIMAL }, bodies, seconds: LOAD_SECONDS, connections: CONNECTIONS };
       await pollLoad({ url: this.central.url, ...load, seconds: 1 });
       await pollLoad({ url: bare.url, ...load, seconds: 1 });
       for (let round = 1; round <= rounds; round += 1) {
@@ -205,6 +216,11 @@ class IdleBench implements AsyncDisposable {
     const { epoch, sequence, manifestId } = (JSON.parse(text) as { manifest: Manifest }).manifest;
     return JSON.stringify({ mac, have: { epoch, sequence, manifestId } });
   }
+}
+
+/** Beside the table with the rows; all have its columns. */
+function sideTables(tables: number): string[] {
+  return Array.from({ length: tables - 1 }, (_, at) => `side_${at + 1}`);
 }
 
 async function startBareRoute(databaseUrl: string): Promise<{ url: string; stop: () => Promise<void> }> {

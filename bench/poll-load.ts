@@ -11,6 +11,8 @@ export interface PollLoad {
 
 interface LoadOptions {
   url: string;
+  /** More than the content type. */
+  headers?: Record<string, string>;
   /** Bodies of requests, taken in turns. */
   bodies: readonly string[];
   seconds: number;
@@ -23,7 +25,7 @@ interface LoadOptions {
  * Polls over connections that stay open.
  * @throws Error when an answer is not 200
  */
-export async function pollLoad({ url, bodies, seconds, connections, rate }: LoadOptions): Promise<PollLoad> {
+export async function pollLoad({ url, headers, bodies, seconds, connections, rate }: LoadOptions): Promise<PollLoad> {
   const pool = new Pool(url, { connections, pipelining: 1 });
   const took: number[] = [];
   let next = 0;
@@ -32,7 +34,7 @@ export async function pollLoad({ url, bodies, seconds, connections, rate }: Load
     const answer = await pool.request({
       method: 'POST',
       path: '/api/device-sync/request',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...headers },
       body,
     });
     const text = await answer.body.text();
