@@ -24,7 +24,8 @@ const FOLLOWED = new WeakMap<FastifyRequest, Followed>();
  */
 export function followRequests(server: FastifyInstance, logger: Logger, traced: RegExp | undefined): void {
   server.addHook('onRequest', (request, reply, done) => {
-    const cycleId = ulidSchema.safeParse(request.headers[CYCLE_ID_HEADER]).data;
+    const named = request.headers[CYCLE_ID_HEADER];
+    const cycleId = named === undefined ? undefined : ulidSchema.safeParse(named).data;
     const work = new Work({ requestId: request.id, ...(cycleId === undefined ? {} : { cycleId }) });
     const followed = enterWork(work, () => ({ work, ...startedSpan(request, traced) }));
     FOLLOWED.set(request, followed);

@@ -7,11 +7,11 @@ import { type ErrorCode, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
-import { ulid } from 'ulid';
 import type { z } from 'zod';
 import { databaseError } from './database-errors.js';
 import { followRequests, inRequest, markRequestFailed } from './http-requests.js';
 import { LOGGER, quietly } from './logging.js';
+import { newId } from './new-id.js';
 import { sqlStateOf } from './sql-state.js';
 
 export interface HttpLimits {
@@ -46,7 +46,7 @@ export async function createHttpApp(
     connectionTimeout: 0, // would cut slow downloads; they have a progress watchdog of their own
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
-    genReqId: () => ulid(),
+    genReqId: newId,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     // What fails before there is a route, such as a URL that cannot be decoded.
     clientErrorHandler: answerBrokenRequest,

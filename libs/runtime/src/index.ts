@@ -9,6 +9,7 @@ export * from './health.js';
 export * from './http.js';
 export * from './latest.js';
 export * from './logging.js';
+export * from './new-id.js';
 export * from './postgres.js';
 export * from './process-metrics.js';
 export * from './release-memory.js';

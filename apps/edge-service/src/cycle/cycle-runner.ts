@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { describeSpan, failSpan, LOGGER, toWaypostError, traced, withIds } from '@waypost/runtime';
+import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withIds } from '@waypost/runtime';
 import type { Logger } from 'pino';
-import { ulid } from 'ulid';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import type { Cycle, CycleOptions, CycleReport } from './cycle.js';
@@ -57,7 +56,7 @@ export class CycleRunner implements OnModuleDestroy {
 
   /** All that a cycle logs and traces carries its id. */
   private async runOnce(options: CycleOptions): Promise<CycleReport> {
-    const cycleId = ulid();
+    const cycleId = newId();
     return withIds({ cycleId, mac: this.config.DEVICE_MAC }, () =>
       traced('cycle', { root: true, attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
         const report = await this.runNow(cycleId, options);
