@@ -50,9 +50,10 @@ interface Waiting {
   member: Member;
   /** In the order of arrival. */
   number: number;
-  /** From when on it does not wait for another flight of its share any more, where there is a place. */
-  patientUntil: number;
-  until: number;
+  /** It has waited for half of its time: where there is a place, it does not wait for another flight of its share any more. */
+  isImpatient: boolean;
+  /** Its patience has ended: if no flight answers it at this moment, none will. */
+  isLate: boolean;
 }
 
 interface Flight {
@@ -94,12 +95,18 @@ export class Flights {
    */
   async join(asked: Asked, share: string, { until, signal }: Patience): Promise<IssuedManifest> {
     signal.throwIfAborted();
-    const now = performance.now();
     const member = new Member(asked, share);
-    const waiting: Waiting = { member, number: (this.arrivals += 1), patientUntil: (now + until) / 2, until };
+    const waiting: Waiting = { member, number: (this.arrivals += 1), isImpatient: false, isLate: false };
+    const leftMs = Math.max(0, until - performance.now());
     const timers = [
-      setTimeout(() => this.depart(), Math.max(0, waiting.patientUntil - now)),
-      setTimeout(() => this.queue.includes(waiting) && this.remove(waiting, this.options.busy()), Math.max(0, until - now)),
+      setTimeout(() => {
+        waiting.isImpatient = true;
+        this.depart();
+      }, leftMs / 2),
+      setTimeout(() => {
+        waiting.isLate = true;
+        if (this.queue.includes(waiting)) this.remove(waiting, this.options.busy());
+      }, leftMs),
     ];
     const onAbort = (): void => this.remove(waiting, signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
@@ -139,7 +146,7 @@ export class Flights {
 
   private findFirst(): Waiting | undefined {
     const shares = new Set([...this.underWay].flatMap(({ members }) => members.map(({ member }) => member.share)));
-    return this.queue.find(({ member, patientUntil }) => member.isAlone || !shares.has(member.share) || performance.now() >= patientUntil);
+    return this.queue.find(({ member, isImpatient }) => member.isAlone || isImpatient || !shares.has(member.share));
   }
 
   private async fly(flight: Flight): Promise<void> {
@@ -151,7 +158,7 @@ export class Flights {
     }
     this.underWay.delete(flight);
     const left = flight.members.filter(({ member }) => !member.isSettled);
-    for (const { member, until } of left) if (performance.now() >= until) member.reject(this.options.busy());
+    for (const { member, isLate } of left) if (isLate) member.reject(this.options.busy());
     this.queue.push(...left.filter(({ member }) => !member.isSettled));
     this.queue.sort((one, other) => one.number - other.number);
     this.depart();
