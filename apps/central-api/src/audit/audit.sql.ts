@@ -6,22 +6,33 @@ const AUDIT_REQUEST = `
   INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
 
+const HOLDS_ISSUED = `(${hasProven('excluded.last_manifest_id')}
+      AND excluded.last_manifest_id = (SELECT held_id FROM issued WHERE issued.mac = excluded.mac))`;
+
 const CAME_AT = "now() - $7::integer * interval '1 ms'";
 
-/** That which the device holds is what it was last given and has acknowledged, with no failure since. */
-const STILL_VERIFIED = `($10 = $2 AND ${hasProven('$2')})`;
-
-/** $1…$9: the audit's row, $10: the manifest that the device says to hold, or null, $11: the manifest's filters. */
+/**
+ * Manifests that were issued, for devices that differ. That which a device holds is verified if it is what it was last given and has acknowledged, with no
+ * failure since. $1…$9, one element for each: the audit's row, $10: the manifests that the devices say to hold, or null, $11: filters as JSON. In the
+ * order of MACs, so that nobody waits for each other.
+ */
 export const AUDIT_ISSUED = `
-  WITH audited AS (${AUDIT_REQUEST})
+  WITH issued AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[],
+                         $10::text[], $11::jsonb[])
+      AS i(mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id, held_id, filters)
+  ), audited AS (
+    INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id)
+    SELECT mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id FROM issued
+  )
   INSERT INTO waypost.device_states AS device (mac, first_seen_at, last_request_at, last_manifest_id, filters)
-  VALUES ($1, ${CAME_AT}, ${CAME_AT}, $2, $11)
+  SELECT mac, came_at, came_at, manifest_id, filters FROM issued, LATERAL (SELECT now() - duration_ms * interval '1 ms') AS t(came_at) ORDER BY mac
   ON CONFLICT (mac) DO UPDATE SET
     last_request_at = greatest(device.last_request_at, excluded.last_request_at),
     last_manifest_id = excluded.last_manifest_id,
     filters = excluded.filters,
-    verified_at = CASE WHEN ${STILL_VERIFIED} THEN greatest(device.verified_at, excluded.last_request_at) ELSE device.verified_at END,
-    consecutive_failures = CASE WHEN ${STILL_VERIFIED} THEN 0 ELSE device.consecutive_failures END`;
+    verified_at = CASE WHEN ${HOLDS_ISSUED} THEN greatest(device.verified_at, excluded.last_request_at) ELSE device.verified_at END,
+    consecutive_failures = CASE WHEN ${HOLDS_ISSUED} THEN 0 ELSE device.consecutive_failures END`;
 
 /** A MAC that never got a manifest has no state, and gets none. $1…$9: the audit's row, $10: what the error says. */
 export const AUDIT_REFUSED = `

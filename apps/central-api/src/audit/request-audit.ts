@@ -4,6 +4,7 @@ import { currentWork, noteIds, statementOf, traced } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import type { SyncRequestRow } from '../database/entities.js';
+import { Batches } from '../database/batches.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
 import { AUDIT_ISSUED, AUDIT_REFUSED } from './audit.sql.js';
@@ -64,9 +65,16 @@ export function auditOf(request: FastifyRequest, operation: SyncRequestRow['oper
   return facts;
 }
 
+/** Devices that are answered together are audited together. */
+const MAX_BATCH = 200;
+/** The column of a row that is the device's MAC. */
+const MAC = 0;
+
 /** Keeps who asked for what, when, and what came of it; and with it what is known of the device (waypost.device_states). */
 @Injectable()
 export class RequestAudit {
+  private readonly issuing = new Batches<unknown[], void>((rows) => this.writeIssued(rows), MAX_BATCH);
+
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
@@ -76,7 +84,8 @@ export class RequestAudit {
   async issued(facts: RequestFacts, { manifest, isNew }: IssuedManifest): Promise<void> {
     facts.manifestId = manifest.manifestId;
     const row = this.rowOf(facts, 'Issued', isNew ? null : 'unchanged');
-    await this.write(AUDIT_ISSUED, [...row, facts.have?.manifestId ?? null, manifest.filters]);
+    const values = [...row, facts.have?.manifestId ?? null, JSON.stringify(manifest.filters)];
+    await traced('audit', { attributes: statementOf(AUDIT_ISSUED) }, () => this.issuing.do(values));
   }
 
   /** A request that was audited together with others, in the metrics. */
@@ -86,11 +95,19 @@ export class RequestAudit {
 
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
-    await this.write(AUDIT_REFUSED, [...row, error.message.replaceAll('\0', '')]);
+    const values = [...row, error.message.replaceAll('\0', '')];
+    await traced('audit', { attributes: statementOf(AUDIT_REFUSED) }, () => this.dataSource.query(AUDIT_REFUSED, values));
   }
 
-  private async write(statement: string, values: unknown[]): Promise<void> {
-    await traced('audit', { attributes: statementOf(statement) }, () => this.dataSource.query(statement, values));
+  /** A statement changes the state of each device once. */
+  private async writeIssued(rows: readonly unknown[][]): Promise<void[]> {
+    for (let rest = rows; rest.length > 0;) {
+      const first = new Map(rest.toReversed().map((row) => [row[MAC], row]));
+      const columns = rows[0]!.map((_, column) => [...first.values()].map((row) => row[column]));
+      await this.dataSource.query(AUDIT_ISSUED, columns);
+      rest = rest.filter((row) => first.get(row[MAC]) !== row);
+    }
+    return rows.map(() => undefined);
   }
 
   /** Of waypost.sync_requests; counted in the metrics at once, for the database may be away. */

@@ -163,6 +163,17 @@ test('a hundred devices that ask at once: each table is read once', async () => 
   expect(await central.sql('SELECT count(*)::int FROM waypost.sync_manifests')).toEqual([{ count: everybody.length * TABLES }]);
 });
 
+test('one device that asks many times at once gets one manifest, and each request is audited', async () => {
+  const central = await start();
+  const asked = await Promise.all(Array.from({ length: 20 }, () => central.manifestFor(mac(1, 1))));
+  expect(new Set(asked.map(({ manifestId }) => manifestId)).size).toBe(1);
+  const counts = 'SELECT coalesce(reason, status) AS outcome, count(*)::int FROM waypost.sync_requests GROUP BY 1 ORDER BY 1';
+  expect(await central.sql(counts)).toEqual([
+    { outcome: 'Issued', count: 1 },
+    { outcome: 'unchanged', count: 19 },
+  ]);
+});
+
 test('without capture, those who wait together share one reading, and nobody an earlier one', async () => {
   const central = await start({ plan: PLAN_NONE, env: { MAX_CONCURRENT_BUILDS: '1' } });
   const shop = everybody.filter((device) => device.startsWith('02:00:00:00:01:'));
