@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MAC, SyncPair } from './support/sync-pair.js';
 import { waypost, waypostJson } from './support/waypost.js';
@@ -184,4 +184,36 @@ test('capture install, show and remove; plan check shows it where the plan asks 
   expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true } });
   expect(await waypostJson(['capture', 'remove'], atCentral)).toMatchObject({ code: 0, json: { removed: tables } });
   expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false } });
+});
+
+test('store check finds what is damaged, --repair forgets it, and the next sync builds it anew', async () => {
+  interface Report {
+    whole: boolean;
+    repaired: boolean;
+    packs: number;
+    chunks: number;
+    damaged: { packId: string; chunk: string | null }[];
+  }
+  const check = (...more: string[]) => waypostJson<Report>(['store', 'check', ...more], atCentral);
+  const before = await check();
+  expect(before).toMatchObject({ code: 0, json: { whole: true, repaired: false, damaged: [], incomplete: [], unknownPacks: 0 } });
+  expect(before.json.chunks).toBeGreaterThan(1);
+
+  const folder = join((atCentral['SNAPSHOT_STORE'] as string).slice('file:'.length), 'packs');
+  const [pack] = (await readdir(folder)).toSorted();
+  const bytes = await readFile(join(folder, pack as string));
+  bytes.writeUInt8(bytes.readUInt8(20) ^ 1, 20);
+  await writeFile(join(folder, pack as string), bytes);
+  const found = await check();
+  expect(found).toMatchObject({ code: 1, json: { whole: false, repaired: false, damaged: [{ packId: pack?.slice(0, -5) }] } });
+  expect(found.json.damaged[0]?.chunk).toMatch(/^[0-9a-f]{64}$/);
+  expect((await waypost(['store', 'check'], atCentral)).out).toContain('1 thing lost or damaged.');
+  expect(await check('--repair')).toMatchObject({ code: 0, json: { repaired: true } });
+
+  expect(await check()).toMatchObject({ code: 0, json: { whole: true, chunks: before.json.chunks - 1 } });
+  await pair.change();
+  await pair.sync();
+  expect(await check()).toMatchObject({ code: 0, json: { whole: true } });
+  const { SNAPSHOT_STORE: _, ...withoutStore } = atCentral;
+  expect(await waypostJson(['store', 'check'], withoutStore)).toMatchObject({ code: 2, json: { error: { code: 'CONFIG_INVALID' } } });
 });

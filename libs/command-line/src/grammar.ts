@@ -166,6 +166,20 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: ['waypost capture remove'],
     timeout: QUICK,
   },
+  {
+    name: 'store check',
+    side: 'central',
+    summary: 'whether central’s chunk store holds all that it should',
+    description:
+      'Reads every chunk and compares it with its checksum and its SHA-256; central may go on meanwhile. With --repair, what is lost or damaged is forgotten, so that the next requests build it anew. Exits with 1 when something is lost or damaged and was not repaired.',
+    arguments: [],
+    options: [
+      { flags: '--snapshot-store <store>', description: 'where central keeps its packs (default: SNAPSHOT_STORE)' },
+      { flags: '--repair', description: 'forget what is lost or damaged' },
+    ],
+    examples: ['waypost store check', 'waypost store check --repair --snapshot-store file:./var/snapshots'],
+    timeout: READS_EVERYTHING,
+  },
 ];
 
 /** Options that every command takes. */

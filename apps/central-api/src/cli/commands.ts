@@ -13,5 +13,6 @@ export const commands: SideCommands = {
   'capture show': async () => (await import('./capture.js')).captureShow,
   'capture install': async () => (await import('./capture.js')).captureInstall,
   'capture remove': async () => (await import('./capture.js')).captureRemove,
+  'store check': async () => (await import('./store.js')).storeCheck,
   status: async () => (await import('./status.js')).status,
 };

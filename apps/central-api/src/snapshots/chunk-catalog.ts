@@ -116,21 +116,25 @@ export class ChunkCatalog {
   }
 
   async forgetContent({ sha256, format }: SnapshotId): Promise<void> {
-    await this.ask('forget content', sql.FORGET_CONTENT, [sha256, format]);
+    await this.write([sql.FORGET_CONTENT], [sha256, format]);
   }
 
   /** The pack, its chunks, and all contents that need it. */
   async forgetPack(packId: string): Promise<void> {
-    await withClient(this.pool, (client) =>
-      withTransaction(client, 'READ WRITE', async () => {
-        for (const statement of sql.FORGET_PACK) await client.query(statement, [packId]);
-      }),
-    );
+    await this.write(sql.FORGET_PACK, [packId]);
   }
 
   /** A chunk that is damaged where it is, and all contents that need it from there. */
   async forgetChunk(packId: string, digest: Buffer): Promise<void> {
-    await this.ask('forget chunk', sql.FORGET_CHUNK, [digest, packId]);
+    await this.write([sql.FORGET_CHUNK], [digest, packId]);
+  }
+
+  private async write(statements: readonly string[], values: unknown[]): Promise<void> {
+    await withClient(this.pool, (client) =>
+      withTransaction(client, 'READ WRITE', async () => {
+        for (const statement of statements) await client.query(statement, values);
+      }),
+    );
   }
 
   private ask<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promi
 import { join } from 'node:path';
 import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { SmallDisk } from '../../../../test/support/small-disk.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { readTable } from '../../testing/chunk-streams.js';
 import { runSql } from '../../testing/sql.js';
@@ -175,4 +176,22 @@ test('files of the former layout and of killed processes are removed, those of o
   const left = (await readdir(central.store, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   expect(left.map(({ name }) => name).toSorted()).toEqual([expect.stringMatching(/\.pack$/), 'README']);
   expect(await rowsOf(central, manifest)).toBe(manifest.tables[0]?.sha256);
+});
+
+test('a disk that runs full while a snapshot is stored: a clear error, nothing left behind, and once there is space the same rows', async () => {
+  await using disk = await SmallDisk.mount(4);
+  if (!disk) return;
+  const folder = join(disk.path, 'store');
+  await using central = await start({ SNAPSHOT_STORE: `file:${folder}` });
+  const first = await central.manifestFor(A);
+  await central.sql(`UPDATE items SET body = md5('1' || id) || md5('2' || id)`);
+  await disk.fill(100_000);
+  const refused = await central.post('/api/device-sync/request', { mac: A });
+  expect(refused).toMatchObject({ status: 500, body: { code: 'STORAGE_FAILED', detail: expect.stringMatching(/ENOSPC/) } });
+  expect(await rowsOf(central, first)).toBe(first.tables[0]?.sha256);
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+  await disk.free();
+  const second = await central.manifestFor(A);
+  expect(second.tables).not.toEqual(first.tables);
+  expect(await rowsOf(central, second)).toBe(second.tables[0]?.sha256);
 });

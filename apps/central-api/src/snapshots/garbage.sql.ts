@@ -22,7 +22,7 @@ export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';
 export const READ_CLOCK = 'SELECT clock_timestamp()::text AS now';
 
 /** Digests of all contents. The concatenation brings each index into memory once, and not once per digest. */
-const NEEDED = `
+export const NEEDED = `
   SELECT DISTINCT substr(bytes, ${HEADER_BYTES + 1} + ${INDEX_ENTRY_BYTES} * at, 32) AS digest
   FROM (SELECT chunk_index || ''::bytea AS bytes FROM waypost.table_contents OFFSET 0) AS content
   CROSS JOIN LATERAL generate_series(0, (length(bytes) - ${HEADER_BYTES}) / ${INDEX_ENTRY_BYTES} - 1) AS at`;
@@ -41,12 +41,21 @@ export const REMOVE_UNNEEDED = [
   `DELETE FROM waypost.chunks WHERE digest IN (SELECT digest FROM waypost.chunks WHERE unneeded ORDER BY digest FOR UPDATE)`,
 ] as const;
 
-/** $1: as of MARK_UNNEEDED, $2: ms that a retired pack stays. */
+/**
+ * Packs that have nothing left; nor do contents need them that had, until somebody wrote their chunks elsewhere. $1: as of MARK_UNNEEDED, $2: ms that a
+ * retired pack stays.
+ */
 export const REMOVE_PACKS = `
-  DELETE FROM waypost.packs p
-  WHERE NOT EXISTS (SELECT FROM waypost.chunks WHERE pack_id = p.pack_id) AND created_at < $1
-    AND (retired_at IS NULL OR retired_at <= now() - $2 * interval '1 ms')
-  RETURNING pack_id AS "packId"`;
+  WITH removed AS (
+    DELETE FROM waypost.packs p
+    WHERE NOT EXISTS (SELECT FROM waypost.chunks WHERE pack_id = p.pack_id) AND created_at < $1
+      AND (retired_at IS NULL OR retired_at <= now() - $2 * interval '1 ms')
+    RETURNING pack_id
+  ), cleaned AS (
+    UPDATE waypost.table_contents SET packs = ARRAY(SELECT pack FROM unnest(packs) AS pack WHERE pack NOT IN (SELECT pack_id FROM removed) ORDER BY pack)
+    WHERE packs && ARRAY(SELECT pack_id FROM removed)
+  )
+  SELECT pack_id AS "packId" FROM removed`;
 
 /**
  * Packs to be written anew: those of which less than half is needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many small ones may be.

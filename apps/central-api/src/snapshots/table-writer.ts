@@ -93,7 +93,7 @@ export class PackTableWriter implements TableWriter {
     }
     onPack(pack.bytes);
     this.wholePacks.set(pack.packId, Promise.resolve(true));
-    this.packs.add(pack.packId);
+    if (storedFirst.size < pack.chunks.size) this.packs.add(pack.packId);
     for (const [key, { packId, frameBytes }] of storedFirst) {
       this.packs.add(packId);
       if (frameBytes !== pack.chunks.get(key)?.frameBytes) this.otherLengths.set(key, frameBytes);
