@@ -100,10 +100,14 @@ const COMMIT = { attributes: statementOf('COMMIT') };
 
 /**
  * The only place that says BEGIN. Commits when `work` returns, rolls back when it throws.
- * @throws what `work` throws; INTERNAL when `work` returned although one of its statements had failed
+ * @throws what `work` throws; DATABASE_READ_ONLY on a standby that is to write; INTERNAL when `work` returned although one of its statements had failed
  */
 export async function withTransaction<T>(client: pg.ClientBase, mode: TransactionMode, work: () => Promise<T>): Promise<T> {
-  await client.query(`BEGIN ${mode}`);
+  await client.query(`BEGIN ${mode}`).catch((cause: unknown) => {
+    // So a standby says that it takes no writes, and only then.
+    if (sqlStateOf(cause) !== SqlState.featureNotSupported) throw cause;
+    throw new WaypostError('DATABASE_READ_ONLY', { detail: (cause as Error).message, cause });
+  });
   try {
     const result = await work();
     // PostgreSQL answers COMMIT of a failed transaction with success, and ROLLBACK.

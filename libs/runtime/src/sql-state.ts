@@ -1,5 +1,6 @@
 /** SQLSTATEs that Waypost tells apart. */
 export const SqlState = {
+  featureNotSupported: '0A000',
   lockNotAvailable: '55P03',
   deadlock: '40P01',
   undefinedTable: '42P01',
