@@ -1,0 +1,99 @@
+import { Readable } from 'node:stream';
+import {
+  type ChunkEntry,
+  type Draft,
+  LIVE_STREAM_TYPE,
+  liveChunkHead,
+  liveHead,
+  type LiveRecordType,
+  type Manifest,
+} from '@waypost/contracts';
+import type { FastifyReply } from 'fastify';
+import type { BuildObserver } from '../snapshots/build-observer.js';
+
+/** A receiver that is further behind gets no more chunks: it downloads what the manifest names, as slowly as it likes, from the store. */
+const MAX_BACKLOG_BYTES = 8 << 20;
+
+/** Sends a first sync's rows while they are read, then the manifest. The build never waits for the receiver. */
+export class LiveAnswer implements BuildObserver {
+  /** Whole records that wait to be sent. */
+  private queue: Buffer[][] = [];
+  private backlogBytes = 0;
+  private isWanted = false;
+  private hasBegun = false;
+  private isCut = false;
+  private readonly body = new Readable({
+    read: () => {
+      this.isWanted = true;
+      this.send();
+    },
+  });
+
+  constructor(private readonly reply: FastifyReply) {}
+
+  /** The answer is under way: it ends with the manifest, or breaks off. */
+  get begun(): boolean {
+    return this.hasBegun;
+  }
+
+  get wantsChunks(): boolean {
+    return this.hasBegun && !this.isCut && !this.body.destroyed;
+  }
+
+  begin(draft: Draft): void {
+    this.hasBegun = true;
+    this.addJson('draft', draft);
+    void this.reply.status(200).header('content-type', LIVE_STREAM_TYPE).send(this.body);
+  }
+
+  table(): void {
+    if (this.wantsChunks) this.add([liveHead('table', 0)]);
+  }
+
+  chunk(entry: ChunkEntry, frame: Buffer): void {
+    if (!this.wantsChunks) return;
+    this.add([liveChunkHead(entry), frame]);
+    if (this.backlogBytes > MAX_BACKLOG_BYTES) this.cut();
+  }
+
+  end(manifest: Manifest): void {
+    this.addJson('manifest', manifest);
+    this.queue.push([]);
+    this.send();
+  }
+
+  /** The receiver gets no manifest. */
+  breakOff(error: Error): void {
+    this.body.destroy(error);
+  }
+
+  private cut(): void {
+    this.isCut = true;
+    this.queue = [];
+    this.backlogBytes = 0;
+    this.add([liveHead('cut', 0)]);
+  }
+
+  private addJson(type: LiveRecordType, document: object): void {
+    const json = Buffer.from(JSON.stringify(document));
+    this.add([liveHead(type, json.length), json]);
+  }
+
+  private add(record: Buffer[]): void {
+    this.queue.push(record);
+    for (const part of record) this.backlogBytes += part.length;
+    this.send();
+  }
+
+  /** An empty record is the end. */
+  private send(): void {
+    while (this.isWanted && this.queue.length > 0) {
+      const record = this.queue.shift() as Buffer[];
+      if (record.length === 0) this.isWanted = this.body.push(null);
+      for (const part of record) {
+        this.backlogBytes -= part.length;
+        this.isWanted = this.body.push(part);
+      }
+    }
+  }
+}
