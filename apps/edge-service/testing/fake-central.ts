@@ -1,8 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
 import {
   type Ack,
+  ChunkIndex,
   type ErrorCode,
+  LIVE_STREAM_TYPE,
+  liveChunkHead,
+  liveHead,
   type Manifest,
   type ManifestTable,
   prefersMinimal,
@@ -55,6 +60,8 @@ export class FakeCentral implements AsyncDisposable {
   /** Turns the whole manifest into what is sent. */
   manifestFault: ((manifest: Manifest) => unknown) | undefined;
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
+  /** What becomes of a live stream's records; without it there are none. */
+  live: ((records: Buffer[]) => AsyncIterable<Buffer> | Iterable<Buffer>) | undefined;
   /** Refuses requests whose path contains the key. */
   refusals = new Map<string, ErrorCode | 'drop'>();
   /** Called when a request has come, before it is answered; requests wait for it. */
@@ -129,6 +136,7 @@ export class FakeCentral implements AsyncDisposable {
     this.unchangedFault = undefined;
     this.clock = undefined;
     this.ignoresPreferences = false;
+    this.live = undefined;
     this.streamFault = undefined;
     this.onRequest = undefined;
     this.refusals.clear();
@@ -180,6 +188,7 @@ export class FakeCentral implements AsyncDisposable {
     if (path === '/api/device-sync/request') {
       const { have } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
       if (this.clock) response.setHeader('date', this.clock.toUTCString());
+      if (this.live && request.headers.accept?.startsWith(LIVE_STREAM_TYPE)) return this.sendLive(response, this.live);
       return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined);
     }
     if (path === '/api/device-sync/ack') return this.takeAck(JSON.parse(Buffer.concat(parts).toString()) as Ack, response);
@@ -195,6 +204,14 @@ export class FakeCentral implements AsyncDisposable {
       return sendJson(response, { unchanged: this.unchangedFault?.(unchanged) ?? unchanged });
     }
     sendJson(response, { manifest: this.manifestFault ? this.manifestFault(manifest) : manifest });
+  }
+
+  private async sendLive(response: ServerResponse, live: NonNullable<FakeCentral['live']>): Promise<void> {
+    const manifest = this.current ?? (await this.publish());
+    const sent = this.manifestFault ? this.manifestFault(manifest) : manifest;
+    response.writeHead(200, { 'content-type': LIVE_STREAM_TYPE });
+    const streams = manifest.tables.map(({ name }) => this.stream(name));
+    await pipeline(live(liveRecords(manifest, sent as object, streams)), response);
   }
 
   private takeAck(ack: Ack, response: ServerResponse): void {
@@ -227,6 +244,21 @@ export class FakeCentral implements AsyncDisposable {
 function refuse(response: ServerResponse, code: ErrorCode): void {
   const error = new WaypostError(code, { detail: 'The fake central was told to refuse this.' });
   response.writeHead(error.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(toProblem(error)));
+}
+
+/** Draft, then for each table its begin and its chunks, then the manifest. */
+function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, streams: readonly TableStream[]): Buffer[] {
+  const json = (type: 'draft' | 'manifest', document: object): Buffer => {
+    const bytes = Buffer.from(JSON.stringify(document));
+    return Buffer.concat([liveHead(type, bytes.length), bytes]);
+  };
+  const shapes = tables.map(({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, ...shape }) => shape);
+  const rows = streams.flatMap(({ bytes, borders }) => {
+    const index = ChunkIndex.decode(bytes.subarray(0, borders[0]));
+    const chunks = [...index].map((entry, at) => Buffer.concat([liveChunkHead(entry), bytes.subarray(borders[at], borders[at + 1])]));
+    return [liveHead('table', 0), ...chunks];
+  });
+  return [json('draft', { schemaVersion, types, tables: shapes }), ...rows, json('manifest', sent)];
 }
 
 function sendJson(response: ServerResponse, body: object): void {

@@ -90,10 +90,12 @@ export class FirstSync {
       if (cycle.stop.aborted) throw shuttingDown();
       // Whatever failed, central hears which manifest it was.
       const manifest = await accepted.catch(() => undefined);
+      if (following.gaveUp && manifest && live.isWhole) {
+        return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => table }) };
+      }
       if (!following.gaveUp && !isBroken(error)) throw error;
-      cycle.log.info({ reason: (error as Error).message }, 'the load waits for the whole download');
-      if (manifest && live.isWhole) return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => table }) };
-      this.hasBroken = manifest === undefined;
+      this.hasBroken = isBroken(error) && !following.gaveUp;
+      cycle.log.info({ reason: (error as Error).message }, 'the live stream was in vain: the ordinary way is gone');
       return { manifest };
     }
   }
