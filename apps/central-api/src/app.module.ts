@@ -34,6 +34,7 @@ import { AnswerFlight } from './sync/answer-flight.js';
 import { STORE_POOL } from './snapshots/store-pool.js';
 import { AnswerRequest } from './sync/answer-request.js';
 import { DownloadPlaces } from './sync/download-places.js';
+import { LiveAnswers } from './sync/live-answer.js';
 import { OpenChunkStream } from './sync/open-chunk-stream.js';
 import { SyncController } from './sync/sync.controller.js';
 
@@ -90,6 +91,7 @@ export class AppModule {
         AnswerFlight,
         AnswerRequest,
         OpenChunkStream,
+        LiveAnswers,
         {
           provide: DownloadPlaces,
           useFactory: () => new DownloadPlaces({ maxDownloads: config.MAX_DOWNLOADS, maxPerDevice: config.MAX_DOWNLOADS_PER_DEVICE }),

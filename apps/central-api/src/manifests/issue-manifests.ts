@@ -12,7 +12,7 @@ import type { EntityManager } from 'typeorm';
 import { ulid } from 'ulid';
 import { NOTE_SEEN } from '../changes/unchanged.sql.js';
 import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
-import type { Snapshot, TableSnapshot } from '../snapshots/build-snapshot.js';
+import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
 import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES } from './manifests.sql.js';
 
 /** A device that gets a manifest of a snapshot. */
@@ -95,19 +95,10 @@ function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | un
   return have.sequence === sequence && have.manifestId === manifestId;
 }
 
-function toManifestTable({ table, columns, key, format, index }: TableSnapshot): ManifestTable {
+function toManifestTable(snapshot: TableSnapshot): ManifestTable {
+  const { index } = snapshot;
   const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
-  return {
-    name: table.name,
-    rowCount,
-    sha256,
-    format,
-    columns: columns.map(({ name, type, notNull }) => ({ name, type, notNull })),
-    key,
-    ...(table.onReferenced ? { onReferenced: table.onReferenced } : {}),
-    rawBytes,
-    streamBytes: HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes,
-  };
+  return { ...shapeOf(snapshot), rowCount, sha256, rawBytes, streamBytes: HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes };
 }
 
 /** What two manifests must share to mean the same state. */

@@ -1,10 +1,11 @@
-import { type ChunkIndex, quoteTable, type UserType, WaypostError } from '@waypost/contracts';
+import { type ChunkIndex, type Draft, quoteTable, type TableShape, type UserType, WaypostError } from '@waypost/contracts';
 import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCatalog, typesOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
 import type { OpenReads } from '../changes/table-reads.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
+import type { BuildObserver } from './build-observer.js';
 import { checkKey } from './check-key.js';
 import type { SnapshotStore } from './snapshot-store.js';
 import { storeTable } from './store-table.js';
@@ -38,6 +39,7 @@ interface BuildOptions {
   signal?: AbortSignal | undefined;
   /** How long each table took that was read. */
   onTable?: (seconds: number) => void;
+  observer?: BuildObserver | undefined;
 }
 
 /**
@@ -49,6 +51,7 @@ interface BuildOptions {
 export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions): Promise<Snapshot> {
   const { scoped, types } = await scopeTables(client, options);
   const tables: TableSnapshot[] = [];
+  options.observer?.begin(draftOf(options.plan, scoped, types));
   for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, options), isShared: false });
   return { tables, types };
 }
@@ -66,11 +69,14 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
     readKey: tableKey({ query: scopedTable.query, parameters: scopedTable.table.parameters, layout: scopedTable }, options.scope),
   }));
   const { fresh, elsewhere } = await reads.claim(wanted);
+  // Where others have read a part of it, there is something better: to take that from the store.
+  const observer = fresh.size + elsewhere.length === 0 ? options.observer : undefined;
+  observer?.begin(draftOf(options.plan, scoped, types));
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {
     if (elsewhere.includes(readKey)) continue;
     const found = fresh.get(readKey);
-    const index = found ?? (await readTable(client, scopedTable, options));
+    const index = found ?? (await readTable(client, scopedTable, { ...options, observer }));
     tables.push({ ...scopedTable, index, isShared: found !== undefined });
     if (!found) await reads.note({ name, readKey }, index);
   }
@@ -100,12 +106,32 @@ async function scopeTables(client: pg.ClientBase, { plan, scope }: BuildOptions)
   return { scoped, types: types.userTypes(typesOf(resolved)) };
 }
 
-async function readTable(client: pg.ClientBase, scoped: ScopedTable, { store, signal, onTable }: BuildOptions): Promise<ChunkIndex> {
+function draftOf({ schemaVersion }: CheckedPlan, scoped: readonly ScopedTable[], types: UserType[]): Draft {
+  return { schemaVersion, types, tables: scoped.map(shapeOf) };
+}
+
+/** A table as manifests describe it, but for its rows. */
+export function shapeOf({ table, columns, key, format }: ScopedTable): TableShape {
+  return {
+    name: table.name,
+    format,
+    columns: columns.map(({ name, type, notNull }) => ({ name, type, notNull })),
+    key,
+    ...(table.onReferenced ? { onReferenced: table.onReferenced } : {}),
+  };
+}
+
+async function readTable(
+  client: pg.ClientBase,
+  scoped: ScopedTable,
+  { store, signal, onTable, observer }: BuildOptions,
+): Promise<ChunkIndex> {
   const { table, query } = scoped;
   const startedAt = performance.now();
+  observer?.table();
   if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
   const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, () =>
-    storeTable(client, { query, layout: scoped, store, signal }),
+    storeTable(client, { query, layout: scoped, store, signal, observer }),
   ).catch((error: unknown) => {
     throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
   });

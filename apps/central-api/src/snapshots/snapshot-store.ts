@@ -17,9 +17,10 @@ export interface RawChunk {
 export interface TableWriter {
   /**
    * Stores those chunks that are not stored yet; one call at a time.
+   * @param onFrame called for each frame that had to be made, with the chunk's position; valid until it returns
    * @returns for each one the length of its frame
    */
-  put(chunks: readonly RawChunk[]): Promise<number[]>;
+  put(chunks: readonly RawChunk[], onFrame?: (at: number, frame: Buffer) => void): Promise<number[]>;
   /** Makes the table readable under its content's id, atomically and durably. @returns the index as it is stored */
   commit(index: ChunkIndex): Promise<ChunkIndex>;
   /** Gives the table up; may be called after anything, also after commit. Chunks that are stored already may serve others. */

@@ -1,6 +1,7 @@
 import { type ChunkIndex, ChunkIndexBuilder, sha256 } from '@waypost/contracts';
-import { describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
+import { compress, describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
 import type pg from 'pg';
+import type { BuildObserver } from './build-observer.js';
 import type { RawChunk, SnapshotStore, TableWriter } from './snapshot-store.js';
 
 /** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
@@ -14,15 +15,16 @@ interface TableRead {
   layout: RowLayout;
   store: Pick<SnapshotStore, 'create'>;
   signal: AbortSignal | undefined;
+  observer?: BuildObserver | undefined;
 }
 
 /**
  * Rows → chunks → digests → store. While a batch of chunks is looked up, compressed and written, the next one is read; then PostgreSQL
  * waits.
  */
-export async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
+export async function storeTable(client: pg.ClientBase, { query, layout, store, signal, observer }: TableRead): Promise<ChunkIndex> {
   const writer = store.create();
-  const batches = new Batches(writer, new ChunkIndexBuilder(layout.format));
+  const batches = new Batches(writer, new ChunkIndexBuilder(layout.format), observer);
   try {
     await readChunks(client, {
       query,
@@ -54,6 +56,7 @@ class Batches {
   constructor(
     private readonly writer: TableWriter,
     private readonly index: ChunkIndexBuilder,
+    private readonly observer: BuildObserver | undefined,
   ) {}
 
   add(bytes: Buffer, rowCount: number): void {
@@ -91,9 +94,17 @@ class Batches {
 
   private async store(batch: Batch): Promise<void> {
     if (batch.chunks.length === 0) return;
-    const lengths = await this.writer.put(batch.chunks);
+    const { observer } = this;
+    const isObserved = observer?.wantsChunks ?? false;
+    const frames: Buffer[] = [];
+    // A frame's memory is given back as soon as it is written.
+    const lengths = await this.writer.put(batch.chunks, isObserved ? (at, frame) => (frames[at] = Buffer.from(frame)) : undefined);
     for (const [at, { digest, bytes, rowCount }] of batch.chunks.entries()) {
-      this.index.add({ digest, rowCount, rawBytes: bytes.length, frameBytes: lengths[at] as number });
+      const entry = { digest, rowCount, rawBytes: bytes.length };
+      this.index.add({ ...entry, frameBytes: lengths[at] as number });
+      if (!isObserved) continue;
+      const frame = frames[at] ?? compress(bytes);
+      observer?.chunk({ ...entry, digest: Buffer.from(digest), frameBytes: frame.length }, frame);
     }
     batch.clear();
     this.spare = batch;

@@ -30,7 +30,7 @@ export class PackTableWriter implements TableWriter {
     this.out = new PackWriter(target.blobs, (pack) => this.register(pack));
   }
 
-  async put(chunks: readonly RawChunk[]): Promise<number[]> {
+  async put(chunks: readonly RawChunk[], onFrame?: (at: number, frame: Buffer) => void): Promise<number[]> {
     const known = await this.lookUp(chunks);
     const lengths: number[] = [];
     for (const [at, { digest, bytes }] of chunks.entries()) {
@@ -41,6 +41,7 @@ export class PackTableWriter implements TableWriter {
       } else {
         const frame = compress(bytes);
         lengths.push(frame.length);
+        onFrame?.(at, frame);
         await this.out.add(key, bytes.length, frame);
       }
     }

@@ -121,7 +121,9 @@ export class AnswerFlight {
       const [first] = recipients.values();
       if (!first) return { issued: new Map() };
       const reads = watch && (await this.reads.open(client, { watch, epoch, isPatient: options.isPatient }));
-      const build = { plan: this.plan, scope: first.scope, store: this.store, signal: options.signal };
+      // One is enough: whoever came with it shares what it makes of the store.
+      const observer = [...recipients.keys()].find((member) => member.observer)?.observer;
+      const build = { plan: this.plan, scope: first.scope, store: this.store, signal: options.signal, observer };
       const snapshot = await this.build(recipients, (onTable) =>
         reads ? shareSnapshot(client, reads, { ...build, onTable }) : buildSnapshot(client, { ...build, onTable }),
       );

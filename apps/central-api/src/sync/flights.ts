@@ -1,18 +1,22 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Have, WaypostError } from '@waypost/contracts';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
+import type { BuildObserver } from '../snapshots/build-observer.js';
 import type { Patience } from './turns.js';
 
 /** A request that waits to be answered, alone or with others. */
 export interface Asked {
   mac: string;
   have: Have | undefined;
+  /** Sees the tables being read, where they are read for this request. */
+  observer?: BuildObserver | undefined;
 }
 
 /** A request on its way. It is settled by whatever comes first: its answer, a failure, its client's going. */
 export class Member {
   readonly mac: string;
   readonly have: Have | undefined;
+  readonly observer: BuildObserver | undefined;
   readonly answer: Promise<IssuedManifest>;
   /** Runs work as part of this request, for its log lines and spans. */
   readonly within: <T>(work: () => T) => T = AsyncLocalStorage.snapshot();
@@ -22,12 +26,13 @@ export class Member {
   private settle!: { resolve: (issued: IssuedManifest) => void; reject: (error: unknown) => void };
 
   constructor(
-    { mac, have }: Asked,
+    { mac, have, observer }: Asked,
     /** Those of one share may be answered together. */
     public share: string,
   ) {
     this.mac = mac;
     this.have = have;
+    this.observer = observer;
     this.answer = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
     });

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { Injectable } from '@nestjs/common';
 import {
   type ChunkEntry,
   type Draft,
@@ -8,11 +9,28 @@ import {
   type LiveRecordType,
   type Manifest,
 } from '@waypost/contracts';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildObserver } from '../snapshots/build-observer.js';
 
 /** A receiver that is further behind gets no more chunks: it downloads what the manifest names, as slowly as it likes, from the store. */
 const MAX_BACKLOG_BYTES = 8 << 20;
+
+/** More than that are answered in the ordinary way: each may hold a backlog in memory. */
+const MAX_AT_ONCE = 4;
+
+/** The live answers under way. */
+@Injectable()
+export class LiveAnswers {
+  private count = 0;
+
+  /** @returns one for the `observer` of the request, if the device takes live streams and there is room for one more */
+  open({ headers }: FastifyRequest, reply: FastifyReply): LiveAnswer | undefined {
+    if (!headers.accept?.includes(LIVE_STREAM_TYPE) || this.count >= MAX_AT_ONCE) return undefined;
+    this.count += 1;
+    reply.raw.once('close', () => (this.count -= 1));
+    return new LiveAnswer(reply);
+  }
+}
 
 /** Sends a first sync's rows while they are read, then the manifest. The build never waits for the receiver. */
 export class LiveAnswer implements BuildObserver {
@@ -60,11 +78,6 @@ export class LiveAnswer implements BuildObserver {
     this.addJson('manifest', manifest);
     this.queue.push([]);
     this.send();
-  }
-
-  /** The receiver gets no manifest. */
-  breakOff(error: Error): void {
-    this.body.destroy(error);
   }
 
   private cut(): void {

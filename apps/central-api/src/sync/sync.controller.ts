@@ -24,6 +24,7 @@ import { CONFIG, type Config } from '../config.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { AnswerRequest } from './answer-request.js';
 import { DownloadPlaces } from './download-places.js';
+import { LiveAnswers } from './live-answer.js';
 import { OpenChunkStream } from './open-chunk-stream.js';
 import { chooseEncoding, createEncoder, PAYLOAD_TYPES, type PayloadForm, writePayload } from './write-payload.js';
 
@@ -35,6 +36,7 @@ export class SyncController {
     private readonly unchanged: FindUnchanged,
     private readonly chunkStreams: OpenChunkStream,
     private readonly downloads: DownloadPlaces,
+    private readonly liveAnswers: LiveAnswers,
     private readonly acks: StoreAck,
     private readonly audit: RequestAudit,
     private readonly dataSource: DataSource,
@@ -54,10 +56,12 @@ export class SyncController {
     const isMinimal = prefersMinimal(request.headers['prefer']);
     const held = await this.unchanged.find(facts, isMinimal);
     if (held) return answer(reply, held, isMinimal);
-    const issued = await this.requests.answer({ mac, have, signal });
+    const live = have ? undefined : this.liveAnswers.open(request, reply);
+    const issued = await this.requests.answer({ mac, have, signal, observer: live });
     await this.audit.issued(facts, issued);
     await faultPoint('central.request-audited');
     const { manifest, isNew } = issued;
+    if (live?.begun) return live.end(manifest);
     answer(reply, { ...manifest, manifest }, isMinimal && !isNew && manifest.manifestId === have?.manifestId);
   }
 

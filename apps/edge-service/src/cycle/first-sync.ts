@@ -71,11 +71,12 @@ export class FirstSync {
   }
 
   async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accept, record }: Ends): Promise<Outcome> {
-    if (!(await this.isUsable(client, live.draft))) {
+    const tables = live.tables.length;
+    if (!(await this.steps.run(cycle, 'compare', { tables }, () => this.isUsable(client, live.draft)))) {
       this.hasBroken = true;
       return { manifest: undefined };
     }
-    const arrival = this.steps.run(cycle, 'download', { tables: live.tables.length }, () => live.run());
+    const arrival = this.steps.run(cycle, 'download', { tables }, () => live.run());
     const accepted = arrival.then(async (received) => {
       await faultPoint('edge.download-complete');
       const manifest = accept(received);
