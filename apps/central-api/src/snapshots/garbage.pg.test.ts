@@ -261,6 +261,23 @@ test('a pack that came second with all its chunks goes, and nobody misses it', a
   for (const { id } of both) await read(bench.store, id);
 });
 
+test('a content whose pack is swept away while it is looked for is found all the same', async () => {
+  await using bench = await openBench();
+  const { id } = await build(bench.store, [1, 2]);
+  await pool.query(`INSERT INTO waypost.packs (pack_id, bytes) VALUES ('01J00000000000000000000001', 1)`);
+  await pool.query(`UPDATE waypost.table_contents SET packs = packs || '01J00000000000000000000001'::text`);
+  const { catalog } = bench.store.parts;
+  const findContent = catalog.findContent.bind(catalog);
+  let lookups = 0;
+  catalog.findContent = async (wanted) => {
+    const found = await findContent(wanted);
+    if ((lookups += 1) === 1) expect(await bench.collect()).toMatchObject({ packs: 1 });
+    return found;
+  };
+  await read(bench.store, id);
+  expect(lookups).toBe(2);
+});
+
 test('two who store the same at one time agree on one index', async () => {
   await using bench = await openBench();
   const both = await Promise.all([build(bench.store, [1, 2, 3, 4]), build(bench.store, [3, 4, 5]), build(bench.store, [1, 2, 3, 4])]);

@@ -2,7 +2,7 @@ import { ChunkIndex, WaypostError } from '@waypost/contracts';
 import { type DiskSpace, Latest } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { BlobStore } from './blob-store.js';
-import type { ChunkCatalog } from './chunk-catalog.js';
+import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
 import { packName } from './pack-writer.js';
 import { LostChunks, readFrames } from './read-frames.js';
 import type { SnapshotId, SnapshotStore, StoredSnapshot, TableWriter } from './snapshot-store.js';
@@ -63,14 +63,19 @@ export class PackStore implements SnapshotStore {
   }
 
   async find(id: SnapshotId): Promise<StoredSnapshot | undefined> {
-    const content = await this.options.catalog.findContent(id);
-    if (!content) return undefined;
-    const sizes = await Promise.all(content.packs.map((packId) => this.options.blobs.head(packName(packId))));
-    for (const [at, packId] of content.packs.entries()) {
-      if (content.packBytes[at] === null) return this.forget(id, new LostChunks('it is not known', packId)).then(() => undefined);
-      if (content.packBytes[at] !== sizes[at]) return this.forget(id, lostPack(packId, sizes[at])).then(() => undefined);
+    const { catalog } = this.options;
+    for (let found = await catalog.findContent(id); found;) {
+      const lost = await this.findLost(found);
+      if (!lost) return { index: found.index, frameBytes: found.frameBytes };
+      // A sweep may have taken a pack away that nothing needs any more, this content neither.
+      const again = await catalog.findContent(id);
+      if (again?.packs.join() === found.packs.join()) {
+        await this.forget(id, lost);
+        return undefined;
+      }
+      found = again;
     }
-    return { index: content.index, frameBytes: content.frameBytes };
+    return undefined;
   }
 
   async *openFrames(id: SnapshotId, { index }: StoredSnapshot, start: number): AsyncGenerator<Buffer> {
@@ -93,6 +98,13 @@ export class PackStore implements SnapshotStore {
 
   async check(): Promise<void> {
     await this.options.blobs.check();
+  }
+
+  private async findLost({ packs, packBytes }: FoundContent): Promise<LostChunks | undefined> {
+    const sizes = await Promise.all(packs.map((packId) => this.options.blobs.head(packName(packId))));
+    const at = packs.findIndex((_, pack) => packBytes[pack] !== sizes[pack] || sizes[pack] === undefined);
+    if (at < 0) return undefined;
+    return packBytes[at] === null ? new LostChunks('it is not known', packs[at]) : lostPack(packs[at] as string, sizes[at]);
   }
 
   /** Whether a pack is there in full; it is forgotten otherwise. */

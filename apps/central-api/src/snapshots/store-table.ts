@@ -5,7 +5,7 @@ import type { BuildObserver } from './build-observer.js';
 import type { RawChunk, SnapshotStore, TableWriter } from './snapshot-store.js';
 
 /** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
-const BATCH_BYTES = 2 << 20;
+const BATCH_BYTES = 3 << 20;
 const BATCH_CHUNKS = 512;
 /** A batch with less room takes no more: hardly a chunk needs it. */
 const ROOM_BYTES = 512 << 10;
