@@ -9,12 +9,15 @@ import {
   type LiveRecordType,
   type Manifest,
 } from '@waypost/contracts';
+import { releaseMemory } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildObserver } from '../snapshots/build-observer.js';
 
 /** A receiver that is further behind gets no more chunks: it downloads what the manifest names, as slowly as it likes, from the store. */
 const MAX_BACKLOG_BYTES = 8 << 20;
 
+/** Small records are sent together. */
+const SEND_BYTES = 128 << 10;
 /** More than that are answered in the ordinary way: each may hold a backlog in memory. */
 const MAX_AT_ONCE = 4;
 
@@ -101,11 +104,19 @@ export class LiveAnswer implements BuildObserver {
   /** An empty record is the end. */
   private send(): void {
     while (this.isWanted && this.queue.length > 0) {
-      const record = this.queue.shift() as Buffer[];
-      if (record.length === 0) this.isWanted = this.body.push(null);
-      for (const part of record) {
-        this.backlogBytes -= part.length;
-        this.isWanted = this.body.push(part);
+      const parts: Buffer[] = [];
+      let length = 0;
+      while (length < SEND_BYTES && this.queue[0] && this.queue[0].length > 0) {
+        const record = this.queue.shift() as Buffer[];
+        for (const part of record) length += part.length;
+        parts.push(...record);
+      }
+      this.backlogBytes -= length;
+      if (length > 0) this.isWanted = this.body.push(Buffer.concat(parts, length));
+      for (const part of parts) releaseMemory(part);
+      if (this.isWanted && this.queue[0]?.length === 0) {
+        this.queue = [];
+        this.isWanted = this.body.push(null);
       }
     }
   }

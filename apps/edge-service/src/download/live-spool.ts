@@ -2,7 +2,7 @@ import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, type TableShape, WaypostError } from '@waypost/contracts';
 import type { GrowingTable } from './followed-table.js';
-import { readFrames, type SpooledFrame } from './read-frames.js';
+import { type FrameMemory, readFrames, type SpooledFrame } from './read-frames.js';
 
 /**
  * The frames of a live stream, on disk from the moment they come until their load has read them: the link may be faster than the database. The file has
@@ -91,6 +91,7 @@ class LiveTable implements GrowingTable {
   chunkCount = 0;
   private readonly builder: ChunkIndexBuilder;
   private growth = Promise.withResolvers<void>();
+  private readonly memory: FrameMemory = [Buffer.alloc(0), Buffer.alloc(0)];
   private start = 0;
 
   constructor(
@@ -130,7 +131,14 @@ class LiveTable implements GrowingTable {
   }
 
   frames(first = 0): AsyncGenerator<SpooledFrame, void> {
-    return readFrames({ index: this.index, start: this.start, from: first, count: this.chunkCount, readInto: this.readInto });
+    return readFrames({
+      index: this.index,
+      start: this.start,
+      from: first,
+      count: this.chunkCount,
+      memory: this.memory,
+      readInto: this.readInto,
+    });
   }
 
   private tellReaders(): void {

@@ -9,6 +9,9 @@ export interface SpooledFrame {
   frame: Buffer;
 }
 
+/** Buffers of a reader, used again from one range to the next. */
+export type FrameMemory = [Buffer, Buffer];
+
 interface FrameRange {
   index: Pick<ChunkIndex, 'entry'>;
   /** Where the first frame of all lies in the file. */
@@ -16,6 +19,7 @@ interface FrameRange {
   /** The chunks to read: [from, count). */
   from: number;
   count: number;
+  memory: FrameMemory;
   /** Fills the buffer from this position of the file. */
   readInto: (bytes: Buffer, position: number) => Promise<Buffer>;
 }
@@ -24,17 +28,17 @@ interface FrameRange {
  * Frames that lie one behind the other in a file. The next ones are read while the caller works on these. A frame is valid only until the caller asks for
  * the next one: its memory is used again.
  */
-export async function* readFrames({ index, start, from, count, readInto }: FrameRange): AsyncGenerator<SpooledFrame, void> {
+export async function* readFrames({ index, start, from, count, memory, readInto }: FrameRange): AsyncGenerator<SpooledFrame, void> {
   let position = start;
   for (let at = 0; at < from; at += 1) position += index.entry(at).frameBytes;
   let next = from;
-  let [memory, spare] = [Buffer.alloc(0), Buffer.alloc(0)];
   const readAhead = (): { first: number; bytes: Promise<Buffer> } => {
     const first = next;
     let length = 0;
     for (; next < count && (length === 0 || length < READ_BYTES); next += 1) length += index.entry(next).frameBytes;
-    [memory, spare] = [spare.length < length ? Buffer.allocUnsafeSlow(length + READ_BYTES / 4) : spare, memory];
-    const bytes = length === 0 ? Promise.resolve(memory) : readInto(memory.subarray(0, length), position);
+    memory.reverse();
+    if (memory[0].length < length) memory[0] = Buffer.allocUnsafeSlow(length + READ_BYTES / 4);
+    const bytes = length === 0 ? Promise.resolve(memory[0]) : readInto(memory[0].subarray(0, length), position);
     bytes.catch(() => undefined); // reported when its turn comes
     position += length;
     return { first, bytes };

@@ -2,7 +2,7 @@ import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises
 import { type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
 import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
 import { checkChunk } from './open-chunk.js';
-import { readFrames, type SpooledFrame } from './read-frames.js';
+import { type FrameMemory, readFrames, type SpooledFrame } from './read-frames.js';
 
 /**
  * A table's chunk stream on disk: exactly the bytes of the wire, as far as they have come. What the file holds up to `length` was checked
@@ -20,6 +20,7 @@ export class SpooledTable {
   /** How often the stream was begun anew: what was read before says nothing of the bytes that follow. */
   restarts = 0;
   private growth = Promise.withResolvers<void>();
+  private readonly memory: FrameMemory = [Buffer.alloc(0), Buffer.alloc(0)];
 
   private constructor(
     readonly promise: StreamPromise,
@@ -95,7 +96,7 @@ export class SpooledTable {
 
   private framesOf(index: ChunkIndex, from: number, count: number): AsyncGenerator<SpooledFrame, void> {
     const start = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES;
-    return readFrames({ index, start, from, count, readInto: (bytes, position) => this.readInto(bytes, position) });
+    return readFrames({ index, start, from, count, memory: this.memory, readInto: (bytes, position) => this.readInto(bytes, position) });
   }
 
   private async readInto(bytes: Buffer, position: number): Promise<Buffer> {
