@@ -35,7 +35,10 @@ export function formatFanout(report: FanoutReport): string {
           .map(([name, value]) => `${name} ${value.toFixed(2)}`)
           .join(', '),
       ],
-      ['store, one scope more', `${megabytes(store.firstBytes)}; for one that has nine tenths of its rows ${megabytes(store.secondBytes)}`],
+      [
+        `store, a scope of ${store.rows.toLocaleString('en-US')} rows`,
+        `${megabytes(store.firstBytes)}; for one that has nine tenths of its rows ${megabytes(store.secondBytes)}`,
+      ],
     ]),
     '',
     'Targets',

@@ -43,7 +43,7 @@ export function createFunctions(oid: string, key: readonly string[]): string {
   const functions = ALL_OPERATIONS.map(
     (operation) => `
     CREATE OR REPLACE FUNCTION ${functionOf(oid, operation)} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
-    BEGIN${recordOf(operation, key)}
+    BEGIN${recordOf(operation, oid, key)}
       RETURN NULL;
     END $capture$;
     REVOKE ALL ON FUNCTION ${functionOf(oid, operation)} FROM PUBLIC;`,
@@ -52,26 +52,31 @@ export function createFunctions(oid: string, key: readonly string[]): string {
 }
 
 /** What a trigger does. Almost all statements change one row: those are recorded by one statement without aggregates, in two thirds of the time. */
-function recordOf(operation: Operation, key: readonly string[]): string {
+function recordOf(operation: Operation, oid: string, key: readonly string[]): string {
   const { rows } = OPERATIONS[operation];
   const record = (keys: string, from = ''): string => `
-      INSERT INTO waypost.changes (relation, operation, keys) SELECT TG_RELID, '${operation}', ${keys}${from}`;
+      INSERT INTO waypost.changes (relation, operation, keys) SELECT ${oid}::oid, '${operation}', ${keys}${from}`;
   if (rows.length === 0) return `${record('NULL')};`;
   if (key.length === 0) return `${record('NULL', ` FROM ${rows[0]} LIMIT 1`)};`;
-  const keyIn = (table: string): string => `ROW(${key.map((name) => `${table}.${quoteIdentifier(name)}`).join(', ')})`;
+  const keyIn = (table: string): string => textOf(key.map((name) => `${table}.${quoteIdentifier(name)}`));
   const isOne = `NOT EXISTS (SELECT FROM ${rows[0]} OFFSET 1)`;
   const keysOfOne =
     operation === 'UPDATE'
-      ? `CASE WHEN ${keyIn('old_rows')}::record *= ${keyIn('new_rows')}::record THEN ARRAY[${keyIn('new_rows')}::text]
-             ELSE ARRAY[${keyIn('old_rows')}::text, ${keyIn('new_rows')}::text] END`
-      : `ARRAY[${keyIn(rows[0])}::text]`;
+      ? `CASE WHEN ${keyIn('old_rows')} COLLATE "C" = ${keyIn('new_rows')} COLLATE "C" THEN ARRAY[${keyIn('new_rows')}]
+             ELSE ARRAY[${keyIn('old_rows')}, ${keyIn('new_rows')}] END`
+      : `ARRAY[${keyIn(rows[0])}]`;
   // Bounded before anything is compared: a statement may change millions of rows.
-  const all = rows.map((table) => `(SELECT ${keyIn(table)}::text AS key FROM ${table} LIMIT ${MAX_KEYS + 1})`).join(' UNION ');
+  const all = rows.map((table) => `(SELECT ${keyIn(table)} AS key FROM ${table} LIMIT ${MAX_KEYS + 1})`).join(' UNION ');
   return `${record(keysOfOne, ` FROM ${rows.join(', ')} WHERE ${isOne}`)};
       IF FOUND THEN RETURN NULL; END IF;${record(
         `CASE WHEN count(*) <= ${MAX_KEYS} THEN array_agg(key) END`,
         ` FROM (${all}) AS changed HAVING count(*) > 0`,
       )};`;
+}
+
+/** One column as it is: to print a record took as long as all else that the trigger does. */
+function textOf(columns: readonly string[]): string {
+  return columns.length === 1 ? `${columns[0]}::text` : `ROW(${columns.join(', ')})::text`;
 }
 
 /** Replaces those that are there. */
