@@ -28,7 +28,9 @@ export class Following {
   constructor(
     private readonly arrival: Promise<void>,
     private leftMs = PATIENCE_MS,
-  ) {}
+  ) {
+    arrival.catch(() => undefined); // whoever waits hears of it; perhaps nobody does
+  }
 
   table(spooled: GrowingTable): FrameSource {
     return new FollowedTable(spooled, this);
