@@ -107,7 +107,9 @@ cycle
       scope
       snapshot
         build table shops
+          commit
         build table articles
+          commit
       manifest
       audit
   compare
@@ -130,6 +132,7 @@ cycle
       snapshot
         build table shops
         build table articles
+          commit
       manifest
       audit
   compare
@@ -211,7 +214,7 @@ test('a verification that fails is told by its code up to the root, with the rol
   const tree = treesOf(spans)[1] as string;
   expect(tree.split('\n')[0]).toBe('cycle !VERIFICATION_FAILED');
   expect(tree).toContain('\n  verify articles !VERIFICATION_FAILED\n  acks\n    ack\n      POST /api/device-sync/ack');
-  expect(tree).not.toContain('commit');
+  expect(tree).not.toContain('\n  commit');
   const trace = spans.filter(({ traceId }) => traceId === spans.find(({ status }) => status === 2)?.traceId);
   const manifests = new Set(trace.map(({ attributes }) => attributes['waypost.manifest_id']));
   expect([...manifests]).toEqual([expect.stringMatching(/^[0-9A-HJKMNP-TV-Z]{26}$/)]);

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { SpanKind, traced } from '@waypost/runtime';
+import { faultPoint, SpanKind, traced } from '@waypost/runtime';
 import { Metrics } from '../metrics/metrics.js';
 import type { Cycle } from './cycle.js';
 
@@ -19,6 +19,13 @@ const ATTRIBUTES: Record<string, string> = {
 @Injectable()
 export class CycleSteps {
   constructor(private readonly metrics: Metrics) {}
+
+  /** The step after which all that will be loaded is on disk. */
+  async download<T>(cycle: Cycle, facts: object, work: () => Promise<T>): Promise<T> {
+    const result = await this.run(cycle, 'download', facts, work);
+    await faultPoint('edge.download-complete');
+    return result;
+  }
 
   async run<T>({ log, progress }: Cycle, step: string, facts: object, work: () => Promise<T>): Promise<T> {
     const startedAt = performance.now();

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { canonicalJson, type Draft, type Manifest, type MirrorShape, WaypostError } from '@waypost/contracts';
-import { faultPoint, withTransaction } from '@waypost/runtime';
+import { withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { LiveAnswer } from '../central/central-client.js';
 import { shuttingDown } from '../central/stoppable.js';
@@ -21,7 +21,7 @@ import type { Recorder } from './replace-tables.js';
 /** The cycle's own part. */
 interface Ends {
   /** Refuses a manifest that this device must not apply. */
-  accept: (received: unknown) => Manifest;
+  accept: (received: unknown) => Promise<Manifest>;
   record: Recorder;
 }
 
@@ -76,13 +76,8 @@ export class FirstSync {
       this.hasBroken = true;
       return { manifest: undefined };
     }
-    const arrival = this.steps.run(cycle, 'download', { tables }, () => live.run());
-    const accepted = arrival.then(async (received) => {
-      await faultPoint('edge.download-complete');
-      const manifest = accept(received);
-      await faultPoint('edge.manifest-checked');
-      return manifest;
-    });
+    const arrival = this.steps.download(cycle, { tables }, () => live.run());
+    const accepted = arrival.then(accept);
     accepted.catch(() => undefined); // whoever waits for it hears of it
     const following = new Following(arrival.then(() => undefined));
     try {
@@ -126,7 +121,6 @@ export class FirstSync {
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.cut,
     });
-    await faultPoint('edge.after-commit');
     await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'earlier chunk streams could not be removed'));
     return settled!.applied;
   }

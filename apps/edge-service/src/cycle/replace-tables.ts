@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common';
 import type { ManifestTable } from '@waypost/contracts';
-import { faultPoint } from '@waypost/runtime';
 import type pg from 'pg';
 import { shuttingDown } from '../central/stoppable.js';
 import { type Download, Downloads } from '../download/downloads.js';
@@ -34,7 +33,7 @@ export class ReplaceTables {
     const facts = { tables: changed.map(({ name }) => name), streamBytes: sum(changed, (table) => table.streamBytes) };
     const count = (bytes: number): void => void (cycle.progress.downloadedBytes += bytes);
     await using download = await this.downloads.open(manifest, changed, cycle.stop, count);
-    const arrival = this.steps.run(cycle, 'download', facts, () => download.run()).then(() => faultPoint('edge.download-complete'));
+    const arrival = this.steps.download(cycle, facts, () => download.run());
     arrival.catch(() => undefined); // whoever waits for it hears of it
     const applied: Applied = {
       status: 'Success',
@@ -53,7 +52,6 @@ export class ReplaceTables {
       await whenArrived();
       await this.load(cycle, client, plan, applied, { spooled: download.byTable, record });
     }
-    await faultPoint('edge.after-commit');
     await this.clearDownloads(cycle);
     return applied;
   }

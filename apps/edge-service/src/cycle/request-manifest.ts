@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import { LiveDownload } from '../download/live-download.js';
+import type { LiveDownload } from '../download/live-download.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import type { AppliedState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
@@ -35,23 +35,23 @@ export class RequestManifest {
    * @throws WaypostError as `accept`; CENTRAL_UNREACHABLE, CENTRAL_REFUSED, CENTRAL_BUSY
    */
   async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Asked | LiveDownload> {
-    const live = before || !this.firstSync.isWorthTrying ? undefined : await this.requestLive(cycle);
-    if (live instanceof LiveDownload) return live;
     const held = before && (await this.held.find(client, before));
-    const { manifest: received, centralTime } = live ?? (await this.ask(before, held, cycle.stop));
+    const takesLive = !before && this.firstSync.isWorthTrying;
+    const answer = takesLive ? await this.askLive(cycle.stop) : await this.ask(before, held, cycle.stop);
     await faultPoint('edge.request-answered');
-    const manifest = this.accept(cycle, received, before, centralTime, held);
+    if ('live' in answer) return (await this.firstSync.open(answer, cycle)) ?? this.manifest(cycle, client, before);
+    const manifest = await this.accept(cycle, answer.manifest, before, answer.centralTime, held);
     return { manifest, isHeld: manifest.sha256 === held?.sha256 };
   }
 
   /** @throws WaypostError when this device must not apply it */
-  accept(
+  async accept(
     { progress, log }: Cycle,
     received: unknown,
     before: AppliedState | undefined,
     centralTime: Date | undefined,
     held?: Manifest,
-  ): Manifest {
+  ): Promise<Manifest> {
     // The seal of the one that is kept was checked when it was read.
     const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.config.DEVICE_MAC);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
@@ -63,15 +63,12 @@ export class RequestManifest {
         'central started a new epoch: it was restored or replaced',
       );
     }
+    await faultPoint('edge.manifest-checked');
     return manifest;
   }
 
-  private async requestLive(cycle: Cycle) {
-    const { stop } = cycle;
-    const answer = await this.circuit.run(() => this.central.requestLive(stop), stop);
-    if (!('live' in answer)) return answer;
-    await faultPoint('edge.request-answered');
-    return this.firstSync.open(answer, cycle);
+  private async askLive(stop: AbortSignal) {
+    return this.circuit.run(() => this.central.requestLive(stop), stop);
   }
 
   /** @returns what claims to be a manifest, or the very one that is held, where central says that nothing has changed */

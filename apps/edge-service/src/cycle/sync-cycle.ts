@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { type Manifest, WaypostError } from '@waypost/contracts';
+import { WaypostError } from '@waypost/contracts';
 import { askPrepared, faultPoint, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { type AckCounts, AckOutbox } from '../acks/ack-outbox.js';
@@ -64,7 +64,6 @@ export class SyncCycle {
   private async syncOnce(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
     const asked = await this.steps.run(cycle, 'request', {}, () => this.request.manifest(cycle, client, before));
     if (asked instanceof LiveDownload) return this.syncLive(cycle, client, asked);
-    await faultPoint('edge.manifest-checked');
     return this.apply(cycle, client, asked, before);
   }
 
@@ -87,7 +86,7 @@ export class SyncCycle {
     {
       await using download = live;
       outcome = await this.firstSync.run(cycle, client, download, {
-        accept: (received): Manifest => this.request.accept(cycle, received, undefined, download.centralTime),
+        accept: (received) => this.request.accept(cycle, received, undefined, download.centralTime),
         record: this.record,
       });
     }

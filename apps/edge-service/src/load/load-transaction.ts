@@ -76,6 +76,7 @@ export class LoadTransaction {
     } finally {
       order.signal.removeEventListener('abort', cut);
     }
+    await faultPoint('edge.after-commit');
   }
 
   private async once(client: pg.PoolClient, order: LoadOrder): Promise<void> {

@@ -36,7 +36,7 @@ export class CreatePacks1795600000000 implements MigrationInterface {
       -- Digests do not compress, and parts of it are read.
       ALTER TABLE waypost.table_contents ALTER chunk_index SET STORAGE EXTERNAL;
 
-      COMMENT ON TABLE waypost.packs IS 'Files of the chunk store. One that is not here is nobody’s.';
+      COMMENT ON TABLE waypost.packs IS 'Files of the chunk store. A file that is not listed here belongs to nobody.';
       COMMENT ON COLUMN waypost.packs.retired_at IS 'Since when all that was needed of it is in other packs.';
       COMMENT ON TABLE waypost.chunks IS 'Where the zstd frame of each chunk is; digest: SHA-256 of its canonical bytes.';
       COMMENT ON COLUMN waypost.chunks.crc32 IS 'Of the frame.';
