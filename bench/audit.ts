@@ -1,5 +1,4 @@
 import 'reflect-metadata';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { pino } from 'pino';
@@ -10,9 +9,7 @@ import { fillCentralAudit } from '../scripts/audit/fill-central-audit.js';
 import { allPanels, DASHBOARDS, expandSql } from '../scripts/dashboards/dashboards.js';
 import { CENTRAL_DATABASE } from '../scripts/dashboards/grafana.js';
 import { startEmbeddedPostgres } from '../scripts/embedded-postgres.js';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
-import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
 import { withClient } from './servers.js';
@@ -44,49 +41,44 @@ export interface AuditReport {
 
 /** Fills central's audit with 90 days of one device for every 10,000 requests, and times every statement of the dashboards, then the pruning of the oldest day. */
 export async function runAudit({ rows, rounds, say, signal }: FullOptions): Promise<AuditReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
+  await using run = await benchFolder();
+  const folder = run.path;
+  await using server = await startEmbeddedPostgres({ folder: join(folder, 'postgres'), settings: SETTINGS });
+  const dataSource = await openDataSource(dataSourceOptions(server.url));
   try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    await using server = await startEmbeddedPostgres({ folder: join(folder, 'postgres'), settings: SETTINGS });
-    const dataSource = await openDataSource(dataSourceOptions(server.url));
-    try {
-      return await withClient(server.url, async (client) => {
-        signal.addEventListener('abort', () => void server.stop());
-        const devices = Math.max(2, Math.round(rows / REQUESTS_PER_DEVICE));
-        say(`filling the audit: ${rows.toLocaleString('en-US')} requests of ${devices} devices in ${DAYS} days`);
-        await fillCentralAudit(client, { devices, days: DAYS, requests: rows, manifestsPerDeviceAndDay: 4 });
-        await client.query('VACUUM ANALYZE');
-        const sweep = async (retentionMs: number) => {
-          const config = { AUDIT_RETENTION: retentionMs, BUILD_QUEUE_TIMEOUT: 0, BUILD_TIMEOUT: 0, PAYLOAD_TIMEOUT: 0 } as Config;
-          const startedAt = performance.now();
-          const done = await new AuditSweeper(dataSource, config, pino({ level: 'silent' })).sweep();
-          return { done, ms: performance.now() - startedAt };
-        };
-        say('counting it by hours');
-        const counting = await sweep(0);
-        await client.query('VACUUM ANALYZE');
-        const sizes = await tableSizes(client);
-        const panels = await timePanels(client, rounds, say);
-        say('pruning the oldest day');
-        const { done, ms } = await sweep((DAYS - 1) * DAY_MS);
-        return {
-          case: 'audit',
-          date: new Date().toISOString(),
-          machine: describeMachine(),
-          versions: { node: process.versions.node, postgres: server.version },
-          ...sizes,
-          rounds,
-          panels,
-          countingMs: counting.ms,
-          pruning: { rows: done.requests + done.failedAcks + done.manifests, ms },
-        };
-      });
-    } finally {
-      await dataSource.destroy();
-    }
+    return await withClient(server.url, async (client) => {
+      signal.addEventListener('abort', () => void server.stop());
+      const devices = Math.max(2, Math.round(rows / REQUESTS_PER_DEVICE));
+      say(`filling the audit: ${rows.toLocaleString('en-US')} requests of ${devices} devices in ${DAYS} days`);
+      await fillCentralAudit(client, { devices, days: DAYS, requests: rows, manifestsPerDeviceAndDay: 4 });
+      await client.query('VACUUM ANALYZE');
+      const sweep = async (retentionMs: number) => {
+        const config = { AUDIT_RETENTION: retentionMs, BUILD_QUEUE_TIMEOUT: 0, BUILD_TIMEOUT: 0, PAYLOAD_TIMEOUT: 0 } as Config;
+        const startedAt = performance.now();
+        const done = await new AuditSweeper(dataSource, config, pino({ level: 'silent' })).sweep();
+        return { done, ms: performance.now() - startedAt };
+      };
+      say('counting it by hours');
+      const counting = await sweep(0);
+      await client.query('VACUUM ANALYZE');
+      const sizes = await tableSizes(client);
+      const panels = await timePanels(client, rounds, say);
+      say('pruning the oldest day');
+      const { done, ms } = await sweep((DAYS - 1) * DAY_MS);
+      return {
+        case: 'audit',
+        date: new Date().toISOString(),
+        machine: describeMachine(),
+        versions: { node: process.versions.node, postgres: server.version },
+        ...sizes,
+        rounds,
+        panels,
+        countingMs: counting.ms,
+        pruning: { rows: done.requests + done.failedAcks + done.manifests, ms },
+      };
+    });
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await dataSource.destroy();
   }
 }
 

@@ -1,11 +1,9 @@
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@waypost/contracts';
 import type pg from 'pg';
 import { Agent, request } from 'undici';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
-import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import { CREATE_TABLE, FILL, TABLE } from './dataset.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
@@ -71,45 +69,38 @@ export interface FanoutReport {
 
 /** A fleet whose devices all ask at once, and the room that scopes take that share rows. */
 export async function runFanout({ rows, rounds, say, signal }: FullOptions): Promise<FanoutReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
-  try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    await using servers = await Servers.start(folder);
-    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
-    signal.throwIfAborted();
-    await writeFile(join(folder, 'plan.yaml'), PLAN);
-    const rushes: Rush[] = [];
-    let store: FanoutReport['store'] | undefined;
-    for (let round = 1; round <= rounds; round += 1) {
-      say(`round ${round} of ${rounds}: filling ${SCOPES} × ${rows.toLocaleString('en-US')} rows`);
-      // Its peak memory is a process's for good: a new one for each round.
-      await using bench = await FanoutBench.start({ servers, folder, database: `fanout_${round}`, rows });
-      const rush = await bench.rush();
-      say(`round ${round} of ${rounds}: ${rush.built} table snapshots built, all answered in ${(rush.totalMs / 1000).toFixed(1)} s`);
-      rushes.push(rush);
-      if (round === rounds) store = await bench.measureStore();
-    }
-    return {
-      case: 'fanout',
-      date: new Date().toISOString(),
-      machine: describeMachine(),
-      versions: { node: process.versions.node, postgres: servers.version },
-      rows,
-      devices: DEVICES,
-      scopes: SCOPES,
-      rounds,
-      snapshots: SCOPES + 1,
-      rush: {
-        ...(mediansByName(rushes.map(({ cpuSeconds: _, ...numbers }) => numbers)) as unknown as Rush),
-        cpuSeconds: mediansByName(rushes.map(({ cpuSeconds }) => cpuSeconds)),
-      },
-      totalMs: spreadOf(rushes.map(({ totalMs }) => totalMs)),
-      store: store!,
-    };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+  await using run = await benchFolder();
+  const folder = run.path;
+  await using servers = await Servers.start(folder, signal);
+  await writeFile(join(folder, 'plan.yaml'), PLAN);
+  const rushes: Rush[] = [];
+  let store: FanoutReport['store'] | undefined;
+  for (let round = 1; round <= rounds; round += 1) {
+    say(`round ${round} of ${rounds}: filling ${SCOPES} × ${rows.toLocaleString('en-US')} rows`);
+    // Its peak memory is a process's for good: a new one for each round.
+    await using bench = await FanoutBench.start({ servers, folder, database: `fanout_${round}`, rows });
+    const rush = await bench.rush();
+    say(`round ${round} of ${rounds}: ${rush.built} table snapshots built, all answered in ${(rush.totalMs / 1000).toFixed(1)} s`);
+    rushes.push(rush);
+    if (round === rounds) store = await bench.measureStore();
   }
+  return {
+    case: 'fanout',
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: { node: process.versions.node, postgres: servers.version },
+    rows,
+    devices: DEVICES,
+    scopes: SCOPES,
+    rounds,
+    snapshots: SCOPES + 1,
+    rush: {
+      ...(mediansByName(rushes.map(({ cpuSeconds: _, ...numbers }) => numbers)) as unknown as Rush),
+      cpuSeconds: mediansByName(rushes.map(({ cpuSeconds }) => cpuSeconds)),
+    },
+    totalMs: spreadOf(rushes.map(({ totalMs }) => totalMs)),
+    store: store!,
+  };
 }
 
 interface StartOptions {

@@ -1,8 +1,5 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
-import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import { COLUMN_COUNT, fillCentral, fingerprint, TABLE } from './dataset.js';
 import { describeMachine } from './machine.js';
 import { measure, type Sample } from './measure.js';
@@ -39,29 +36,22 @@ export interface SizeRun {
  * @throws Error when a step fails, or when the edge does not hold exactly central's rows afterwards
  */
 export async function runFull({ rows, rounds, say, signal }: FullOptions): Promise<FullReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
-  try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    say('starting PostgreSQL for central and edge');
-    await using servers = await Servers.start(folder);
-    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
-    signal.throwIfAborted();
-    const small = await runSize({ servers, folder, rows: Math.ceil(rows / 10), rounds, say, withPeers: false });
-    const large = await runSize({ servers, folder, rows, rounds, say, withPeers: true });
-    return summarize({
-      date: new Date(),
-      machine: describeMachine(),
-      versions: { node: process.versions.node, postgres: servers.version },
-      settings: await servers.settings(),
-      table: { rows, columns: COLUMN_COUNT, bytes: large.full[0]?.rawBytes ?? NaN },
-      rounds,
-      small,
-      large,
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using run = await benchFolder();
+  const folder = run.path;
+  say('starting PostgreSQL for central and edge');
+  await using servers = await Servers.start(folder, signal);
+  const small = await runSize({ servers, folder, rows: Math.ceil(rows / 10), rounds, say, withPeers: false });
+  const large = await runSize({ servers, folder, rows, rounds, say, withPeers: true });
+  return summarize({
+    date: new Date(),
+    machine: describeMachine(),
+    versions: { node: process.versions.node, postgres: servers.version },
+    settings: await servers.settings(),
+    table: { rows, columns: COLUMN_COUNT, bytes: large.full[0]?.rawBytes ?? NaN },
+    rounds,
+    small,
+    large,
+  });
 }
 
 interface SizeOptions extends Pick<FullOptions, 'rows' | 'rounds' | 'say'> {

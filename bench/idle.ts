@@ -1,13 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Manifest, PREFER_MINIMAL } from '@waypost/contracts';
 import { freePort } from '../scripts/ports.js';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
 import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import { CountingProxy } from './counting-proxy.js';
 import { DEVICE_MAC, fillCentral, writePlan } from './dataset.js';
 import type { FullOptions } from './full.js';
@@ -57,37 +56,30 @@ export interface IdleReport {
 
 /** What a device costs that is up to date, where changes are captured. */
 export async function runIdle({ rows, rounds, say, signal }: FullOptions): Promise<IdleReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
-  try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    await using servers = await Servers.start(folder);
-    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
-    signal.throwIfAborted();
-    const syncs: IdleSync[] = [];
-    let load: Pick<IdleReport, 'polls' | 'bare' | 'half' | 'cpuSeconds'> | undefined;
-    for (const size of [
-      { rows: SMALL_ROWS, tables: 1 },
-      { rows, tables: 1 },
-      { rows: SMALL_ROWS, tables: MANY_TABLES },
-    ]) {
-      say(`filling ${size.rows.toLocaleString('en-US')} rows, tables: ${size.tables}`);
-      await using bench = await IdleBench.start(servers, folder, size);
-      syncs.push(await bench.measureSyncs());
-      load ??= await bench.measurePolls(rounds, say);
-    }
-    return {
-      case: 'idle',
-      date: new Date().toISOString(),
-      machine: describeMachine(),
-      versions: { node: process.versions.node, postgres: servers.version },
-      syncs,
-      devices: DEVICES,
-      ...load!,
-    };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+  await using run = await benchFolder();
+  const folder = run.path;
+  await using servers = await Servers.start(folder, signal);
+  const syncs: IdleSync[] = [];
+  let load: Pick<IdleReport, 'polls' | 'bare' | 'half' | 'cpuSeconds'> | undefined;
+  for (const size of [
+    { rows: SMALL_ROWS, tables: 1 },
+    { rows, tables: 1 },
+    { rows: SMALL_ROWS, tables: MANY_TABLES },
+  ]) {
+    say(`filling ${size.rows.toLocaleString('en-US')} rows, tables: ${size.tables}`);
+    await using bench = await IdleBench.start(servers, folder, size);
+    syncs.push(await bench.measureSyncs());
+    load ??= await bench.measurePolls(rounds, say);
   }
+  return {
+    case: 'idle',
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: { node: process.versions.node, postgres: servers.version },
+    syncs,
+    devices: DEVICES,
+    ...load!,
+  };
 }
 
 class IdleBench implements AsyncDisposable {

@@ -23,11 +23,16 @@ export class Servers implements AsyncDisposable {
     readonly edge: EmbeddedPostgres,
   ) {}
 
-  static async start(folder: string): Promise<Servers> {
+  /** @param signal ends them, and with them whatever is under way */
+  static async start(folder: string, signal: AbortSignal): Promise<Servers> {
     // Logical replication, one of the peers, needs more in central's write-ahead log.
     const central = await startEmbeddedPostgres({ folder: join(folder, 'central'), settings: { ...SETTINGS, wal_level: 'logical' } });
     try {
-      return new Servers(central, await startEmbeddedPostgres({ folder: join(folder, 'edge'), settings: SETTINGS }));
+      const servers = new Servers(central, await startEmbeddedPostgres({ folder: join(folder, 'edge'), settings: SETTINGS }));
+      signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
+      if (!signal.aborted) return servers;
+      await servers.edge.stop();
+      throw signal.reason;
     } catch (error) {
       await central.stop();
       throw error;

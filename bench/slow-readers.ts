@@ -1,9 +1,7 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chunkStreamPath, type Manifest } from '@waypost/contracts';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
-import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import { DEVICE_MAC, fillCentral, TABLE } from './dataset.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
@@ -53,41 +51,34 @@ export interface SlowReadersReport {
  * that the ratio does not depend on what else the machine does.
  */
 export async function runSlowReaders({ rows, rounds, say, signal }: FullOptions): Promise<SlowReadersReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
-  try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    await using servers = await Servers.start(folder);
-    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
-    signal.throwIfAborted();
-    say(`filling ${rows.toLocaleString('en-US')} rows`);
-    await servers.createDatabases('slow');
-    await withClient(servers.urlOf('central', 'slow'), async (client) => {
-      await fillCentral(client, rows);
-      await client.query('ALTER TABLE devices ADD max_id bigint');
-      await client.query('UPDATE devices SET max_id = $1', [rows]);
-      await client.query('INSERT INTO devices VALUES (2, $1, $2)', [HEALTHY_MAC, HEALTHY_ROWS]);
-    });
-    await writeFile(join(folder, 'plan.yaml'), PLAN);
-    await using central = await ServiceProcess.start('start:central', {
-      DATABASE_URL: servers.urlOf('central', 'slow'),
-      SYNC_PLAN: join(folder, 'plan.yaml'),
-      SNAPSHOT_STORE: `file:${join(folder, 'snapshots')}`,
-      // All of them are one device's, and they are to stay.
-      MAX_DOWNLOADS_PER_DEVICE: String(READERS),
-      STALL_TIMEOUT: '1h',
-    });
-    const result = await measureRounds(central, rounds, say);
-    return {
-      case: 'slow-readers',
-      date: new Date().toISOString(),
-      machine: describeMachine(),
-      versions: { node: process.versions.node, postgres: servers.version },
-      ...result,
-    };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using run = await benchFolder();
+  const folder = run.path;
+  await using servers = await Servers.start(folder, signal);
+  say(`filling ${rows.toLocaleString('en-US')} rows`);
+  await servers.createDatabases('slow');
+  await withClient(servers.urlOf('central', 'slow'), async (client) => {
+    await fillCentral(client, rows);
+    await client.query('ALTER TABLE devices ADD max_id bigint');
+    await client.query('UPDATE devices SET max_id = $1', [rows]);
+    await client.query('INSERT INTO devices VALUES (2, $1, $2)', [HEALTHY_MAC, HEALTHY_ROWS]);
+  });
+  await writeFile(join(folder, 'plan.yaml'), PLAN);
+  await using central = await ServiceProcess.start('start:central', {
+    DATABASE_URL: servers.urlOf('central', 'slow'),
+    SYNC_PLAN: join(folder, 'plan.yaml'),
+    SNAPSHOT_STORE: `file:${join(folder, 'snapshots')}`,
+    // All of them are one device's, and they are to stay.
+    MAX_DOWNLOADS_PER_DEVICE: String(READERS),
+    STALL_TIMEOUT: '1h',
+  });
+  const result = await measureRounds(central, rounds, say);
+  return {
+    case: 'slow-readers',
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: { node: process.versions.node, postgres: servers.version },
+    ...result,
+  };
 }
 
 async function measureRounds(central: ServiceProcess, rounds: number, say: (line: string) => void) {

@@ -1,14 +1,11 @@
 import 'reflect-metadata';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createPool, withTransaction } from '@waypost/runtime';
 import { captureFor, removeCapture } from '../apps/central-api/src/changes/capture.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
 import { checkPlan, type CheckedPlan } from '../apps/central-api/src/plan/check-plan.js';
 import { readPlan } from '../apps/central-api/src/plan/read-plan.js';
-import { findHome } from '../scripts/postgres/home.js';
-import { findDatabaseUser } from '../scripts/postgres/run-as.js';
-import { projectRoot } from '../scripts/project-root.js';
+import { benchFolder } from './bench-folder.js';
 import { fillCentral, TABLE, writePlan } from './dataset.js';
 import type { FullOptions } from './full.js';
 import { percent } from './report.js';
@@ -79,39 +76,32 @@ export interface TriggersReport {
 
 /** What the triggers of `waypost capture install` cost those that write: with and without them in turns, on one server and table. */
 export async function runTriggers({ rows, rounds, say, signal }: FullOptions): Promise<TriggersReport> {
-  const home = await findHome(join(projectRoot, 'var'), await findDatabaseUser());
-  const folder = await mkdtemp(join(home.folder, 'bench-'));
-  try {
-    await chmod(folder, 0o755); // PostgreSQL may run as another user
-    await using servers = await Servers.start(folder);
-    signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
-    signal.throwIfAborted();
-    say(`filling ${rows.toLocaleString('en-US')} rows`);
-    await servers.createDatabases('triggers');
-    const url = servers.urlOf('central', 'triggers');
-    const plan = join(folder, 'plan.yaml');
-    await writePlan(plan, 'triggers');
-    await (await openDataSource(dataSourceOptions(url))).destroy();
-    await withClient(url, async (client) => {
-      await fillCentral(client, rows);
-      await client.query('CREATE TABLE history (id bigint, at timestamptz); CREATE TABLE size (count bigint)');
-      await client.query('INSERT INTO size VALUES ($1)', [rows]);
-    });
-    const bench = new TriggerBench(url, await readCheckedPlan(url, plan), rows, servers.central.pid);
-    const result = await bench.measureRounds(rounds, say);
-    return {
-      case: 'triggers',
-      date: new Date().toISOString(),
-      machine: describeMachine(),
-      versions: { node: process.versions.node, postgres: servers.version },
-      rows,
-      connections: CONNECTIONS,
-      rounds,
-      ...result,
-    };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using run = await benchFolder();
+  const folder = run.path;
+  await using servers = await Servers.start(folder, signal);
+  say(`filling ${rows.toLocaleString('en-US')} rows`);
+  await servers.createDatabases('triggers');
+  const url = servers.urlOf('central', 'triggers');
+  const plan = join(folder, 'plan.yaml');
+  await writePlan(plan, 'triggers');
+  await (await openDataSource(dataSourceOptions(url))).destroy();
+  await withClient(url, async (client) => {
+    await fillCentral(client, rows);
+    await client.query('CREATE TABLE history (id bigint, at timestamptz); CREATE TABLE size (count bigint)');
+    await client.query('INSERT INTO size VALUES ($1)', [rows]);
+  });
+  const bench = new TriggerBench(url, await readCheckedPlan(url, plan), rows, servers.central.pid);
+  const result = await bench.measureRounds(rounds, say);
+  return {
+    case: 'triggers',
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: { node: process.versions.node, postgres: servers.version },
+    rows,
+    connections: CONNECTIONS,
+    rounds,
+    ...result,
+  };
 }
 
 interface Leg {

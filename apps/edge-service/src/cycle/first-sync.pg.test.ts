@@ -110,6 +110,7 @@ test('tables that are there already are not touched by a live stream', async () 
   await edge.query('CREATE TABLE users AS SELECT 1 AS wrong');
   central.live = (records) => records;
   expect(await edge.sync()).toMatchObject({ code: 'SCHEMA_MISMATCH' });
+  expect(central.acks).toMatchObject([{ status: 'Failed', manifestId: expect.any(String) as unknown }]);
   await edge.query('DROP TABLE users');
   await edge.query('CREATE TABLE orders (user_id bigint NOT NULL, n int NOT NULL, total double precision, PRIMARY KEY (user_id, n))');
   expect(await edge.sync()).toMatchObject({ status: 'Success' });

@@ -31,14 +31,17 @@ type Outcome = { applied: Applied } | { manifest: Manifest | undefined };
 /** Of a stream that broke: what is left is the ordinary way. */
 const BROKEN: readonly string[] = ['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED', 'DEADLINE_EXCEEDED', 'CHUNK_CORRUPT'];
 
+/** Of a draft that this database cannot hold. */
+const REFUSALS: readonly string[] = ['SCHEMA_MISMATCH', 'MANIFEST_INVALID'];
+
 /**
  * Loads a device's first rows while central still reads them. Nothing is committed before the manifest has come and what is in the database has been proven
  * by it, as ever. Where the live stream is of no use, because the link is slow, or breaks, or tables are there already, the ordinary way is gone.
  */
 @Injectable()
 export class FirstSync {
-  /** It broke once: from then on downloads are such that can be resumed. */
-  private hasBroken = false;
+  /** It broke once, or tables are there: from then on downloads are such that can be resumed. */
+  private wasInVain = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
@@ -49,7 +52,7 @@ export class FirstSync {
   ) {}
 
   get isWorthTrying(): boolean {
-    return !this.hasBroken;
+    return !this.wasInVain;
   }
 
   /** @returns nothing where the stream broke before it said what is to come */
@@ -64,7 +67,7 @@ export class FirstSync {
     } catch (error) {
       if (stop.aborted) throw shuttingDown();
       if (!isBroken(error)) throw error;
-      this.hasBroken = true;
+      this.wasInVain = true;
       log.info({ err: error }, 'the live stream broke: the ordinary way is gone');
       return undefined;
     }
@@ -73,7 +76,7 @@ export class FirstSync {
   async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accept, record }: Ends): Promise<Outcome> {
     const tables = live.tables.length;
     if (!(await this.steps.run(cycle, 'compare', { tables }, () => this.isUsable(client, live.draft)))) {
-      this.hasBroken = true;
+      this.wasInVain = true;
       return { manifest: undefined };
     }
     const arrival = this.steps.download(cycle, { tables }, () => live.run());
@@ -90,7 +93,7 @@ export class FirstSync {
         return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => table }) };
       }
       if (!following.gaveUp && !isBroken(error)) throw error;
-      this.hasBroken = isBroken(error) && !following.gaveUp;
+      this.wasInVain = isBroken(error) && !following.gaveUp;
       cycle.log.info({ reason: (error as Error).message }, 'the live stream was in vain: the ordinary way is gone');
       return { manifest };
     }
@@ -125,15 +128,20 @@ export class FirstSync {
     return settled!.applied;
   }
 
-  /** Whether none of the tables is there yet, and all of them can be made. */
+  /** Whether none of the tables is there yet, and all of them can be made. What is in the way is told with the manifest, of which central then hears. */
   private async isUsable(client: pg.PoolClient, draft: Draft): Promise<boolean> {
     if (draft.schemaVersion !== this.config.SCHEMA_VERSION) return false;
-    checkTableNames(draft.tables);
-    return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-      const { tables } = await inspectMirror(client, draft);
-      await checkCreatable(client, draft, draft.tables);
-      return tables.size === 0;
-    });
+    try {
+      checkTableNames(draft.tables);
+      return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+        const { tables } = await inspectMirror(client, draft);
+        await checkCreatable(client, draft, draft.tables);
+        return tables.size === 0;
+      });
+    } catch (error) {
+      if (error instanceof WaypostError && REFUSALS.includes(error.code)) return false;
+      throw error;
+    }
   }
 }
 
