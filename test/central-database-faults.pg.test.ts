@@ -90,7 +90,7 @@ describe.each(Object.keys(FAULTS))('%s', (fault) => {
     const answer = await syncing;
     if (answer.status === 'Success' && answer.ack === 'sent') await expectEqual();
     else {
-      if (answer.status !== 'Success') expect(answer.code).toBe('CENTRAL_UNREACHABLE');
+      if (answer.status !== 'Success') expect(answer).toMatchObject({ code: 'CENTRAL_UNREACHABLE' });
       await untilEqual();
     }
     const refusal = `SELECT status, reason FROM waypost.sync_requests WHERE operation = '${operation}' AND id > ${last}`;
