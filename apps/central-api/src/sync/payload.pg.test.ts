@@ -172,7 +172,7 @@ describe('with more data than any buffer holds', () => {
     const url = `${central.url}/api/device-sync/manifests/${manifestId}/tables/accounts/chunks?mac=${SHOP_1}`;
     const response = await new Promise<IncomingMessage>((resolve) => get(url, { agent: false }, resolve));
     await new Promise((resolve) => response.once('readable', resolve));
-    expect(await openFrames()).toHaveLength(1);
+    await until(async () => (await openFrames()).length === 1);
     response.destroy();
     await until(async () => (await openFrames()).length === 0);
   });
