@@ -27,9 +27,9 @@ afterAll(async () => {
   await server?.[Symbol.asyncDispose]();
 });
 
-async function describe1(table: TableIdentifier): Promise<{ table: CatalogTable; types: TypeCatalog }> {
-  const found = (await describeTables(client, [table])).get(quoteTable(table)) as CatalogTable;
-  return { table: found, types: await TypeCatalog.read(client, typesOf([found])) };
+async function describe1(table: TableIdentifier, from = client): Promise<{ table: CatalogTable; types: TypeCatalog }> {
+  const found = (await describeTables(from, [table])).get(quoteTable(table)) as CatalogTable;
+  return { table: found, types: await TypeCatalog.read(from, typesOf([found])) };
 }
 
 /** In a transaction that leaves nothing behind. */
@@ -119,14 +119,14 @@ test('indexes, sequences and what does not exist are no tables', async () => {
 });
 
 /** The canonical rows of a table that fits one chunk or more, and the hash that names them. */
-async function canonicalRows(name: string): Promise<{ rows: Buffer; sha256: string }> {
-  return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-    const { table, types } = await describe1({ schema: 'public', table: name });
-    await pinSession(client);
+async function canonicalRows(name: string, from = client): Promise<{ rows: Buffer; sha256: string }> {
+  return withTransaction(from, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+    const { table, types } = await describe1({ schema: 'public', table: name }, from);
+    await pinSession(from);
     const layout = { format: types.formatFor(typesOf([table])), columns: table.columns, key: table.primaryKey };
     const chunks: Buffer[] = [];
     const hasher = createHash('sha256');
-    await readChunks(client, {
+    await readChunks(from, {
       query: canonicalQuery({ layout, table: quoteTable(table), keyOrders: keyOrdersOf(table.columns) }),
       layout,
       onChunk: (bytes) => {
@@ -187,3 +187,71 @@ test.each(['en-US-x-icu', 'und-x-icu'])(
     expect(rows.toString('hex')).toBe(expected);
   },
 );
+
+describe('keys of types that hold object ids', () => {
+  const others: pg.Client[] = [];
+
+  /** The same objects, made in another order: their object ids sort the other way round. */
+  beforeAll(async () => {
+    for (const names of [
+      ['alpha', 'beta', 'gamma'],
+      ['gamma', 'beta', 'alpha'],
+    ]) {
+      const other = new pg.Client({ connectionString: (await server.createDatabase('oids')).url });
+      await other.connect();
+      others.push(other);
+      for (const name of names) {
+        await other.query(`
+          CREATE SCHEMA ${name}_schema; CREATE TABLE ${name}_table (); CREATE TYPE ${name}_type AS ENUM ();
+          CREATE FUNCTION ${name}_function(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+          CREATE OPERATOR ${{ alpha: '<#', beta: '<##', gamma: '<###' }[name as 'alpha']} (leftarg = int, rightarg = int, function = ${name}_function);
+          CREATE COLLATION ${name}_collation FROM "C";
+          CREATE TEXT SEARCH CONFIGURATION ${name}_config (copy = pg_catalog.simple);
+          CREATE TEXT SEARCH DICTIONARY ${name}_dictionary (template = pg_catalog.simple)`);
+      }
+      await other.query(`
+        CREATE TYPE with_table AS (n int, t regclass);
+        CREATE DOMAIN tables AS regclass`);
+    }
+  });
+
+  afterAll(async () => {
+    for (const other of others) await other.end();
+  });
+
+  const named = (suffix: string) => ['alpha', 'beta', 'gamma'].map((name) => `${name}_${suffix}`);
+
+  test.each([
+    ['regclass', named('table')],
+    ['regtype', named('type')],
+    ['regproc', named('function')],
+    ['regprocedure', named('function(int,int)')],
+    ['regoper', ['<#', '<##', '<###']],
+    ['regoperator', ['<#(int,int)', '<##(int,int)', '<###(int,int)']],
+    ['regnamespace', named('schema')],
+    ['regcollation', named('collation')],
+    ['regconfig', named('config')],
+    ['regdictionary', named('dictionary')],
+    ['regclass[]', named('table').map((name) => `{${name}}`)],
+    ['tables', named('table')],
+    ['with_table', named('table').map((name) => `(1,${name})`)],
+  ])('%s: every database gives the rows in the same order', async (type, keys) => {
+    const found: string[] = [];
+    for (const other of others) {
+      await other.query(`CREATE TABLE keyed (k ${type} PRIMARY KEY)`);
+      await other.query(`INSERT INTO keyed SELECT unnest($1::text[])::${type}`, [keys]);
+      found.push((await canonicalRows('keyed', other)).rows.toString());
+      await other.query('DROP TABLE keyed');
+    }
+    expect(found[1]).toBe(found[0]);
+    expect(found[0]?.split('\n')).toHaveLength(keys.length + 1);
+  });
+
+  // Roles belong to the whole server: no second database has them in another order.
+  test('regrole is ordered by its text; oid is a number, ordered as such', async () => {
+    await trying('CREATE TABLE numbers (role regrole, id oid, ids oidvector)', async () => {
+      const { table } = await describe1({ schema: 'public', table: 'numbers' });
+      expect(table.columns.map(({ keyOrder }) => keyOrder)).toEqual(['text', 'type', 'type']);
+    });
+  });
+});

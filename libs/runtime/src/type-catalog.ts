@@ -5,7 +5,7 @@ import { DESCRIBE_TYPES } from './type-catalog.sql.js';
 
 /**
  * How a key column is ordered so that every database orders it alike: by its type, strings and arrays of strings by their bytes, or, where
- * the type's own order depends on the database's collation, by the bytes of its text. Where the database's encoding orders characters in
+ * the type's own order depends on the database's collation or object ids, by the bytes of its text. Where the database's encoding orders characters in
  * another way than UTF-8 does, strings are converted first.
  */
 export type KeyOrder = 'type' | 'bytes' | 'text' | 'bytesAsUtf8' | 'elementsAsUtf8' | 'textAsUtf8';
@@ -126,13 +126,16 @@ export class TypeCatalog {
     return type !== undefined && (type.baseOid ? this.isArray(type.baseOid) : type.elementOid !== 0);
   }
 
-  /** Strings inside of jsonb, composites and ranges are compared by the database's collation, extensions do as they like. */
+  /**
+   * Strings inside of jsonb, composites and ranges are compared by the database's collation, `reg…` types by object ids; extensions do as
+   * they like.
+   */
   private ordersAlikeEverywhere(oid: number): boolean {
     const type = this.types.get(oid);
     if (!type) return false;
     if (type.baseOid) return this.ordersAlikeEverywhere(type.baseOid);
     if (type.elementOid) return this.ordersAlikeEverywhere(type.elementOid);
-    return type.oid < FIRST_USER_OID ? type.name !== 'jsonb' : type.kind === 'e';
+    return type.oid < FIRST_USER_OID ? type.name !== 'jsonb' && !OID_TYPES.test(type.name) : type.kind === 'e';
   }
 }
 
