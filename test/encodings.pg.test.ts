@@ -2,7 +2,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@waypost/contracts';
 import { withClient } from '../scripts/with-client.js';
-import { startTestServer, type TestServer } from './support/postgres.js';
+import type { Side } from './support/image-roles.js';
+import { type SideDatabase, startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
 import { contentsOf } from './support/table-contents.js';
 import { temporaryFolder, type TemporaryFolder } from './support/temporary-folder.js';
@@ -50,30 +51,31 @@ afterAll(async () => {
 
 class Pair implements AsyncDisposable {
   private constructor(
-    readonly centralUrl: string,
-    readonly edgeUrl: string,
+    readonly databases: Record<Side, SideDatabase>,
     private readonly central: Service,
     private readonly edge: Service,
   ) {}
 
   static async start(centralEncoding: string, edgeEncoding: string, words: readonly string[]): Promise<Pair> {
-    const create = async (encoding: string): Promise<string> =>
-      (await server.createDatabase('in', `ENCODING '${encoding}' LOCALE 'C'`)).url;
-    const [centralUrl, edgeUrl] = [await create(centralEncoding), await create(edgeEncoding)];
-    await run(centralUrl, `CREATE TABLE devices (mac text PRIMARY KEY); INSERT INTO devices VALUES ('${MAC}'); ${tablesOf(words)}`);
+    const create = (side: Side, encoding: string): Promise<SideDatabase> => server.createSide(side, `ENCODING '${encoding}' LOCALE 'C'`);
+    const databases = { central: await create('central', centralEncoding), edge: await create('edge', edgeEncoding) };
+    await run(
+      databases.central.ownerUrl,
+      `CREATE TABLE devices (mac text PRIMARY KEY); INSERT INTO devices VALUES ('${MAC}'); ${tablesOf(words)}`,
+    );
     const central = await Service.start('central-api', {
-      DATABASE_URL: centralUrl,
+      DATABASE_URL: databases.central.serviceUrl,
       SYNC_PLAN: join(folder.path, 'plan.yaml'),
-      SNAPSHOT_STORE: `file:${join(folder.path, centralUrl.slice(-8), 'snapshots')}`,
+      SNAPSHOT_STORE: `file:${join(folder.path, databases.central.name, 'snapshots')}`,
     });
     const edge = await Service.start('edge-service', {
-      DATABASE_URL: edgeUrl,
+      DATABASE_URL: databases.edge.serviceUrl,
       CENTRAL_URL: central.url,
       DEVICE_MAC: MAC,
       SYNC_INTERVAL: '0',
-      DOWNLOAD_DIR: join(folder.path, edgeUrl.slice(-8), 'downloads'),
+      DOWNLOAD_DIR: join(folder.path, databases.edge.name, 'downloads'),
     });
-    return new Pair(centralUrl, edgeUrl, central, edge);
+    return new Pair(databases, central, edge);
   }
 
   async sync(body?: object): Promise<{ status: string | number; code?: string; detail?: string }> {
@@ -85,7 +87,7 @@ class Pair implements AsyncDisposable {
   async expectEqualContents(): Promise<void> {
     const { body } = await post<{ manifest: Manifest }>(`${this.central.url}/api/device-sync/request`, { mac: MAC });
     const { tables } = body.manifest;
-    expect(await contentsOf(this.edgeUrl, tables)).toEqual(await contentsOf(this.centralUrl, tables));
+    expect(await contentsOf(this.databases.edge.url, tables)).toEqual(await contentsOf(this.databases.central.url, tables));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -112,7 +114,7 @@ describe.each([
   test('texts arrive, are merged, and are found equal', async () => {
     await using pair = await Pair.start(centralEncoding, edgeEncoding, words);
     expect(await pair.sync()).toEqual({ status: 'Success' });
-    await run(pair.centralUrl, CHANGE);
+    await run(pair.databases.central.ownerUrl, CHANGE);
     expect(await pair.sync()).toEqual({ status: 'Success' });
     expect(await pair.sync({ verify: true })).toEqual({ status: 'Unchanged' });
     await pair.expectEqualContents();
@@ -122,8 +124,8 @@ describe.each([
 test('a character that the device’s encoding lacks refuses the sync, and says so', async () => {
   await using pair = await Pair.start('UTF8', 'LATIN9', WESTERN);
   expect(await pair.sync()).toEqual({ status: 'Success' });
-  await run(pair.centralUrl, "INSERT INTO words VALUES ('日本', 9)");
+  await run(pair.databases.central.ownerUrl, "INSERT INTO words VALUES ('日本', 9)");
   expect(await pair.sync()).toMatchObject({ code: 'LOAD_REFUSED', detail: expect.stringContaining('lacks a character') });
-  await run(pair.centralUrl, "DELETE FROM words WHERE word = '日本'");
+  await run(pair.databases.central.ownerUrl, "DELETE FROM words WHERE word = '日本'");
   expect(await pair.sync()).toMatchObject({ status: 'Unchanged' });
 });

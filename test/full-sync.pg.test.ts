@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import pg from 'pg';
 import type { Manifest } from '@waypost/contracts';
-import { startTestServer, type TestServer } from './support/postgres.js';
+import { fillFleet } from '../scripts/fleet/fill-fleet.js';
+import { withClient } from '../scripts/with-client.js';
+import { startTestServer, TEST_FLEET, type TestServer } from './support/postgres.js';
 import { hashGroupMembers } from './support/hash-in-sql.js';
 import { post, Service } from './support/service.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -31,15 +33,15 @@ describe('a device and its central', () => {
   beforeAll(async () => {
     server = await startTestServer();
     folder = await temporaryFolder();
-    const centralUrl = (await server.filledFleet()).url;
-    const edgeUrl = (await server.createDatabase()).url;
-    source = new pg.Pool({ connectionString: centralUrl, max: 2 });
-    mirror = new pg.Pool({ connectionString: edgeUrl, max: 2 });
+    const [atCentral, atEdge] = [await server.createSide('central'), await server.createSide('edge')];
+    await withClient(atCentral.ownerUrl, (client) => fillFleet(client, TEST_FLEET));
+    source = new pg.Pool({ connectionString: atCentral.url, max: 2 });
+    mirror = new pg.Pool({ connectionString: atEdge.url, max: 2 });
     for (const pool of [source, mirror]) pool.on('error', () => undefined); // the server ends before the last connection does
-    centralEnv = { DATABASE_URL: centralUrl, SYNC_PLAN: PLAN, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}` };
+    centralEnv = { DATABASE_URL: atCentral.serviceUrl, SYNC_PLAN: PLAN, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}` };
     central = await Service.start('central-api', centralEnv);
     edge = await Service.start('edge-service', {
-      DATABASE_URL: edgeUrl,
+      DATABASE_URL: atEdge.serviceUrl,
       CENTRAL_URL: central.url,
       DEVICE_MAC: MAC,
       SYNC_INTERVAL: '0',

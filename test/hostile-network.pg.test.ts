@@ -5,6 +5,7 @@ import pg from 'pg';
 import { type Fault, HostileProxy, type Operation } from './support/hostile-proxy.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
+import { query } from './support/sync-pair.js';
 import { type TemporaryFolder, temporaryFolder } from './support/temporary-folder.js';
 
 /** Real processes with a network between them that does what networks do, to each operation in turn. */
@@ -54,13 +55,13 @@ const devices: Device[] = [];
 beforeAll(async () => {
   server = await startTestServer();
   folder = await temporaryFolder();
-  const databaseUrl = (await server.createDatabase('central')).url;
-  source = poolOf(databaseUrl);
-  await source.query(SCHEMA);
+  const database = await server.createSide('central');
+  source = poolOf(database.url);
+  await query(database.ownerUrl, SCHEMA);
   const plan = join(folder.path, 'plan.yaml');
   await writeFile(plan, PLAN);
   central = await Service.start('central-api', {
-    DATABASE_URL: databaseUrl,
+    DATABASE_URL: database.serviceUrl,
     SYNC_PLAN: plan,
     SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`,
     STALL_TIMEOUT: '2s',
@@ -82,10 +83,10 @@ afterAll(async () => {
 });
 
 async function startDevice(operation: Operation): Promise<Device> {
-  const { url } = await server.createDatabase('edge');
+  const { url, serviceUrl } = await server.createSide('edge');
   const proxy = await HostileProxy.start(central.url);
   const edge = await Service.start('edge-service', {
-    DATABASE_URL: url,
+    DATABASE_URL: serviceUrl,
     CENTRAL_URL: proxy.url,
     DEVICE_MAC: MACS[operation],
     SYNC_INTERVAL: '0',

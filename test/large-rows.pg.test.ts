@@ -23,9 +23,9 @@ let edge: Service;
 beforeAll(async () => {
   server = await startTestServer();
   folder = await temporaryFolder();
-  const [centralUrl, edgeUrl] = [(await server.createDatabase('central')).url, (await server.createDatabase('edge')).url];
-  source = new pg.Pool({ connectionString: centralUrl, max: 1 });
-  mirror = new pg.Pool({ connectionString: edgeUrl, max: 1 });
+  const [atCentral, atEdge] = [await server.createSide('central'), await server.createSide('edge')];
+  source = new pg.Pool({ connectionString: atCentral.ownerUrl, max: 1 });
+  mirror = new pg.Pool({ connectionString: atEdge.url, max: 1 });
   for (const pool of [source, mirror]) pool.on('error', () => undefined); // the server ends before the last connection does
   await source.query(`
     CREATE TYPE mood AS ENUM ('good');
@@ -35,12 +35,12 @@ beforeAll(async () => {
   const plan = join(folder.path, 'plan.yaml');
   await writeFile(plan, planOf(TABLES.map((name) => ({ name }))));
   central = await Service.start('central-api', {
-    DATABASE_URL: centralUrl,
+    DATABASE_URL: atCentral.serviceUrl,
     SYNC_PLAN: plan,
     SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`,
   });
   edge = await Service.start('edge-service', {
-    DATABASE_URL: edgeUrl,
+    DATABASE_URL: atEdge.serviceUrl,
     CENTRAL_URL: central.url,
     DEVICE_MAC: '48:b0:2d:e9:c3:b7',
     SYNC_INTERVAL: '0',

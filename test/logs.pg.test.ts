@@ -50,13 +50,18 @@ afterEach(async () => {
 });
 
 async function startPair(env: Record<string, string> = {}): Promise<[Service, Service]> {
-  const [central, edge] = [await server.createDatabase('central'), await server.createDatabase('edge')];
-  await query(central.url, SCHEMA);
+  const [central, edge] = [await server.createSide('central'), await server.createSide('edge')];
+  await query(central.ownerUrl, SCHEMA);
   const store = join(folder.path, central.name);
-  const atCentral = { DATABASE_URL: central.url, SYNC_PLAN: join(folder.path, 'plan.yaml'), SNAPSHOT_STORE: `file:${store}`, ...env };
+  const atCentral = {
+    DATABASE_URL: central.serviceUrl,
+    SYNC_PLAN: join(folder.path, 'plan.yaml'),
+    SNAPSHOT_STORE: `file:${store}`,
+    ...env,
+  };
   services.push(await Service.start('central-api', atCentral));
   const atEdge = {
-    DATABASE_URL: edge.url,
+    DATABASE_URL: edge.serviceUrl,
     CENTRAL_URL: services[0]!.url,
     DEVICE_MAC: MAC,
     SYNC_INTERVAL: '0',

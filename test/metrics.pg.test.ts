@@ -47,16 +47,16 @@ let failing: Edge;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const databaseUrl = (await server.createDatabase('central')).url;
-  await queryAt(databaseUrl, SCHEMA);
-  central = await startCentral({ databaseUrl, plan: PLAN });
+  const atCentral = await server.createSide('central');
+  await queryAt(atCentral.ownerUrl, SCHEMA);
+  central = await startCentral({ databaseUrl: atCentral.serviceUrl, plan: PLAN });
   const start = async (env: Record<string, string>): Promise<Edge> =>
-    Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url, env });
+    Edge.start({ databaseUrl: (await server.createSide('edge')).serviceUrl, centralUrl: central.url, env });
   failing = await start({ SCHEMA_VERSION: '99', DEVICE_MAC: FAILING_MAC });
   edge = await start({});
   expect(await failing.sync()).toMatchObject({ code: 'SCHEMA_VERSION_MISMATCH' });
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
-  await queryAt(databaseUrl, 'DELETE FROM notes WHERE id = 5000');
+  await queryAt(atCentral.ownerUrl, 'DELETE FROM notes WHERE id = 5000');
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   for (const [path, body] of RUBBISH) await central.post(path, body);
   for (const path of STRANGE_DOWNLOADS) await fetch(central.url + path);

@@ -34,8 +34,8 @@ tables:
 test(`${READERS} receivers that take nothing: another device syncs, memory is bounded, and all of them are gone after STALL_TIMEOUT`, async () => {
   await using server = await startTestServer();
   await using folder = await temporaryFolder();
-  const databaseUrl = (await server.createDatabase('central')).url;
-  const source = new pg.Client({ connectionString: databaseUrl });
+  const database = await server.createSide('central');
+  const source = new pg.Client({ connectionString: database.ownerUrl });
   await source.connect();
   await source.query(SCHEMA);
   await source.end();
@@ -43,14 +43,14 @@ test(`${READERS} receivers that take nothing: another device syncs, memory is bo
   const store = join(folder.path, 'snapshots');
   await writeFile(plan, PLAN);
   await using central = await Service.start('central-api', {
-    DATABASE_URL: databaseUrl,
+    DATABASE_URL: database.serviceUrl,
     SYNC_PLAN: plan,
     SNAPSHOT_STORE: `file:${store}`,
     STALL_TIMEOUT: '5s',
     MAX_DOWNLOADS_PER_DEVICE: String(READERS),
   });
   await using edge = await Service.start('edge-service', {
-    DATABASE_URL: (await server.createDatabase('edge')).url,
+    DATABASE_URL: (await server.createSide('edge')).serviceUrl,
     CENTRAL_URL: central.url,
     DEVICE_MAC: HEALTHY_MAC,
     SYNC_INTERVAL: '0',

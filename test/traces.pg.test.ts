@@ -51,9 +51,10 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
-  urls.central = (await server.createDatabase('central')).url;
-  urls.edge = (await server.createDatabase('edge')).url;
-  await query(urls.central, SCHEMA);
+  const [central, edge] = [await server.createSide('central'), await server.createSide('edge')];
+  urls.central = central.url;
+  urls.edge = edge.url;
+  await query(central.ownerUrl, SCHEMA);
   collector.answer = () => 200;
   collector.received.length = 0;
   const tracing = {
@@ -62,10 +63,15 @@ beforeEach(async () => {
     OTEL_TRACES_SAMPLER: '',
   };
   const store = join(folder.path, `snapshots-${Date.now()}`);
-  env.central = { ...tracing, DATABASE_URL: urls.central, SYNC_PLAN: join(folder.path, 'plan.yaml'), SNAPSHOT_STORE: `file:${store}` };
+  env.central = {
+    ...tracing,
+    DATABASE_URL: central.serviceUrl,
+    SYNC_PLAN: join(folder.path, 'plan.yaml'),
+    SNAPSHOT_STORE: `file:${store}`,
+  };
   env.edge = {
     ...tracing,
-    DATABASE_URL: urls.edge,
+    DATABASE_URL: edge.serviceUrl,
     DEVICE_MAC: MAC,
     SYNC_INTERVAL: '0',
     DOWNLOAD_DIR: join(store, 'downloads'),
@@ -325,5 +331,6 @@ function expectWithinParents(spans: readonly ReceivedSpan[]): void {
 function expectNoValues(): void {
   const sent = collector.received.map(({ body }) => body).join('\n');
   expect(sent.length).toBeGreaterThan(1000);
-  for (const secret of [ROW_VALUE, PARAMETER_VALUE, PASSWORD, urls.central, urls.edge]) expect(sent).not.toContain(secret);
+  for (const secret of [ROW_VALUE, PARAMETER_VALUE, PASSWORD, env.central['DATABASE_URL'], env.edge['DATABASE_URL']])
+    expect(sent).not.toContain(secret);
 }

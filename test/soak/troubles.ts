@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { FAULT_POINTS, type FaultPoint } from '@waypost/runtime';
 import type { Random } from '../../scripts/fleet/random.js';
-import type { Pair, Side } from '../support/pair.js';
+import type { Side } from '../support/image-roles.js';
+import type { Pair } from '../support/pair.js';
 
 /** Longer than a cycle takes on a quiet machine, so that some troubles come after it. */
 const WITHIN_MS = 700;

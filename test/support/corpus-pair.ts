@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import type { Manifest, ManifestTable } from '@waypost/contracts';
 import { withClient } from '../../scripts/with-client.js';
 import { CHANGE_CENTRAL, CORPUS, FILL_CENTRAL, ODD_SETTINGS, planOf, PREPARE_EDGE } from '../corpus/any-schema.js';
-import type { TestServer } from './postgres.js';
+import type { Side } from './image-roles.js';
+import type { SideDatabase, TestServer } from './postgres.js';
 import { post, Service } from './service.js';
 import { contentsOf } from './table-contents.js';
 import { temporaryFolder } from './temporary-folder.js';
 
+/** A table under row-level security is refused to a role that does not see all of it. */
+const BYPASS_ROW_SECURITY = 'ALTER ROLE waypost BYPASSRLS';
 const MAC = '48:b0:2d:e9:c3:b7';
 
 interface Place {
@@ -27,40 +30,38 @@ interface SyncAnswer {
 /** Both services as users run them, on databases that hold the corpus of tables. */
 export class CorpusPair implements AsyncDisposable {
   private constructor(
-    private readonly centralUrl: string,
-    private readonly edgeUrl: string,
+    private readonly databases: Record<Side, SideDatabase>,
     private readonly central: Service,
     private readonly edge: Service,
     private readonly folder: AsyncDisposable,
   ) {}
 
   static async start(central: Place, edge: Place): Promise<CorpusPair> {
-    const centralUrl = (await central.server.createDatabase('central', central.locale)).url;
-    const edgeUrl = (await edge.server.createDatabase('edge', edge.locale)).url;
-    await run(centralUrl, FILL_CENTRAL);
-    await run(edgeUrl, PREPARE_EDGE);
-    for (const { url, hasOddSettings } of [
-      { url: centralUrl, hasOddSettings: central.hasOddSettings },
-      { url: edgeUrl, hasOddSettings: edge.hasOddSettings },
-    ]) {
-      if (hasOddSettings) await run(url, [ODD_SETTINGS]);
-    }
+    const databases = {
+      central: await central.server.createSide('central', central.locale),
+      edge: await edge.server.createSide('edge', edge.locale),
+    };
+    await run(databases.central.ownerUrl, FILL_CENTRAL);
+    await run(databases.central.url, [BYPASS_ROW_SECURITY]);
+    await run(databases.edge.serviceUrl, PREPARE_EDGE);
+    if (central.hasOddSettings) await run(databases.central.url, [ODD_SETTINGS]);
+    if (edge.hasOddSettings) await run(databases.edge.url, [ODD_SETTINGS]);
     const folder = await temporaryFolder();
     const plan = join(folder.path, 'plan.yaml');
     await writeFile(plan, planOf(CORPUS));
     const centralService = await Service.start('central-api', {
-      DATABASE_URL: centralUrl,
+      DATABASE_URL: databases.central.serviceUrl,
       SYNC_PLAN: plan,
       SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`,
     });
     const edgeService = await Service.start('edge-service', {
-      DATABASE_URL: edgeUrl,
+      DATABASE_URL: databases.edge.serviceUrl,
       CENTRAL_URL: centralService.url,
       DEVICE_MAC: MAC,
       SYNC_INTERVAL: '0',
       DOWNLOAD_DIR: join(folder.path, 'downloads'),
     });
-    return new CorpusPair(centralUrl, edgeUrl, centralService, edgeService, folder);
+    return new CorpusPair(databases, centralService, edgeService, folder);
   }
 
   /** A sync that must end so. */
@@ -71,7 +72,7 @@ export class CorpusPair implements AsyncDisposable {
   }
 
   async changeRows(): Promise<void> {
-    await run(this.centralUrl, CHANGE_CENTRAL);
+    await run(this.databases.central.ownerUrl, CHANGE_CENTRAL);
   }
 
   /** The tables of the manifest that the device would get now. */
@@ -82,9 +83,9 @@ export class CorpusPair implements AsyncDisposable {
 
   async expectEqualContents(): Promise<void> {
     const tables = await this.tables();
-    const contents = await contentsOf(this.centralUrl, tables);
+    const contents = await contentsOf(this.databases.central.url, tables);
     expect(Object.values(contents).flat().length).toBeGreaterThan(CORPUS.length);
-    expect(await contentsOf(this.edgeUrl, tables)).toEqual(contents);
+    expect(await contentsOf(this.databases.edge.url, tables)).toEqual(contents);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

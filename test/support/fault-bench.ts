@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FaultPoint } from '@waypost/runtime';
-import { Pair, type Side } from './pair.js';
+import type { Side } from './image-roles.js';
+import { Pair } from './pair.js';
 import { startTestServer } from './postgres.js';
 import { changeAll, CREATE_STATIONS, SITE_ID, STATION_TABLES } from './stations.js';
 

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
+import type { Side } from './image-roles.js';
 import type { TestServer } from './postgres.js';
 import { post, Service } from './service.js';
 import { type SharedTable, StateHistory } from './state-history.js';
@@ -9,8 +10,6 @@ import { temporaryFolder, type TemporaryFolder } from './temporary-folder.js';
 const MAC = '48:b0:2d:e9:c3:b7';
 /** After a single fault the next cycle heals, at the latest the one after. */
 const CYCLES_TO_HEAL = 2;
-
-export type Side = 'central' | 'edge';
 
 export interface SyncAnswer {
   status: string | number;
@@ -28,30 +27,47 @@ interface PairOptions {
   centralEnv?: Record<string, string>;
 }
 
-/** Central and one device, both as built services in processes of their own, and a history of what central held. */
+/**
+ * Central and one device, both as built services in processes of their own, and a history of what central held. The services connect as the role
+ * `waypost`; central's tables are their owner's.
+ */
 export class Pair implements AsyncDisposable {
   readonly services = {} as Record<Side, Service>;
   private port = '0';
 
   private constructor(
     readonly history: StateHistory,
+    /** The superuser's, of both databases. */
     readonly pools: Record<Side, pg.Pool>,
+    private readonly owner: pg.Pool,
     private readonly env: Record<Side, Record<string, string>>,
     private readonly folder: TemporaryFolder,
   ) {}
 
   static async start(server: TestServer, { schema, tables, siteId, edgeEnv = {}, centralEnv = {} }: PairOptions): Promise<Pair> {
     const folder = await temporaryFolder();
-    const [central, edge] = [(await server.createDatabase('central')).url, (await server.createDatabase('edge')).url];
-    const pools = { central: poolOf(central), edge: poolOf(edge) };
-    const history = new StateHistory(tables, siteId, pools.central, pools.edge);
+    const [central, edge] = [await server.createSide('central'), await server.createSide('edge')];
+    const pools = { central: poolOf(central.url), edge: poolOf(edge.url) };
+    const owner = poolOf(central.ownerUrl);
+    const history = new StateHistory(tables, siteId, owner, pools.edge);
     const plan = join(folder.path, 'plan.yaml');
     await writeFile(plan, planOf(tables));
     const env = {
-      central: { DATABASE_URL: central, SYNC_PLAN: plan, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`, ...centralEnv },
-      edge: { DATABASE_URL: edge, DEVICE_MAC: MAC, SYNC_INTERVAL: '0', DOWNLOAD_DIR: join(folder.path, 'downloads'), ...edgeEnv },
+      central: {
+        DATABASE_URL: central.serviceUrl,
+        SYNC_PLAN: plan,
+        SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`,
+        ...centralEnv,
+      },
+      edge: {
+        DATABASE_URL: edge.serviceUrl,
+        DEVICE_MAC: MAC,
+        SYNC_INTERVAL: '0',
+        DOWNLOAD_DIR: join(folder.path, 'downloads'),
+        ...edgeEnv,
+      },
     };
-    const pair = new Pair(history, pools, env, folder);
+    const pair = new Pair(history, pools, owner, env, folder);
     try {
       await history.change(schema);
       await pair.startService('central');
@@ -99,7 +115,7 @@ export class Pair implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.services.edge?.end('SIGKILL');
     await this.services.central?.end('SIGKILL');
-    await Promise.all([this.pools.central.end(), this.pools.edge.end()]);
+    await Promise.all([this.pools.central.end(), this.pools.edge.end(), this.owner.end()]);
     await this.folder[Symbol.asyncDispose]();
   }
 

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../../scripts/embedded-postgres.js';
-import { fillFleet } from '../../scripts/fleet/fill-fleet.js';
 import type { FleetSize } from '../../scripts/fleet/fleet-size.js';
 import { withClient } from '../../scripts/with-client.js';
+import { createImageRoles, type RoleUrls, type Side } from './image-roles.js';
 import { temporaryFolder } from './temporary-folder.js';
 
 /** Small enough to sync in a moment, large enough for several chunks per table. */
@@ -16,14 +16,17 @@ export interface TestDatabase extends AsyncDisposable {
   url: string;
 }
 
+/** Its `url` is the superuser's, for tests that look into everything. */
+export type SideDatabase = TestDatabase & RoleUrls;
+
 export interface TestServer extends AsyncDisposable {
   /**
    * A fresh, empty database. Disposing of it drops it; the server's end drops all of them.
    * @param options more of CREATE DATABASE, for instance a locale
    */
   createDatabase(name?: string, options?: string): Promise<TestDatabase>;
-  /** A fresh database with the example fleet (TEST_FLEET), cloned from a template that is filled once per server. */
-  filledFleet(name?: string): Promise<TestDatabase>;
+  /** As `createDatabase`, with the roles and rights that the image of that side creates: what a real service runs on. */
+  createSide(side: Side, options?: string): Promise<SideDatabase>;
 }
 
 interface TestServerOptions {
@@ -104,29 +107,23 @@ export function testServerAt(adminUrl: string, end?: () => Promise<void>): TestS
   const drop = async (name: string): Promise<void> => {
     if (made.delete(name)) await admin(adminUrl, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
   };
-  const create = async (name: string, template: string, options = ''): Promise<TestDatabase> => {
-    await admin(adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE ${pg.escapeIdentifier(template)} ${options}`);
+  const create = async (name: string, options = ''): Promise<TestDatabase> => {
+    await admin(adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE template0 ${options}`);
     made.add(name);
     return { name, url: urlOf(adminUrl, name), [Symbol.asyncDispose]: () => drop(name) };
   };
-  let fleetTemplate: Promise<TestDatabase> | undefined;
 
   return {
-    createDatabase: (name = 'test', options) => create(unique(name), 'template0', options),
-    filledFleet: async (name = 'fleet') => {
-      fleetTemplate ??= create(unique('fleet_template'), 'template0').then(fill);
-      return create(unique(name), (await fleetTemplate).name);
+    createDatabase: (name = 'test', options) => create(unique(name), options),
+    createSide: async (side, options) => {
+      const database = await create(unique(side), options);
+      return { ...database, ...(await createImageRoles(side, database.url)) };
     },
     [Symbol.asyncDispose]: async () => {
       if (end) return end();
       for (const name of made) await drop(name);
     },
   };
-}
-
-async function fill(database: TestDatabase): Promise<TestDatabase> {
-  await withClient(database.url, (client) => fillFleet(client, TEST_FLEET));
-  return database;
 }
 
 async function admin(url: string, sql: string): Promise<void> {

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { Gateway } from './gateway.js';
+import { createImageRoles } from './image-roles.js';
 import { RestartablePostgres } from './restartable-postgres.js';
 import { post, Service } from './service.js';
 import { temporaryFolder, type TemporaryFolder } from './temporary-folder.js';
@@ -47,13 +48,14 @@ interface PairOptions {
   edgeEnv?: Record<string, string>;
   /** Holds the data of the edge's server; a temporary folder by default. */
   edgeFolder?: string;
-  /** Makes the edge's database, and gives its name. */
+  /** Makes the edge's database, empty, and gives its name. */
   edgeDatabase?: (server: RestartablePostgres) => Promise<string>;
 }
 
 /**
  * A central and an edge as users run them, each with a PostgreSQL server of its own that can be stopped and started, and a gateway in between.
- * The edge syncs on demand, and empties tables before it loads them.
+ * The services connect as the role `waypost`, on databases that their images' scripts made. The edge syncs on demand, and empties tables before it
+ * loads them.
  */
 export class SyncPair implements AsyncDisposable {
   private constructor(
@@ -66,8 +68,11 @@ export class SyncPair implements AsyncDisposable {
     readonly centralEnv: Record<string, string>,
     readonly edgeEnv: Record<string, string>,
     private readonly edgeDatabase: string,
+    /** Of the role that owns central's tables. */
+    readonly centralOwnerUrl: string,
   ) {}
 
+  /** The superuser's. */
   get edgeUrl(): string {
     return this.edgeServer.url(this.edgeDatabase);
   }
@@ -83,11 +88,13 @@ export class SyncPair implements AsyncDisposable {
       const centralServer = keep(await RestartablePostgres.start(options.centralSettings));
       const edgeServer = keep(await RestartablePostgres.start(options.edgeSettings, options.edgeFolder));
       const edgeDatabase = (await options.edgeDatabase?.(edgeServer)) ?? 'postgres';
-      await query(centralServer.url(), SCHEMA);
+      const atCentral = await createImageRoles('central', centralServer.url());
+      const atEdge = await createImageRoles('edge', edgeServer.url(edgeDatabase));
+      await query(atCentral.ownerUrl, SCHEMA);
       const plan = join(folder.path, 'plan.yaml');
       await writeFile(plan, PLAN);
       const centralEnv = {
-        DATABASE_URL: centralServer.url(),
+        DATABASE_URL: atCentral.serviceUrl,
         SYNC_PLAN: plan,
         SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}`,
         ...options.centralEnv,
@@ -95,7 +102,7 @@ export class SyncPair implements AsyncDisposable {
       const central = keep(await Service.start('central-api', centralEnv));
       const gateway = keep(await Gateway.start(central.url));
       const edgeEnv = {
-        DATABASE_URL: edgeServer.url(edgeDatabase),
+        DATABASE_URL: atEdge.serviceUrl,
         CENTRAL_URL: gateway.url,
         DEVICE_MAC: MAC,
         SYNC_INTERVAL: '0',
@@ -104,7 +111,7 @@ export class SyncPair implements AsyncDisposable {
         ...options.edgeEnv,
       };
       const edge = keep(await Service.start('edge-service', edgeEnv));
-      return new SyncPair(folder, centralServer, edgeServer, central, gateway, edge, centralEnv, edgeEnv, edgeDatabase);
+      return new SyncPair(folder, centralServer, edgeServer, central, gateway, edge, centralEnv, edgeEnv, edgeDatabase, atCentral.ownerUrl);
     } catch (error) {
       for (const part of started) await part[Symbol.asyncDispose]();
       throw error;
@@ -142,7 +149,7 @@ export class SyncPair implements AsyncDisposable {
   }
 
   /** Changes both tables of the device's share. */
-  async change(url = this.centralServer.url()): Promise<void> {
+  async change(url = this.centralOwnerUrl): Promise<void> {
     await query(url, `UPDATE shops SET name = name || '!'; UPDATE articles SET name = name || '!' WHERE id < 100`);
   }
 
