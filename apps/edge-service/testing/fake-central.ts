@@ -47,6 +47,10 @@ export interface ServedRange {
 export class FakeCentral implements AsyncDisposable {
   readonly requests: { method: string; path: string; range: string | undefined; prefer: string | undefined }[] = [];
   readonly acks: Ack[] = [];
+  /** What the device said to hold, in each request for a manifest. */
+  readonly haves: SyncRequest['have'][] = [];
+  /** Goes with the answer to each ack. */
+  receipt: string | undefined;
   epoch = 'epoch-1';
   schemaVersion = 1;
   /** Of all tables of the next manifest. */
@@ -187,6 +191,7 @@ export class FakeCentral implements AsyncDisposable {
     if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
     if (path === '/api/device-sync/request') {
       const { have } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
+      this.haves.push(have);
       if (this.clock) response.setHeader('date', this.clock.toUTCString());
       if (this.live && request.headers.accept?.startsWith(LIVE_STREAM_TYPE)) return this.sendLive(response, this.live);
       return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined);
@@ -216,7 +221,7 @@ export class FakeCentral implements AsyncDisposable {
 
   private takeAck(ack: Ack, response: ServerResponse): void {
     this.acks.push(ack);
-    sendJson(response, { manifestId: ack.manifestId, result: ack.status, reason: null, duplicate: false });
+    sendJson(response, { manifestId: ack.manifestId, result: ack.status, reason: null, duplicate: false, receipt: this.receipt });
   }
 
   private sendStream(key: string, request: IncomingMessage, response: ServerResponse): void {

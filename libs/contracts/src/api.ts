@@ -10,6 +10,8 @@ const haveSchema = z.object({
   epoch: z.string().min(1).max(64),
   sequence: z.int().positive(),
   manifestId: ulidSchema,
+  /** What central gave for this device's acknowledgement of it. */
+  receipt: z.string().max(128).optional(),
 });
 
 /** Header of a device's requests: the ULID of the sync cycle that they belong to, for central's log and audit. */
@@ -67,6 +69,8 @@ export const ackResponseSchema = z.object({
   reason: z.string().nullable(),
   /** True when this very ack, or a success for the manifest, was known before. */
   duplicate: z.boolean(),
+  /** Of a success in the epoch in force: proves later that central gave this manifest to this device, which acknowledged it. */
+  receipt: z.string().max(128).optional(),
 });
 export type AckResponse = z.infer<typeof ackResponseSchema>;
 

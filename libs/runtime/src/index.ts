@@ -4,6 +4,7 @@ export * from './copy-in.js';
 export * from './copy-rows.js';
 export * from './database-errors.js';
 export * from './disk-space.js';
+export * from './expiring-map.js';
 export * from './fault-points.js';
 export * from './health.js';
 export * from './http.js';

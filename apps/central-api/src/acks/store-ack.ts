@@ -7,9 +7,17 @@ import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
 import { FORGET_READS } from '../changes/table-reads.sql.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
+import { receiptOf } from '../manifests/receipts.js';
 
 /** What a device fails with whose download is not what the manifest says. */
 const DAMAGED: ReadonlySet<string> = new Set(['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'] satisfies ErrorCode[]);
+
+/** A row of ACK_SUCCESS or ACK_FAILURE. */
+interface Stored {
+  /** Null where the acknowledgement was there already. */
+  id: string | null;
+  key?: Buffer | null;
+}
 
 /** Compares acknowledgements with their manifests and keeps them. */
 @Injectable()
@@ -44,13 +52,13 @@ export class StoreAck {
       reason,
       sha256Hex(canonicalJson(ack)),
     ];
-    const stored =
+    const [stored] =
       result === 'Success'
-        ? await manager.query<unknown[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
-        : await manager.query<unknown[]>(ACK_FAILURE, [...row, failureCode(ack)]);
+        ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
+        : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack)]);
     if (result === 'Failed' && DAMAGED.has(failureCode(ack))) await manager.query(FORGET_READS, [ack.manifestId]);
     await faultPoint('central.ack-stored');
-    const duplicate = stored.length === 0;
+    const duplicate = !stored?.id;
     const facts = {
       mac: ack.mac,
       manifestId: ack.manifestId,
@@ -64,7 +72,8 @@ export class StoreAck {
     else this.logger.error(facts, 'a device failed to sync');
     describeSpan({ 'waypost.status': result, 'waypost.duplicate': duplicate });
     if (!duplicate) this.metrics.acknowledged(result);
-    return { manifestId: ack.manifestId, result, reason, duplicate };
+    const receipt = stored?.key ? { receipt: receiptOf(stored.key, { ...manifest, mac: ack.mac }) } : {};
+    return { manifestId: ack.manifestId, result, reason, duplicate, ...receipt };
   }
 }
 

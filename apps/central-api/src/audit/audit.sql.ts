@@ -50,7 +50,8 @@ const STORE_ACK = `
 
 /**
  * A success counts whenever it comes, also one that is stored already: after a failure, the device has verified the manifest anew. One for an
- * older manifest than is verified does not. $1…$10: the acknowledgement's row, $11: the manifest's sequence, $12: its epoch.
+ * older manifest than is verified does not. Gives the id, if the row is new, and the key of receipts of the manifest's epoch, if that is in force.
+ * $1…$10: the acknowledgement's row, $11: the manifest's sequence, $12: its epoch.
  */
 export const ACK_SUCCESS = `
   WITH stored AS (${STORE_ACK}), state AS (
@@ -59,7 +60,7 @@ export const ACK_SUCCESS = `
       failed_manifest_id = NULL, consecutive_failures = 0
     WHERE mac = $2 AND (verified_epoch IS DISTINCT FROM $12 OR verified_sequence <= $11)
   )
-  SELECT id FROM stored`;
+  SELECT (SELECT id FROM stored) AS id, (SELECT key FROM waypost.receipt_keys WHERE epoch = $12) AS key`;
 
 /** A repeated one is the same failure. $1…$10: the acknowledgement's row, $11: the failure's code. */
 export const ACK_FAILURE = `

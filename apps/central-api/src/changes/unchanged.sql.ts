@@ -1,4 +1,5 @@
 import { hasProven } from '../audit/audit.sql.js';
+import { CURRENT_CLUSTER, CURRENT_EPOCH } from '../manifests/central-state.sql.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
@@ -12,8 +13,7 @@ export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, w
 /** $1: all that the plan reads, $2: functions that it calls. Definitions, epoch and the last sequence as they are now. */
 export const READ_CIRCUMSTANCES = `
   SELECT (${FINGERPRINT_CATALOG}) AS fingerprint,
-         (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
-         (SELECT value FROM waypost.central_state WHERE key = 'cluster') AS cluster,
+         ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster,
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"`;
 
 /**

@@ -1,38 +1,45 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, type Ask, askerOf, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, type Ask, askerOf, ExpiringMap, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
+import { READ_CLUSTER, READ_PROOFS, READ_STATE, WRITE_STATE } from './central-state.sql.js';
+import { isProven } from './receipts.js';
 
-const READ_STATE = `
-  SELECT max(value) FILTER (WHERE key = 'epoch') AS epoch, max(value) FILTER (WHERE key = 'cluster') AS cluster FROM waypost.central_state`;
-const READ_CLUSTER = `
-  SELECT (pg_control_system()).system_identifier || '/' || (pg_control_checkpoint()).timeline_id || '/' ||
-         (SELECT oid FROM pg_database WHERE datname = current_database()) AS cluster`;
-const WRITE_STATE = `
-  INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
-const READ_SEQUENCE = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last FROM waypost.manifest_sequence`;
+/** What a device says to hold. */
+export interface Claim {
+  mac: string;
+  have: Have | undefined;
+}
+
+interface State {
+  /** Null where there is none, or where it was restored. */
+  epoch: string | null;
+  cluster: string | null;
+  hadEpoch: boolean;
+}
+
+/** Of how many devices it is remembered, for an hour, that their unproven claim was logged. */
+const REMEMBERED_WARNINGS = { ttlMs: 3_600_000, maxEntries: 1000 };
 
 /**
- * Knows the epoch: within one, sequences only grow. A new one starts when the database is another than before (restored, copied,
- * failed over: other system identifier, timeline or database), or when a device proves that the database went back in time
- * by holding a sequence that was never given out.
+ * Knows the epoch: within one, sequences only grow. A new one starts when the database is another than before (copied, failed over: other system
+ * identifier, timeline or database), when a dump was restored into it, or when a device proves by a receipt that the database went back in time:
+ * it holds a manifest that it acknowledged, with a sequence that was not given out yet (docs/adr/0028).
  */
 @Injectable()
 export class EpochKeeper {
   private readonly clusters = new WeakMap<pg.ClientBase, string>();
+  private readonly warned = new ExpiringMap<string, true>(REMEMBERED_WARNINGS);
 
   constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 
-  /**
-   * The epoch in force. Call it outside of a transaction.
-   * @param haves what devices say to hold
-   */
-  async current(client: pg.ClientBase, haves: readonly Have[]): Promise<string> {
+  /** The epoch in force. Call it outside of a transaction. */
+  async current(client: pg.ClientBase, claims: readonly Claim[]): Promise<string> {
     const ask = askerOf(client);
     const cluster = await this.readCluster(ask);
-    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, haves);
+    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, claims);
     return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
   }
 
@@ -43,10 +50,10 @@ export class EpochKeeper {
     return cluster;
   }
 
-  private async findRight(ask: Ask, cluster: string, haves: readonly Have[]): Promise<string | undefined> {
+  private async findRight(ask: Ask, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
     const state = await this.readState(ask);
     if (!state.epoch || state.cluster !== cluster) return undefined;
-    return (await this.wentBack(ask, state.epoch, haves)) ? undefined : state.epoch;
+    return (await this.wentBack(ask, state.epoch, claims)) ? undefined : state.epoch;
   }
 
   private async startEpoch(client: pg.ClientBase, cluster: string, isRight: () => Promise<string | undefined>): Promise<string> {
@@ -55,29 +62,44 @@ export class EpochKeeper {
       const startedMeanwhile = await isRight();
       if (startedMeanwhile) return startedMeanwhile;
       const epoch = ulid();
-      const isFirst = !(await this.readState(askerOf(client))).epoch;
+      const { hadEpoch } = await this.readState(askerOf(client));
       await client.query(WRITE_STATE, [epoch, cluster]);
-      if (isFirst) this.logger.info({ epoch, cluster }, 'the first epoch has started');
-      else this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');
+      if (hadEpoch) this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');
+      else this.logger.info({ epoch, cluster }, 'the first epoch has started');
       return epoch;
     } finally {
       await client.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.epoch]);
     }
   }
 
-  private async readState(ask: Ask): Promise<{ epoch: string | null; cluster: string | null }> {
-    const [row] = await ask<{ epoch: string | null; cluster: string | null }>(READ_STATE);
-    return row ?? { epoch: null, cluster: null };
+  private async readState(ask: Ask): Promise<State> {
+    const [state] = await ask<State>(READ_STATE);
+    return state as State;
   }
 
-  private async wentBack(ask: Ask, epoch: string, haves: readonly Have[]): Promise<boolean> {
-    const sequences = haves.filter((have) => have.epoch === epoch).map(({ sequence }) => sequence);
-    if (sequences.length === 0) return false;
-    const [row] = await ask<{ last: string }>(READ_SEQUENCE);
-    return Math.max(...sequences) > Number(row?.last);
+  /** Anyone can claim a sequence: only one that the device acknowledged, as its receipt shows, counts. */
+  private async wentBack(ask: Ask, epoch: string, claims: readonly Claim[]): Promise<boolean> {
+    const ofEpoch = claims.flatMap(({ mac, have }) => (have?.epoch === epoch ? [{ mac, have }] : []));
+    if (ofEpoch.length === 0) return false;
+    const [proofs] = await ask<{ last: string; key: Buffer | null }>(READ_PROOFS, [epoch]);
+    const last = Number(proofs?.last);
+    const ahead = ofEpoch.filter(({ have }) => have.sequence > last);
+    const key = proofs?.key;
+    const unproven = ahead.filter(({ mac, have }) => !key || !isProven(key, mac, have));
+    for (const { mac, have } of unproven) this.warnOf(mac, have, last);
+    return unproven.length < ahead.length;
   }
 
-  /** Where the server does not let us see its identity, devices' sequences remain as the way to notice a restore. */
+  private warnOf(mac: string, { sequence, epoch }: Have, lastSequence: number): void {
+    if (this.warned.get(mac)) return;
+    this.warned.set(mac, true);
+    this.logger.warn(
+      { mac, epoch, sequence, lastSequence, hint: 'See "A central that was replaced" in docs/operations.md.' },
+      'a device claims a sequence that was never given out, without a receipt for it: if the database was restored, start a new epoch by hand',
+    );
+  }
+
+  /** Where the server does not let us see its identity, xmin and devices' receipts remain as the way to notice a restore. */
   private async readCluster(ask: Ask): Promise<string> {
     try {
       const [row] = await ask<{ cluster: string }>(READ_CLUSTER);

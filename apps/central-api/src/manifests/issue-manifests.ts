@@ -54,11 +54,11 @@ export async function issueManifests(
   // By sequence: this clock may have been set since.
   const bounds = [new Date(now.getTime() + ttlMs / 2), new Date(now.getTime() + ttlMs)];
   const macs = recipients.map(({ mac }) => mac);
-  const lasts = await manager.query<{ mac: string; document: Manifest }[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
-  const lastOf = new Map(lasts.map(({ mac, document }) => [mac, document]));
+  const lasts = await manager.query<{ mac: string; document: Manifest; lastSequence: string }[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
+  const lastOf = new Map(lasts.map((last) => [last.mac, last]));
   const given = recipients.map(({ mac, have }, at): IssuedManifest | undefined => {
-    const manifest = lastOf.get(mac);
-    const isRight = manifest && isAcceptable(manifest, have) && contentOf(manifest) === canonicalJson(contents[at]);
+    const { document: manifest, lastSequence } = lastOf.get(mac) ?? {};
+    const isRight = manifest && isAcceptable(manifest, have, Number(lastSequence)) && contentOf(manifest) === canonicalJson(contents[at]);
     return isRight ? { manifest, isNew: false } : undefined;
   });
   const again = given.flatMap((issued) => issued?.manifest.manifestId ?? []);
@@ -89,9 +89,12 @@ function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, sn
   });
 }
 
-/** A device refuses what is behind the manifest it holds. That happens where central's database went back and was then overtaken again. */
-function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | undefined): boolean {
-  if (have?.epoch !== epoch || have.sequence < sequence) return true;
+/**
+ * A device refuses what is behind the manifest it holds. That happens where central's database went back and was then overtaken again. A claim that is
+ * ahead of all that was ever given out is not worth a new manifest, which would be behind it, too.
+ */
+function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | undefined, lastSequence: number): boolean {
+  if (have?.epoch !== epoch || have.sequence < sequence || have.sequence > lastSequence) return true;
   return have.sequence === sequence && have.manifestId === manifestId;
 }
 

@@ -1,9 +1,10 @@
 /**
  * The last manifest of each device that lives on: more than half of its life is left, yet not more than a whole one, so it was not made while this
- * clock was ahead. $1: MACs, $2: epoch, $3, $4: what it expires after, and not after.
+ * clock was ahead; and the last sequence that was given out. $1: MACs, $2: epoch, $3, $4: what it expires after, and not after.
  */
 export const LAST_MANIFESTS = `
-  SELECT asked.mac, last.document
+  SELECT asked.mac, last.document,
+         (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"
   FROM unnest($1::text[]) AS asked(mac), LATERAL (
     SELECT m.document, m.expires_at FROM waypost.manifests m WHERE m.mac = asked.mac AND m.epoch = $2 ORDER BY m.sequence DESC LIMIT 1
   ) AS last

@@ -107,10 +107,7 @@ export class AnswerFlight {
   }
 
   private async attempt(client: pg.ClientBase, all: readonly Member[], options: Options & { isPatient: boolean }): Promise<Outcome> {
-    const epoch = await this.epochs.current(
-      client,
-      all.flatMap(({ have }) => have ?? []),
-    );
+    const epoch = await this.epochs.current(client, all);
     // Before the snapshot: what is altered after this is found by the next request.
     const watch = await this.watch.refresh(client);
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {

@@ -102,14 +102,14 @@ export class AckOutbox {
 
   private async sendNow({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {
     try {
-      const receipt = await traced('ack', { kind: SpanKind.CLIENT, attributes: { 'waypost.status': status } }, () =>
+      const { receipt, ...answer } = await traced('ack', { kind: SpanKind.CLIENT, attributes: { 'waypost.status': status } }, () =>
         this.circuit.run(() => this.client.sendAck(body, signal), signal),
       );
       await faultPoint('edge.ack-answered');
-      await this.acks.query(DELETE_SENT, [manifestId, status, createdAt]);
+      await this.acks.query(DELETE_SENT, [manifestId, status, createdAt, receipt ?? null]);
       await faultPoint('edge.ack-removed');
-      const facts = { manifestId, status, result: receipt.result, duplicate: receipt.duplicate, reason: receipt.reason };
-      if (receipt.result === status) this.logger.info(facts, 'ack sent');
+      const facts = { manifestId, status, result: answer.result, duplicate: answer.duplicate, reason: answer.reason };
+      if (answer.result === status) this.logger.info(facts, 'ack sent');
       else this.logger.error(facts, 'central counts the cycle as failed');
       return true;
     } catch (error) {

@@ -4,8 +4,17 @@ export const QUEUE_ACK = `
   ON CONFLICT (manifest_id, status) DO UPDATE
   SET body = excluded.body, created_at = clock_timestamp(), attempts = 0, last_error = NULL, refused_at = NULL`;
 
-/** $1: manifest, $2: status, $3: created_at as it was read: a newer one stays. */
-export const DELETE_SENT = 'DELETE FROM waypost.edge_acks WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz';
+/**
+ * Removes an ack that central has, and keeps the receipt for the manifest that the device holds. $1: manifest, $2: status, $3: created_at as it was read:
+ * a newer one stays, $4: the receipt or null.
+ */
+export const DELETE_SENT = `
+  WITH kept AS (
+    INSERT INTO waypost.edge_sync_state (key, value)
+    SELECT 'receipt', $1 || ' ' || $4::text FROM waypost.edge_sync_state WHERE key = 'manifest_id' AND value = $1 AND $4 IS NOT NULL
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+  )
+  DELETE FROM waypost.edge_acks WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz`;
 
 /** $1, $2: which, $3: the error, $4: whether it is final. */
 export const MARK_UNSENT = `

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { Manifest } from '@waypost/contracts';
+import type { Have, Manifest } from '@waypost/contracts';
 import { faultPoint, noteIds } from '@waypost/runtime';
 import type pg from 'pg';
 import { CentralCircuit } from '../central/central-circuit.js';
@@ -73,7 +73,7 @@ export class RequestManifest {
 
   /** @returns what claims to be a manifest, or the very one that is held, where central says that nothing has changed */
   private async ask(before: AppliedState | undefined, held: Manifest | undefined, stop: AbortSignal) {
-    const have = before && { epoch: before.epoch, sequence: before.sequence, manifestId: before.manifestId };
+    const have = before && haveOf(before);
     const request = (isMinimal: boolean) => this.circuit.run(() => this.central.requestManifest(have, isMinimal, stop), stop);
     const answer = await request(held !== undefined);
     const { unchanged, centralTime } = answer;
@@ -82,4 +82,8 @@ export class RequestManifest {
     // Of something that is not held: what central means, it must say in full.
     return request(false);
   }
+}
+
+function haveOf({ epoch, sequence, manifestId, receipt }: AppliedState): Have {
+  return { epoch, sequence, manifestId, ...(receipt === undefined ? {} : { receipt }) };
 }

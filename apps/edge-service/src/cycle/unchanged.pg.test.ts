@@ -166,3 +166,22 @@ test('a cycle is in the log while central is asked; if that note is lost, its fa
   );
   expect(failed).toEqual([{ id: cycleId, trigger: 'request', error_code: 'CENTRAL_REFUSED', ended: true }]);
 });
+
+test('the receipt of an acknowledgement goes with the requests of the device while it holds that manifest, after a restart too', async () => {
+  const receipt = 'a'.repeat(64);
+  central.receipt = receipt;
+  await queryAt(source, 'UPDATE users SET balance = balance + 1 WHERE id = 7');
+  const { manifestId } = await central.publish();
+  expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
+  await edge.restart();
+  await expectUnchanged(1);
+  expect(central.haves.at(-1)).toMatchObject({ manifestId, receipt });
+
+  // A central that gives none for the next one.
+  central.receipt = undefined;
+  await queryAt(source, 'UPDATE users SET balance = balance + 1 WHERE id = 7');
+  await central.publish();
+  expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
+  await expectUnchanged(1);
+  expect(central.haves.at(-1)).not.toHaveProperty('receipt');
+});

@@ -36,10 +36,13 @@ export function knownTablesOf(rows: readonly KnownTableRow[]): KnownTables {
 /** @param entries of waypost.edge_sync_state */
 export function appliedOf(entries: Readonly<Record<string, string>> | null): AppliedState | undefined {
   if (entries?.['manifest_id'] === undefined) return undefined;
+  // That of an earlier manifest may still be there.
+  const [receiptOf, receipt] = entries['receipt']?.split(' ') ?? [];
   return {
     epoch: entries['epoch'] ?? '',
     sequence: Number(entries['sequence'] ?? ''),
     manifestId: entries['manifest_id'],
+    ...(receiptOf === entries['manifest_id'] ? { receipt } : {}),
     manifestSha256: entries['manifest_sha256'] ?? '',
     verifiedAt: new Date(entries['verified_at'] ?? ''),
     retiredEpochs: JSON.parse(entries['retired_epochs'] ?? '') as string[],

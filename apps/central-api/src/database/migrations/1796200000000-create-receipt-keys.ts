@@ -1,0 +1,36 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { RANDOM_KEY } from '../../manifests/central-state.sql.js';
+
+/**
+ * What tells that the database went back in time: the transaction that wrote the epoch, and the key of the receipts that devices get for what they
+ * acknowledged. The epoch that is there goes on.
+ */
+export class CreateReceiptKeys1796200000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE waypost.receipt_keys (epoch text PRIMARY KEY, key bytea NOT NULL);
+      COMMENT ON TABLE waypost.receipt_keys IS 'Secret: what receipts of acknowledgements are made with. For central alone.';`);
+    await runner.query(KEEP_PRIVATE);
+    await runner.query(`
+      INSERT INTO waypost.central_state SELECT 'written_by', xmin::text FROM waypost.central_state WHERE key = 'epoch';
+      INSERT INTO waypost.receipt_keys SELECT value, ${RANDOM_KEY} FROM waypost.central_state WHERE key = 'epoch';`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`DROP TABLE waypost.receipt_keys; DELETE FROM waypost.central_state WHERE key = 'written_by'`);
+  }
+}
+
+/** Default privileges of the schema let roles of dashboards read every table. */
+const KEEP_PRIVATE = `
+  DO $$
+  DECLARE
+    other text;
+  BEGIN
+    FOR other IN
+      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+      FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.receipt_keys'::regclass AND a.grantee <> c.relowner
+    LOOP
+      EXECUTE 'REVOKE ALL ON waypost.receipt_keys FROM ' || other;
+    END LOOP;
+  END $$`;

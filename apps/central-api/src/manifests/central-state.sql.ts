@@ -1,0 +1,34 @@
+/**
+ * Whether the epoch's row lies where central wrote it: a dump that was restored has it from another transaction. VACUUM, also FREEZE and FULL, and
+ * CLUSTER keep a row's xmin; a copy by INSERT (pg_repack) does not, and starts a new epoch.
+ */
+const IS_ORIGINAL = `xmin::text = (SELECT value FROM waypost.central_state WHERE key = 'written_by')`;
+
+/** The epoch, unless its row came here by a restore. A scalar. */
+export const CURRENT_EPOCH = `(SELECT value FROM waypost.central_state WHERE key = 'epoch' AND ${IS_ORIGINAL})`;
+
+/** The database that the epoch was started in. A scalar. */
+export const CURRENT_CLUSTER = `(SELECT value FROM waypost.central_state WHERE key = 'cluster')`;
+
+export const READ_STATE = `
+  SELECT ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster, EXISTS (SELECT FROM waypost.central_state WHERE key = 'epoch') AS "hadEpoch"`;
+
+export const READ_CLUSTER = `
+  SELECT (pg_control_system()).system_identifier || '/' || (pg_control_checkpoint()).timeline_id || '/' ||
+         (SELECT oid FROM pg_database WHERE datname = current_database()) AS cluster`;
+
+/** 32 bytes that come from the server's strong random source and are in no statement's text or parameters. */
+export const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
+
+/** The key of receipts belongs to the epoch: those of earlier ones go. One transaction, without savepoints. $1: epoch, $2: cluster. */
+export const WRITE_STATE = `
+  WITH forgotten AS (DELETE FROM waypost.receipt_keys WHERE epoch <> $1), made AS (
+    INSERT INTO waypost.receipt_keys (epoch, key) VALUES ($1, ${RANDOM_KEY})
+  )
+  INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2), ('written_by', pg_current_xact_id()::xid::text)
+  ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
+
+/** The last sequence that was given out, and the key of the epoch's receipts, if it has one. $1: epoch. */
+export const READ_PROOFS = `
+  SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS last,
+         (SELECT key FROM waypost.receipt_keys WHERE epoch = $1) AS key`;
