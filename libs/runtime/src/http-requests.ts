@@ -2,11 +2,13 @@ import { type Context, context, propagation, ROOT_CONTEXT, type Span, trace } fr
 import { CYCLE_ID_HEADER, REQUEST_ID_HEADER, ulidSchema } from '@waypost/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { redactText, shorten } from './redact.js';
 import { endSpan, markFailed, SpanKind, startSpan } from './tracing.js';
 import { enterWork, Work } from './work-context.js';
 
 /** Probes and scrapes come every few seconds, and say nothing. */
 const QUIET = /^\/(health|healthz|metrics)\b/;
+/** Node takes 16 KiB of headers: a stranger's URL is not to fill the log. */
 const MAX_URL_CHARS = 2048;
 
 interface Followed {
@@ -51,6 +53,11 @@ export function markRequestFailed(request: FastifyRequest, code: string): void {
   if (span) markFailed(span, code);
 }
 
+/** The request's URL as a line of the log shows it: without secrets, and bounded. */
+export function loggedUrl({ url }: FastifyRequest): string {
+  return shorten(redactText(url), MAX_URL_CHARS);
+}
+
 function startedSpan(request: FastifyRequest, traced: RegExp | undefined): Omit<Followed, 'work'> {
   const route = request.routeOptions.url;
   if (route === undefined || !traced?.test(request.url)) return { span: undefined, context: context.active() };
@@ -69,7 +76,7 @@ function finish({ span, work }: Followed, request: FastifyRequest, reply: Fastif
     endSpan(span);
   }
   if (!QUIET.test(request.url)) {
-    const facts = { method: request.method, url: request.url.slice(0, MAX_URL_CHARS), status, durationMs: Math.round(reply.elapsedTime) };
+    const facts = { method: request.method, url: loggedUrl(request), status, durationMs: Math.round(reply.elapsedTime) };
     logger.info(facts, whole ? 'request answered' : 'request broken off');
   }
   work.release();

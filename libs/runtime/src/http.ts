@@ -9,9 +9,10 @@ import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { databaseError } from './database-errors.js';
-import { followRequests, inRequest, markRequestFailed } from './http-requests.js';
+import { followRequests, inRequest, loggedUrl, markRequestFailed } from './http-requests.js';
 import { LOGGER, quietly } from './logging.js';
 import { newId } from './new-id.js';
+import { shorten } from './redact.js';
 import { sqlStateOf } from './sql-state.js';
 
 export interface HttpLimits {
@@ -103,6 +104,9 @@ const BROKEN_REQUESTS: Record<string, ErrorCode> = {
   HPE_HEADER_OVERFLOW: 'REQUEST_TOO_LARGE',
 };
 
+/** Of a refusal that repeats parts of the request. */
+const MAX_DETAIL_CHARS = 2048;
+
 /** In JSON.stringify's output: what neither PostgreSQL's text nor canonical JSON can hold. */
 const UNSTORABLE = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
 
@@ -116,7 +120,7 @@ export function parseMessage<Schema extends z.ZodType>(schema: Schema, body: unk
   if (parsed.success && !UNSTORABLE.test(JSON.stringify(parsed.data))) return parsed.data;
   if (parsed.success) throw new WaypostError('REQUEST_INVALID', { detail: 'A text holds a NUL character or half of a surrogate pair.' });
   const faults = parsed.error.issues.slice(0, 10).map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
-  throw new WaypostError('REQUEST_INVALID', { detail: faults.join('; ') });
+  throw new WaypostError('REQUEST_INVALID', { detail: shorten(faults.join('; '), MAX_DETAIL_CHARS) });
 }
 
 /** Fastify's and Node's own error codes, as ours. */
@@ -138,14 +142,13 @@ export function toWaypostError(error: unknown): WaypostError {
   const fault = databaseError(error);
   if (fault) return fault;
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;
-  if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail: (error as Error).message });
+  if (status === undefined || status < 400 || status >= 500) return new WaypostError('INTERNAL', { cause: error });
   if (status === 413) return new WaypostError('REQUEST_TOO_LARGE', { cause: error });
-  if (status === 415) return new WaypostError('MEDIA_TYPE_UNSUPPORTED', { detail: (error as Error).message });
-  if (status !== undefined && status >= 400 && status < 500) {
-    const { message } = error as Error;
-    return new WaypostError(/\bJSON\b/.test(message) ? 'REQUEST_NOT_JSON' : 'REQUEST_INVALID', { detail: message });
-  }
-  return new WaypostError('INTERNAL', { cause: error });
+  // Messages of Nest and Fastify repeat what they refuse, such as the URL.
+  const detail = shorten((error as Error).message, MAX_DETAIL_CHARS);
+  if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail });
+  if (status === 415) return new WaypostError('MEDIA_TYPE_UNSUPPORTED', { detail });
+  return new WaypostError(/\bJSON\b/.test(detail) ? 'REQUEST_NOT_JSON' : 'REQUEST_INVALID', { detail });
 }
 
 /** Devices spread out by themselves; this is for other clients. */
@@ -179,7 +182,7 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const error = toWaypostError(thrown);
     markRequestFailed(request, error.code);
-    const facts = { err: error, method: request.method, url: request.url };
+    const facts = { err: error, method: request.method, url: loggedUrl(request) };
     if (error.status >= 500) this.logger.error(facts, 'request failed');
     else this.logger.warn(facts, 'request refused');
     await this.refused(request, error).catch((cause: unknown) => {

@@ -4,34 +4,56 @@ const CENSORED = '[redacted]';
 const SECRET_NAME =
   /^(proxy-)?authorization$|^(set-)?cookie$|passw(or)?d|passphrase|secret|token|api[-_]?key|credential|private[-_]?key|^(database|central|seq)[-_]?url$|connection[-_]?string|otlp[-_]?(traces[-_]?)?headers$/i;
 
-/** Within texts: what comes before a secret, and the secret. */
+/*
+ * Texts come from outside, so every pattern takes time linear in the text: a repetition is either bounded, or cannot contain the beginning of
+ * another match, so that no character is visited once per beginning.
+ */
+
+/** Within texts: what comes before a secret, and the secret. Passwords in URLs: `redactUrl`. */
 const SECRET_TEXTS: readonly RegExp[] = [
-  // The last @ of the word: an unescaped password may hold others.
-  /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"']*:)([^\s"']*)(?=@)/gi,
-  /(\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:basic|bearer|digest)?\s*)([^\s"',;]+)/gi,
+  /(\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:(?:basic|bearer|digest)\s*)?)([^\s"',;]+)/gi,
   /(\b(?:basic|bearer)\s+)([A-Za-z0-9+/_.=-]{8,})/gi,
   /(\b(?:set-)?cookie["']?\s*[:=]\s*["']?)([^\r\n"']+)/gi,
-  /(\b[\w-]*(?:passw(?:or)?d|passphrase|secret|token|api[-_]?key)["']?\s*[:=]\s*)('[^']*'|"[^"]*"|[^\s"'&,;]+)/gi,
+  /((?:passw(?:or)?d|passphrase|secret|token|api[-_]?key)["']?\s*[:=]\s*)('[^']*'|"[^"]*"|[^\s"'&,;]+)/gi,
 ];
 
 /** What a line must hold to be looked at closely: nearly none does. */
 const SUSPICIOUS =
-  /passw(or)?d|passphrase|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|connection[-_]?string|headers|(database|central|seq)[-_]?url|basic |bearer |:\/\/[^\s"]*@/i;
+  /passw(or)?d|passphrase|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|connection[-_]?string|headers|(database|central|seq)[-_]?url|basic |bearer |:\/\/[^\s":/@]*:/i;
 
 /** What JSON leaves as it is, though terminals and readers of lines act on it: DEL, C1, line and paragraph separators, changes of direction. */
 const UNSAFE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 
+/** Of one text in a line: room for a stack with its causes, not for a request's body. */
+export const MAX_TEXT_CHARS = 8192;
+
 /**
- * A line of the log as it may be seen: one JSON object, one line, without secrets.
- * Objects are searched to any depth; texts for passwords in URLs, credentials in headers and in settings.
+ * A line of the log as it may be seen: one JSON object, one line, without secrets, no text longer than MAX_TEXT_CHARS and a note of how much is missing.
+ * Objects are searched to any depth; texts for passwords in URLs, credentials in headers and in settings. Takes time linear in the line.
  */
 export function redactLine(line: string): string {
-  const seen = SUSPICIOUS.test(line) ? redactJson(line) : line;
+  const seen = line.length > MAX_TEXT_CHARS || SUSPICIOUS.test(line) ? redactJson(line) : line;
   return seen.replace(UNSAFE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** A text without secrets, in time linear in its length. */
 export function redactText(text: string): string {
-  return SECRET_TEXTS.reduce((result, pattern) => result.replace(pattern, `$1${CENSORED}`), text);
+  const withoutPasswords = text.includes('://') ? text.replace(/[^\s"']+/g, redactUrl) : text;
+  return SECRET_TEXTS.reduce((result, pattern) => result.replace(pattern, `$1${CENSORED}`), withoutPasswords);
+}
+
+/** Cuts a password out of a word that holds a URL. It ends at the word's last @: an unescaped password may hold others. */
+function redactUrl(word: string): string {
+  const at = word.lastIndexOf('@');
+  if (at < 0) return word;
+  const user = /[a-z0-9+.-]:\/\/[^:/@]*:/i.exec(word);
+  const start = user ? user.index + user[0].length : at;
+  return start < at ? `${word.slice(0, start)}${CENSORED}${word.slice(at)}` : word;
+}
+
+/** Cuts a text that came from outside, after `redactText`: half of a secret is no longer recognized as one. */
+export function shorten(text: string, maxChars: number): string {
+  return text.length <= maxChars ? text : `${text.slice(0, maxChars)}… (${text.length - maxChars} more characters)`;
 }
 
 function redactJson(line: string): string {
@@ -45,5 +67,5 @@ function redactJson(line: string): string {
 function redactMember(name: string, value: unknown): unknown {
   const isText = typeof value === 'string';
   if ((isText || (typeof value === 'object' && value !== null)) && SECRET_NAME.test(name)) return CENSORED;
-  return isText ? redactText(value) : value;
+  return isText ? shorten(redactText(value), MAX_TEXT_CHARS) : value;
 }

@@ -93,8 +93,8 @@ export function chooseEncoding(acceptEncoding: string | undefined): 'zstd' | 'gz
   const accepted = (acceptEncoding ?? '')
     .toLowerCase()
     .split(',')
-    .map((part) => part.trim().split(/\s*;\s*q=/))
-    .filter(([, quality]) => quality === undefined || Number(quality) > 0)
+    .map((part) => part.split(';').map((word) => word.trim()))
+    .filter((words) => Number(words.find((word) => word.startsWith('q='))?.slice('q='.length) ?? 1) > 0)
     .map(([name]) => name);
   return (['zstd', 'gzip'] as const).find((encoding) => accepted.includes(encoding));
 }
