@@ -1,7 +1,8 @@
 import { Listener, until } from '../../../test/support/listener.js';
 import { type SeqChange, type SeqLimits, SeqSink } from './seq-sink.js';
 
-const QUICK: Partial<SeqLimits> = { batchMs: 1, requestMs: 200, firstDelayMs: 5, maxDelayMs: 20 };
+/** No answer is late, however busy the machine: what is late is sent again, and arrives twice. */
+const QUICK: Partial<SeqLimits> = { batchMs: 1, requestMs: 60_000, firstDelayMs: 5, maxDelayMs: 20 };
 
 let seq: Listener;
 let sinks: SeqSink[] = [];
@@ -47,11 +48,11 @@ test('a path, and user and password for a proxy, are taken from the address', as
 });
 
 test.each(['refused', 'hang', 500, 503, 429, 401] as const)(
-  'lines wait for a Seq that is away (%s), and arrive once when it is back',
+  'lines wait for a Seq that is away (%s), and arrive in order when it is back',
   async (fault) => {
     if (fault === 'refused') await seq.stop();
     else seq.answer = () => fault;
-    const sink = open({ requestMs: 50 });
+    const sink = open(fault === 'hang' ? { requestMs: 50 } : {});
     for (let n = 1; n <= 20; n += 1) sink.write(line(n));
     await until(() => changes.length === 1);
     expect(changes[0]?.state).toBe('away');
@@ -59,8 +60,9 @@ test.each(['refused', 'hang', 500, 503, 429, 401] as const)(
     seq.received.length = 0;
     seq.answer = () => 201;
     if (fault === 'refused') await seq.listen();
-    await until(() => changes.length === 2 && arrived().includes('line 30'));
+    await until(() => changes.length >= 2 && arrived().includes('line 30'));
     expect(changes[1]).toEqual({ state: 'back', droppedLines: 0 });
+    // One whose answer is late is sent again.
     expect(arrived().filter((message, at, all) => all.indexOf(message) === at)).toEqual(numbers(1, 30));
   },
 );
@@ -84,7 +86,7 @@ test('one line that Seq refuses is dropped alone, and counted', async () => {
   const sink = open({ batchMs: 10 });
   for (let n = 1; n <= 12; n += 1) sink.write(line(n));
   const taken = (): string[] => seq.received.filter(({ body }) => !body.includes('line 7"')).flatMap(({ body }) => messagesOf(body));
-  await until(() => taken().includes('line 12'));
+  await until(() => taken().includes('line 12') && changes.length > 0);
   expect(taken()).toEqual(numbers(1, 12).filter((message) => message !== 'line 7'));
   expect(changes).toEqual([{ state: 'back', droppedLines: 1 }]);
 });
@@ -100,7 +102,7 @@ test('a Seq that refuses everything is away: no line about a refused line is ref
 test('the end sends what is left', async () => {
   const sink = open({ batchMs: 60_000, batchChars: 500 });
   for (let n = 1; n <= 50; n += 1) sink.write(line(n));
-  await sink.close(5000);
+  await sink.close(60_000);
   expect(arrived()).toEqual(numbers(1, 50));
   sink.write(line(51));
   expect(arrived()).toHaveLength(50);
@@ -112,7 +114,7 @@ test.each(['before', 'at'] as const)('the end does not wait for a Seq that hangs
   sink.write(line(1));
   if (moment === 'before') await until(() => seq.received.length === 1);
   await sink.close(100);
-  expect(seq.received).toHaveLength(1);
+  expect(seq.received.length).toBeLessThanOrEqual(1);
 });
 
 test('the end tries once where nobody listens', async () => {
