@@ -70,6 +70,10 @@ export class Service implements AsyncDisposable {
     return this.child.exitCode;
   }
 
+  get exitCode(): number | null {
+    return this.child.exitCode;
+  }
+
   get isRunning(): boolean {
     return this.child.exitCode === null && this.child.signalCode === null;
   }

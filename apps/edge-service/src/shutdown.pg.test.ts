@@ -93,6 +93,26 @@ test('SIGTERM during a load that does not end: it is rolled back and answered', 
   expect((await names())[0]?.name).not.toContain('!');
 });
 
+test('SIGTERM that arrives twice within a moment, as through npm, ends the service in order', async () => {
+  await using edge = await startEdge();
+  const asked = Promise.withResolvers<void>();
+  central.streamFault = ({ bytes }) => {
+    asked.resolve();
+    return { bytes: bytes.subarray(0, bytes.length - 1), contentLength: bytes.length, then: 'hang' };
+  };
+  const answer = post<{ code: string }>(`${edge.url}/api/sync/now`);
+  await asked.promise;
+
+  process.kill(edge.pid, 'SIGTERM');
+  process.kill(edge.pid, 'SIGINT');
+  await edge.gone;
+  expect(edge.exitCode).toBe(0);
+  expect(await answer).toMatchObject({ status: 503, body: { code: 'SHUTTING_DOWN' } });
+  expect(await queryAt(database, 'SELECT status, error_code FROM waypost.edge_sync_log')).toEqual([
+    { status: 'Failed', error_code: 'SHUTTING_DOWN' },
+  ]);
+});
+
 test('SIGKILL during a download: the next process closes the cycle as interrupted, and syncs', async () => {
   await using edge = await startEdge();
   const asked = Promise.withResolvers<void>();
