@@ -1,14 +1,23 @@
 import { createPool, withClient, withTransaction } from '@waypost/runtime';
-import { captureFor, type Coverage } from '../src/changes/capture.js';
+import { captureFor, type Coverage, describeCapture } from '../src/changes/capture.js';
 import { checkPlan } from '../src/plan/check-plan.js';
 import { parsePlan } from '../src/plan/read-plan.js';
 
 /** As `waypost capture install` does. */
-export async function installCapture(databaseUrl: string, plan: string): Promise<Coverage> {
+export function installCapture(databaseUrl: string, plan: string): Promise<Coverage> {
+  return onPlan(databaseUrl, plan, captureFor);
+}
+
+/** As `waypost capture show` does. */
+export function showCapture(databaseUrl: string, plan: string): Promise<Coverage> {
+  return onPlan(databaseUrl, plan, describeCapture);
+}
+
+async function onPlan(databaseUrl: string, plan: string, work: typeof describeCapture): Promise<Coverage> {
   const pool = createPool({ url: databaseUrl, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
   try {
     const checked = await checkPlan(pool, parsePlan('plan.yaml', plan));
-    return await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => captureFor(client, checked)));
+    return await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => work(client, checked)));
   } finally {
     await pool.end();
   }

@@ -89,6 +89,12 @@ export const ERROR_KINDS = {
     title: 'The sync plan is not valid',
     hint: 'Correct the named lines, then run: npm run plan:check',
   },
+  CAPTURE_REFUSED: {
+    status: 500,
+    heals: 'operator',
+    title: 'Change capture cannot be installed by this role',
+    hint: 'Run it as the tables’ owner, who needs in schema waypost: GRANT USAGE, CREATE ON SCHEMA waypost TO owner; GRANT SELECT, INSERT ON waypost.changes TO owner.',
+  },
   NAME_INVALID: {
     status: 400,
     heals: 'operator',

@@ -4,7 +4,7 @@ import { type Ask, askerOf, askPrepared, LOGGER, withTransaction } from '@waypos
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
-import { findUnwatched } from './capture.js';
+import { checkCapture } from './check-capture.js';
 import { findSources } from './find-sources.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 import { READ_SEEN } from './unchanged.sql.js';
@@ -83,9 +83,12 @@ export class ChangeWatch {
 
   private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
     return withTransaction(client, 'READ WRITE', async () => {
-      const { tables, tablesOf, relations, functions, obstacles, isComplete } = await findSources(client, this.plan);
-      const unwatched = await findUnwatched(client, tables);
-      const reasons = [...obstacles, ...unwatched.map(({ name }) => `${name} has no triggers of ours: waypost capture install`)];
+      const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
+      const { unwatched, blockers, changesTable, ...capture } = await checkCapture(client, tables);
+      const reasons = [...obstacles, ...blockers, ...unwatched.map(({ name, reason }) => `${name} ${reason}`)];
+      // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
+      const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
+      const functions = [...sources.functions, ...capture.functions];
       this.tell(reasons, tables.length);
       const fingerprint = await this.fingerprint(ask, { relations, functions });
       const isWhole = reasons.length === 0;

@@ -5,12 +5,10 @@ import type { CheckedPlan } from '../plan/check-plan.js';
 import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolve-table.js';
 import { asView } from '../plan/read-relations.js';
 import { renderParameters } from '../plan/sql-parameters.js';
+import type { Table } from './check-capture.js';
 import { READ_FUNCTIONS, READ_RELATIONS, READ_UNSTEADY } from './sources.sql.js';
 
-interface Relation {
-  oid: string;
-  /** As SQL writes it under the pinned search_path. */
-  name: string;
+interface Relation extends Table {
   /** pg_class.relkind. */
   kind: string;
   schema: string;
@@ -20,7 +18,7 @@ interface Relation {
 /** What the plan's queries read. */
 export interface Sources {
   /** Tables whose triggers tell of changes, partitions and inheriting tables included; by name. */
-  tables: { oid: string; name: string }[];
+  tables: Table[];
   /** Oids of those among them that the query of each of the plan's tables reads, by the table's name. */
   tablesOf: Map<string, string[]>;
   /** Oids of all that takes part, views included. */

@@ -64,7 +64,9 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('rule %s %s', oid, xmin) FROM pg_rewrite WHERE ev_class = ANY($1::oid[])
     UNION ALL SELECT format('child %s %s %s', inhparent, inhrelid, xmin) FROM pg_inherits WHERE inhparent = ANY($1::oid[]) OR inhrelid = ANY($1::oid[])
     UNION ALL SELECT format('policy %s %s', oid, xmin) FROM pg_policy WHERE polrelid = ANY($1::oid[])
-    UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger WHERE tgrelid = ANY($1::oid[]) AND tgname LIKE 'waypost\\_capture\\_%'
+    UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
+              WHERE tgrelid = ANY($1::oid[]) AND (tgname LIKE 'waypost\\_capture\\_%' OR tgrelid = to_regclass('waypost.changes'))
+    UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY($1::oid[])
     UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE oid = ANY($2::oid[])
     UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])
     UNION ALL SELECT format('type %s %s', oid, xmin) FROM types

@@ -48,7 +48,7 @@ function answer(context: CommandContext, coverage: Coverage & { wanted: boolean 
 
 /** Lines for people: the verdict first, then what stands in the way, then what to do. */
 export function describeCoverage(
-  { tables, unwatched, obstacles, wanted }: Coverage & { wanted: boolean },
+  { tables, unwatched, reasons, obstacles, wanted }: Coverage & { wanted: boolean },
   paint: CommandContext['paint'],
 ): string[] {
   const isWhole = unwatched.length === 0 && obstacles.length === 0;
@@ -57,7 +57,7 @@ export function describeCoverage(
       ? paint('good', `Every change to the ${plural(tables.length, 'table')} that the plan reads is recorded.`)
       : paint('warn', 'Changes could pass unnoticed: every request reads all tables.'),
     ...obstacles.map((obstacle) => `  ${printable(obstacle)}`),
-    ...unwatched.map((table) => `  ${printable(table)} has no triggers of Waypost: waypost capture install`),
+    ...unwatched.map((table) => `  ${printable(`${table} ${reasons[table]}`)}`),
     `tables: ${tables.map(printable).join(', ')}`,
     ...(wanted ? [] : ['The plan does not ask for it: write `changes: triggers` at its top level.']),
   ];
