@@ -49,6 +49,9 @@ export function prefersMinimal(header: string | string[] | undefined): boolean {
   return preferences.find((preference) => preference.startsWith('return=')) === PREFER_MINIMAL;
 }
 
+/** No sync takes longer than a year: what says so is wrong, and sums of it would overflow. */
+export const MAX_ACK_DURATION_MS = 366 * 86_400_000;
+
 /** POST /api/device-sync/ack */
 export const ackSchema = z.object({
   manifestId: ulidSchema,
@@ -56,7 +59,7 @@ export const ackSchema = z.object({
   status: z.enum(['Success', 'Failed']),
   localCounts: z.record(z.string().max(256), z.int().nonnegative()),
   localChecksums: z.record(z.string().max(256), sha256HexSchema),
-  durationMs: z.int().nonnegative(),
+  durationMs: z.int().nonnegative().max(MAX_ACK_DURATION_MS),
   error: z.string().max(8192).nullish(),
 });
 export type Ack = z.infer<typeof ackSchema>;

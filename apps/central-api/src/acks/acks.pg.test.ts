@@ -136,3 +136,37 @@ async function expire(): Promise<void> {
     [manifest.manifestId],
   );
 }
+
+test('a duration of more than a year is refused: sums of it would overflow', async () => {
+  expect(await send(success({ durationMs: 366 * 86_400_000 + 1 }))).toMatchObject({ status: 400, body: { code: 'REQUEST_INVALID' } });
+  expect((await send(success({ durationMs: 366 * 86_400_000 }))).status).toBe(200);
+});
+
+test('of counts and hashes only those of the manifest’s tables are stored, whatever is sent', async () => {
+  const strangers = Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`stranger ${at}`, at]));
+  const { body } = await send(success({ status: 'Failed', localCounts: { ...strangers, vaults: 1 }, localChecksums: {}, error: 'full' }));
+  expect(body).toMatchObject({ result: 'Failed', reason: 'full' });
+  const { body: wrong } = await send(success({ localCounts: { ...strangers, vaults: 1 } }));
+  expect(wrong.reason).toMatch(/stranger 9 and 4990 more$/);
+  const rows = await central.sql<{ counts: object; bytes: number }>(
+    `SELECT device_counts_json AS counts, pg_column_size(a) AS bytes FROM waypost.sync_acknowledgements a WHERE manifest_id = $1`,
+    [manifest.manifestId],
+  );
+  expect(rows.map(({ counts }) => counts)).toEqual([{ vaults: 1 }, { vaults: 1 }]);
+  for (const { bytes } of rows) expect(bytes).toBeLessThan(4096);
+});
+
+test('a loop of failures for one manifest leaves a bounded number of rows; all are answered, and a success after them counts', async () => {
+  await send(success());
+  await central.sql('DELETE FROM waypost.sync_acknowledgements');
+  const failures = Array.from({ length: 60 }, (_, at) =>
+    success({ status: 'Failed', localCounts: {}, localChecksums: {}, error: `no ${at}` }),
+  );
+  for (const failure of failures) expect((await send(failure)).body).toMatchObject({ result: 'Failed', duplicate: false });
+  expect((await send(failures[0] as object)).body).toMatchObject({ duplicate: true });
+  expect(await stored()).toHaveLength(20);
+  const failuresOf = () => central.sql(`SELECT consecutive_failures AS n FROM waypost.device_states WHERE mac = $1`, [SHOP_1]);
+  expect(await failuresOf()).toEqual([{ n: 20 }]);
+  expect((await send(success())).body).toMatchObject({ result: 'Success', duplicate: false });
+  expect(await failuresOf()).toEqual([{ n: 0 }]);
+});

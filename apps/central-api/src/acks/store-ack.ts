@@ -1,22 +1,19 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type Ack, type AckResponse, canonicalJson, type ErrorCode, type Manifest, sha256Hex } from '@waypost/contracts';
+import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } from '@waypost/contracts';
 import { describeSpan, faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
-import { FORGET_READS } from '../changes/table-reads.sql.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { receiptOf } from '../manifests/receipts.js';
-
-/** What a device fails with whose download is not what the manifest says. */
-const DAMAGED: ReadonlySet<string> = new Set(['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'] satisfies ErrorCode[]);
 
 /** A row of ACK_SUCCESS or ACK_FAILURE. */
 interface Stored {
   /** Null where the acknowledgement was there already. */
   id: string | null;
   key?: Buffer | null;
+  isKnown?: boolean;
 }
 
 /** Compares acknowledgements with their manifests and keeps them. */
@@ -30,7 +27,7 @@ export class StoreAck {
 
   /**
    * Idempotent: the same ack again, or a second success for one manifest, changes nothing. Acks of expired manifests are taken:
-   * a device that was offline still tells what it did.
+   * a device that was offline still tells what it did. Of one manifest only some failures an hour are stored; the others are answered and counted.
    * @param ack with its MAC normalized
    * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS
    */
@@ -40,25 +37,26 @@ export class StoreAck {
     const manifest = await getManifest(manager, ack.manifestId, ack.mac);
     const reason = findDifference(ack, manifest) ?? (ack.status === 'Failed' ? (ack.error ?? 'The device gave no reason.') : null);
     const result = reason === null ? 'Success' : 'Failed';
+    // Names that the manifest does not have are in the reason, and nowhere else.
+    const localCounts = ofManifest(ack.localCounts, manifest);
+    const localChecksums = ofManifest(ack.localChecksums, manifest);
     const row = [
       ack.manifestId,
       ack.mac,
-      new Date(),
       result,
       ack.status,
       ack.durationMs,
-      ack.localCounts,
-      ack.localChecksums,
+      localCounts,
+      localChecksums,
       reason,
-      sha256Hex(canonicalJson(ack)),
+      sha256Hex(canonicalJson({ ...ack, localCounts, localChecksums })),
     ];
     const [stored] =
       result === 'Success'
         ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
         : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack)]);
-    if (result === 'Failed' && DAMAGED.has(failureCode(ack))) await manager.query(FORGET_READS, [ack.manifestId]);
     await faultPoint('central.ack-stored');
-    const duplicate = !stored?.id;
+    const duplicate = result === 'Success' ? !stored?.id : stored?.isKnown === true;
     const facts = {
       mac: ack.mac,
       manifestId: ack.manifestId,
@@ -76,6 +74,9 @@ export class StoreAck {
     return { manifestId: ack.manifestId, result, reason, duplicate, ...receipt };
   }
 }
+
+/** Names of tables that the manifest does not have, in a reason. */
+const MAX_STRANGERS = 10;
 
 /** Edges begin the text with it. A device that speaks of success was found wrong here. */
 function failureCode({ status, error }: Ack): string {
@@ -101,10 +102,18 @@ function findDifference(ack: Ack, manifest: Manifest): string | undefined {
   }
   const known = new Set(manifest.tables.map((table) => table.name));
   const strangers = [...new Set([...Object.keys(ack.localCounts), ...Object.keys(ack.localChecksums)])].filter((name) => !known.has(name));
-  if (strangers.length > 0) differences.push(`not in the manifest: ${strangers.join(', ')}`);
+  if (strangers.length > 0) {
+    const more = strangers.length > MAX_STRANGERS ? ` and ${strangers.length - MAX_STRANGERS} more` : '';
+    differences.push(`not in the manifest: ${strangers.slice(0, MAX_STRANGERS).join(', ')}${more}`);
+  }
   return differences.length > 0 ? differences.join('; ').slice(0, 8192) : undefined;
 }
 
 function ownValue<T>(record: Record<string, T>, key: string): T | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** What it says of the manifest's tables. */
+function ofManifest<T>(record: Record<string, T>, { tables }: Manifest): Record<string, T> {
+  return Object.fromEntries(tables.flatMap(({ name }) => (Object.hasOwn(record, name) ? [[name, record[name] as T]] : [])));
 }

@@ -163,3 +163,27 @@ test('every view, function and column of the audit says what it is', async () =>
   );
   expect(silent).toEqual([]);
 });
+
+test.each(['9007199254740991', '9223372036854775807'])(
+  'durations of %s ms that are stored already neither stop the counting nor fail a view',
+  async (duration) => {
+    const { url } = await server.createDatabase('durations');
+    await runSql(url, SHOP_SCHEMA);
+    await using central = await start(url, '0');
+    const { manifestId } = await central.manifestFor(SHOP_1);
+    await central.sql(
+      `INSERT INTO waypost.sync_acknowledgements
+       (manifest_id, mac, completed_at, result, reported_status, duration_ms, device_counts_json, device_hashes_json, ack_sha256)
+     SELECT $1, $2, date_trunc('hour', now()) - interval '5 h', 'Failed', 'Failed', $3::bigint, '{}', '{}', n::text FROM generate_series(1, 1100) n`,
+      [manifestId, SHOP_1, duration],
+    );
+    const views = await central.sql<{ name: string }>("SELECT viewname AS name FROM pg_views WHERE schemaname = 'waypost'");
+    expect(views.length).toBeGreaterThan(5);
+    const counted = (): Promise<unknown[]> => central.sql("SELECT * FROM waypost.acks_by_hour WHERE hour < now() - interval '4 h'");
+    const before = await counted();
+    expect(before).toMatchObject([{ acks: '1100', mean_duration_ms: '31622400000.0' }]);
+    await sweepAll([central]);
+    for (const { name } of views) await central.sql(`SELECT * FROM waypost.${name}`);
+    expect(await counted()).toEqual(before);
+  },
+);

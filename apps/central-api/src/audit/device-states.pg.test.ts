@@ -164,6 +164,27 @@ test('refusals of a known device count; a MAC that never got a manifest leaves n
   ]);
 });
 
+test('a message that is malformed, or names some manifest, changes nothing of the device that it claims to be', async () => {
+  const manifest = await ask();
+  await acknowledge(manifest);
+  const before = await status();
+  const unknown = '01J9ZK4Q8V5N6M7P8R9S0T1V2W';
+  const forged: [string, object | string][] = [
+    ['request', { mac: SHOP_1, payload: 'x' }],
+    ['request', { mac: SHOP_1, have: {} }],
+    ['ack', { mac: SHOP_1, manifestId: unknown }],
+    ['ack', { mac: SHOP_1, manifestId: unknown, status: 'Failed', localCounts: {}, localChecksums: {}, durationMs: 1 }],
+  ];
+  for (const [path, body] of forged) expect((await central.post(`/api/device-sync/${path}`, body)).status).toBeGreaterThanOrEqual(400);
+  await central.download({ ...manifest, manifestId: unknown }, 'accounts');
+  await central.download(manifest, 'strangers');
+  expect((await central.audit(6)).map(({ mac, status: outcome }) => [mac, outcome])).toEqual(
+    Array.from({ length: 6 }, () => [SHOP_1, 'Refused']),
+  );
+  const after = await status();
+  expect({ ...after, verified_age: 0 }).toEqual({ ...before, verified_age: 0 });
+});
+
 test('the state of a polling device is updated in place', async () => {
   const manifest = await ask();
   await acknowledge(manifest);

@@ -7,7 +7,7 @@ import type { SyncRequestRow } from '../database/entities.js';
 import { Batches } from '../database/batches.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
-import { AUDIT_ISSUED, AUDIT_REFUSED } from './audit.sql.js';
+import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REFUSED } from './audit.sql.js';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */
 export class RequestFacts {
@@ -15,6 +15,7 @@ export class RequestFacts {
   private readonly started = performance.now();
   private knownMac: string | null = null;
   private knownManifest: string | null = null;
+  private isAccepted = false;
   /** The device's cycle, if it says so. */
   readonly cycleId = currentWork()?.ids.cycleId ?? null;
   /** What the device says to hold. */
@@ -25,10 +26,15 @@ export class RequestFacts {
     readonly requestId: string,
   ) {}
 
-  /** What is told here is on the request's later log lines, too, and on its spans. */
-  set mac(mac: string) {
-    this.knownMac = mac;
-    noteIds({ mac });
+  /** The device of a message that is as it should be, by its normalized MAC. It is on the request's later log lines, too, and on its spans. */
+  accept(mac: string): string {
+    this.isAccepted = true;
+    return this.noteMac(mac);
+  }
+
+  /** Whether the message passed validation: what fails then may be said of the device. */
+  get accepted(): boolean {
+    return this.isAccepted;
   }
 
   get mac(): string | null {
@@ -48,7 +54,13 @@ export class RequestFacts {
   claimMac(body: unknown): void {
     const mac = (body as { mac?: unknown } | null | undefined)?.mac;
     // PostgreSQL's text has no NUL.
-    if (typeof mac === 'string') this.mac = mac.slice(0, 64).replaceAll('\0', '');
+    if (typeof mac === 'string') this.noteMac(mac.slice(0, 64).replaceAll('\0', ''));
+  }
+
+  private noteMac(mac: string): string {
+    this.knownMac = mac;
+    noteIds({ mac });
+    return mac;
   }
 
   get durationMs(): number {
@@ -93,10 +105,15 @@ export class RequestAudit {
     this.metrics.requested(facts.operation, 'Issued', reason, facts.durationMs / 1000);
   }
 
+  /**
+   * The state of a device changes only where central failed to serve it, or found that it may have nothing: what a malformed message, or one that names
+   * some manifest, says of a device, anyone could have said.
+   */
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
-    const values = [...row, error.message.replaceAll('\0', '')];
-    await traced('audit', { attributes: statementOf(AUDIT_REFUSED) }, () => this.dataSource.query(AUDIT_REFUSED, values));
+    const isOfDevice = facts.accepted && (facts.operation === 'request' || error.status >= 500);
+    const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REFUSED, row];
+    await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));
   }
 
   /** A statement changes the state of each device once. */

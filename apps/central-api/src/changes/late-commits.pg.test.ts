@@ -103,7 +103,7 @@ async function keepComparing(signal: AbortSignal): Promise<number> {
       await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
         const scope = await resolveScope(client, plan, MACS[at % MACS.length] as string);
-        const open = (await reads.open(client, { watch: current, epoch, isPatient: false })) as OpenReads;
+        const open = (await reads.open(client, { watch: current, epoch, isPatient: false, macs: [] })) as OpenReads;
         // Writers go on between what is called fresh and what is read.
         const taken = await shareSnapshot(client, { ...open, note: async () => undefined }, { plan, scope, store: discardingStore });
         const rescanned = await buildSnapshot(client, { plan, scope, store: discardingStore });

@@ -41,6 +41,7 @@ export const TOUCH_READS = `
 
 export const PRUNE_READS = "DELETE FROM waypost.table_reads WHERE used_at < now() - interval '1 day'";
 
-/** A device could not use what it got: maybe it is damaged. It is read again before anybody gets it. $1: the manifest's id. */
-export const FORGET_READS = `
-  DELETE FROM waypost.table_reads r USING waypost.sync_manifests t WHERE t.manifest_id = $1 AND r.sha256 = t.sha256 AND r.format = t.format`;
+/** Manifests with which devices failed, since their last success, in a way that may come from what was read. $1: MACs, $2: codes of such failures. */
+export const READ_DOUBTS = `
+  SELECT failed_manifest_id AS "manifestId" FROM waypost.device_states
+  WHERE mac = ANY($1::text[]) AND failed_manifest_id IS NOT NULL AND last_error_code = ANY($2::text[])`;

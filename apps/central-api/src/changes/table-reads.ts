@@ -1,11 +1,20 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { ChunkIndex, type RowFormat } from '@waypost/contracts';
-import { sqlStateOf, SqlState } from '@waypost/runtime';
+import { ChunkIndex, type ErrorCode, type RowFormat } from '@waypost/contracts';
+import { ExpiringMap, sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
 import { ChangeWatch, type Watch } from './change-watch.js';
-import { AWAIT_TABLE, FIND_FRESH, FIND_LATER, NOTE_READ, TOUCH_READS, TRY_LOCK_TABLES, UNLOCK_TABLE } from './table-reads.sql.js';
+import {
+  AWAIT_TABLE,
+  FIND_FRESH,
+  FIND_LATER,
+  NOTE_READ,
+  READ_DOUBTS,
+  TOUCH_READS,
+  TRY_LOCK_TABLES,
+  UNLOCK_TABLE,
+} from './table-reads.sql.js';
 
 /** A table that a snapshot needs. */
 interface Wanted {
@@ -35,7 +44,14 @@ interface OpenOptions {
   epoch: string;
   /** False: what is not there is read at once, whoever else may be reading it. */
   isPatient: boolean;
+  /** Those it is for: one of them that failed with what it got doubts what others read. */
+  macs: readonly string[];
 }
+
+/** What a device fails with whose download is not what the manifest says. */
+const DAMAGED: readonly ErrorCode[] = ['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'];
+/** Once for each manifest and table in this time: a device that goes on failing, or that somebody speaks for, costs no more. */
+const READ_AGAIN = { ttlMs: 3_600_000, maxEntries: 10_000 };
 
 /** How long a wait for somebody else's read goes on before it is looked whether it is still wanted. */
 const LOOK_UP_MS = 1000;
@@ -46,6 +62,9 @@ const LOOK_UP_MS = 1000;
  */
 @Injectable()
 export class TableReads {
+  /** Reads that were made anew for a device in doubt, by its manifest and the read's key. */
+  private readonly readAgain = new ExpiringMap<string, true>(READ_AGAIN);
+
   constructor(
     private readonly dataSource: DataSource,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
@@ -61,11 +80,14 @@ export class TableReads {
     const { watch, epoch } = options;
     const seen = await this.watch.seenUnder(client, watch);
     if (seen === undefined) return undefined;
+    const doubts = await this.readDoubts(client, options.macs);
     let locked: ReadonlySet<string> = new Set();
     return {
       seen,
       claim: async (wanted) => {
         const fresh = await this.findFresh(client, wanted, { ...options, seen });
+        for (const { readKey } of wanted)
+          if (doubts.some((manifestId) => !this.readAgain.get(`${manifestId} ${readKey}`))) fresh.delete(readKey);
         const missing = wanted.map(({ readKey }) => readKey).filter((key) => !fresh.has(key));
         if (missing.length === 0 || !options.isPatient) return { fresh, elsewhere: [] };
         locked = await this.lock(client, missing, { ...options, seen });
@@ -76,6 +98,7 @@ export class TableReads {
         const sources = watch.tablesOf.get(name);
         // On another connection: it is committed at once, and others need not wait for the rest of this snapshot.
         await this.dataSource.query(NOTE_READ, [readKey, epoch, watch.fingerprint, sha256, index.format, sources, seen]);
+        for (const manifestId of doubts) this.readAgain.set(`${manifestId} ${readKey}`, true);
         if (locked.has(readKey)) await client.query(UNLOCK_TABLE, [readKey]);
       },
     };
@@ -89,11 +112,17 @@ export class TableReads {
     }
   }
 
+  /** A device that failed with what it got has its tables read once more. Others keep what they share, until that read says otherwise. */
+  private async readDoubts(client: pg.ClientBase, macs: readonly string[]): Promise<string[]> {
+    const { rows } = await client.query<{ manifestId: string }>(READ_DOUBTS, [macs, DAMAGED]);
+    return rows.map(({ manifestId }) => manifestId);
+  }
+
   /** @returns keys of the tables that this session may read */
   private async lock(
     client: pg.ClientBase,
     keys: readonly string[],
-    { epoch, watch, seen }: OpenOptions & { seen: string },
+    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
   ): Promise<Set<string>> {
     const { rows } = await client.query<{ key: string }>(TRY_LOCK_TABLES, [keys]);
     const locked = new Set(rows.map(({ key }) => key));
@@ -110,7 +139,7 @@ export class TableReads {
   private async findFresh(
     client: pg.ClientBase,
     wanted: readonly Wanted[],
-    { epoch, watch, seen }: OpenOptions & { seen: string },
+    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
   ): Promise<Map<string, ChunkIndex>> {
     type Row = { key: string; sha256: string; format: RowFormat; isIdle: boolean };
     const { rows } = await client.query<Row>(FIND_FRESH, [wanted.map(({ readKey }) => readKey), epoch, watch.fingerprint]);

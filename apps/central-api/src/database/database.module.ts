@@ -16,6 +16,7 @@ import { CreateTableReads1795610000000 } from './migrations/1795610000000-create
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
+import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
 import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-create-receipt-keys.js';
 
 /** The first 30 failures to connect are taken for a database that starts. */
@@ -48,6 +49,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateTableReads1795610000000,
       CreatePacks1795600000000,
       CreateReceiptKeys1796200000000,
+      BoundDurations1796200000010,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

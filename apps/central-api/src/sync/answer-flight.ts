@@ -117,7 +117,8 @@ export class AnswerFlight {
       await faultPoint('central.scope-resolved');
       const [first] = recipients.values();
       if (!first) return { issued: new Map() };
-      const reads = watch && (await this.reads.open(client, { watch, epoch, isPatient: options.isPatient }));
+      const macs = [...recipients.keys()].map(({ mac }) => mac);
+      const reads = watch && (await this.reads.open(client, { watch, epoch, isPatient: options.isPatient, macs }));
       // One is enough: whoever came with it shares what it makes of the store.
       const observer = [...recipients.keys()].find((member) => member.observer)?.observer;
       const build = { plan: this.plan, scope: first.scope, store: this.store, signal: options.signal, observer };

@@ -280,6 +280,43 @@ test.each<[string, (central: Central) => Promise<unknown>]>([
   expect((await central.download(manifest, 'accounts')).status).toBe(200);
 });
 
+test('one device’s failed acks, forged or repeated, have its own tables read once more, and nobody else’s', async () => {
+  const central = await start();
+  const { manifestId } = await central.manifestFor(mac(1, 1));
+  await central.manifestFor(mac(2, 1));
+  let { built } = await workOf(central);
+  const builtFor = async (device: string): Promise<number> => {
+    const before = built;
+    await central.manifestFor(device);
+    ({ built } = await workOf(central));
+    return built - before;
+  };
+  for (let round = 0; round < 3; round += 1) {
+    const error = `VERIFICATION_FAILED: ${round}`;
+    const failed = { manifestId, mac: mac(1, 1), status: 'Failed', localCounts: {}, localChecksums: {}, durationMs: 1, error };
+    expect((await central.post('/api/device-sync/ack', failed)).status).toBe(200);
+    expect(await builtFor(mac(1, 2))).toBe(0);
+    expect(await builtFor(mac(2, 2))).toBe(0);
+    expect(await builtFor(mac(1, 1))).toBe(round === 0 ? TABLES : 0);
+  }
+});
+
+test('a shared read that is wrong is replaced for all by that of the device that found it so', async () => {
+  const central = await start();
+  const right = (await central.manifestFor(mac(1, 1))).tables;
+  const others = (await central.manifestFor(mac(2, 1))).tables;
+  const hashOf = (tables: Manifest['tables']) => tables.find(({ name }) => name === 'accounts')?.sha256;
+  await central.sql('UPDATE waypost.table_reads SET sha256 = $1 WHERE sha256 = $2', [hashOf(others), hashOf(right)]);
+  const wrong = await central.manifestFor(mac(1, 2));
+  expect(hashOf(wrong.tables)).toBe(hashOf(others));
+  const failed = { manifestId: wrong.manifestId, mac: mac(1, 2), status: 'Failed', localCounts: {}, localChecksums: {}, durationMs: 1 };
+  await central.post('/api/device-sync/ack', { ...failed, error: 'VERIFICATION_FAILED: accounts' });
+  expect((await central.manifestFor(mac(1, 2))).tables).toEqual(right);
+  const before = await workOf(central);
+  expect((await central.manifestFor(mac(1, 3))).tables).toEqual(right);
+  expect((await workOf(central)).built).toBe(before.built);
+});
+
 test('what a device found damaged is read again, and then whole', async () => {
   const central = await start();
   const manifest = await central.manifestFor(mac(1, 1));

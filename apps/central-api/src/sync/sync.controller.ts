@@ -48,7 +48,7 @@ export class SyncController {
     const facts = auditOf(request, 'request');
     facts.claimMac(body);
     const { mac: claimed, have, payload } = parseMessage(syncRequestSchema, body);
-    const mac = (facts.mac = normalizeMac(claimed));
+    const mac = facts.accept(normalizeMac(claimed));
     facts.have = have;
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
@@ -71,7 +71,7 @@ export class SyncController {
     const facts = auditOf(request, 'download');
     facts.claimMac({ mac: claimed });
     facts.manifestId = manifestIdOf(manifestId);
-    const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
+    const mac = facts.accept(normalizeMac(typeof claimed === 'string' ? claimed : ''));
     return { manifest: await getManifest(this.dataSource.manager, manifestId, mac) };
   }
 
@@ -87,7 +87,7 @@ export class SyncController {
     const facts = auditOf(request, 'download');
     facts.claimMac({ mac: claimed });
     facts.manifestId = manifestIdOf(manifestId);
-    const mac = (facts.mac = normalizeMac(typeof claimed === 'string' ? claimed : ''));
+    const mac = facts.accept(normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const stream = await this.chunkStreams
       .open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] })
       .catch((error: unknown) => this.noStream(manifestId, error));
@@ -113,8 +113,7 @@ export class SyncController {
     facts.claimMac(body);
     const ack = parseMessage(ackSchema, body);
     facts.manifestId = ack.manifestId;
-    facts.mac = normalizeMac(ack.mac);
-    return this.acks.store({ ...ack, mac: facts.mac });
+    return this.acks.store({ ...ack, mac: facts.accept(normalizeMac(ack.mac)) });
   }
 
   /** Streams manifest and rows; a failure after the first byte breaks the connection, so that no client takes a part for the whole. */
