@@ -23,6 +23,7 @@ import { SyncMetrics } from './health/sync-metrics.js';
 import { Traffic } from './health/traffic.js';
 import { EpochKeeper } from './manifests/epoch-keeper.js';
 import { CHECKED_PLAN, checkPlan } from './plan/check-plan.js';
+import { PlanRecheck } from './plan/plan-recheck.js';
 import { readPlan } from './plan/read-plan.js';
 import { ChunkCatalog } from './snapshots/chunk-catalog.js';
 import { FileBlobStore } from './snapshots/file-blob-store.js';
@@ -84,6 +85,7 @@ export class AppModule {
         { provide: SNAPSHOT_STORE, useExisting: PackStore },
         SnapshotSweeper,
         EpochKeeper,
+        PlanRecheck,
         ChangeWatch,
         FindUnchanged,
         TableReads,

@@ -15,7 +15,7 @@ import pg from 'pg';
 import { type Coverage, describeCapture } from '../changes/capture.js';
 import { checkPlan, type CheckedPlan } from '../plan/check-plan.js';
 import { describeExplanation } from '../plan/describe-explanation.js';
-import { explainPlan } from '../plan/explain-plan.js';
+import { explainPlan, failsForAll } from '../plan/explain-plan.js';
 import { readPlan } from '../plan/read-plan.js';
 import { canonicalTableQuery, castParameter } from '../plan/resolve-table.js';
 import { resolveScope, type Scope } from '../scopes/resolve-scope.js';
@@ -50,7 +50,7 @@ export async function planCheck(context: CommandContext): Promise<Answer> {
     ]
       .join('\n')
       .trimEnd(),
-    exitCode: ExitCode.ok,
+    exitCode: tables.some(failsForAll) ? ExitCode.finding : ExitCode.ok,
   };
 }
 

@@ -3,7 +3,8 @@ import type pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { runSql } from '../../testing/sql.js';
 import { checkPlan } from './check-plan.js';
-import { explainPlan } from './explain-plan.js';
+import { describeExplanation } from './describe-explanation.js';
+import { explainPlan, failsForAll } from './explain-plan.js';
 import { parsePlan } from './read-plan.js';
 
 const SCHEMA = `
@@ -11,6 +12,9 @@ const SCHEMA = `
   CREATE TABLE users (id int PRIMARY KEY, shop int, name text, upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
   CREATE TABLE members (user_id int, shop int, PRIMARY KEY (user_id, shop));
   CREATE TABLE keyless (id int, doc json);
+  CREATE TABLE indexed (nullable int UNIQUE, code text NOT NULL, "Site's" int NOT NULL, part int NOT NULL, upper_code text GENERATED ALWAYS AS (upper(code)) STORED NOT NULL);
+  CREATE UNIQUE INDEX ON indexed (upper_code); CREATE UNIQUE INDEX ON indexed (part, code, "Site's"); CREATE UNIQUE INDEX ON indexed (code, "Site's");
+  CREATE UNIQUE INDEX ON indexed (part) WHERE part > 0;
   CREATE VIEW people AS SELECT id, name FROM users;
   INSERT INTO users SELECT id, id % 9, 'n' FROM generate_series(1, 5000) AS id;
   ANALYZE`;
@@ -71,6 +75,16 @@ test.each<[string, string, RegExp[]]>([
   ['an unknown key', '  - name: users\n    key: [uid]', [/^p\.yaml:8: table users has no key column "uid"/]],
   ['no key', '  - name: keyless', [/^p\.yaml:7: table keyless has no primary key/]],
   ['a view without key', '  - name: people', [/^p\.yaml:7: view people has no primary key/]],
+  [
+    'no key, but a unique index that guards one',
+    '  - name: indexed',
+    [/^p\.yaml:7: table indexed has no primary key: .* add to the plan {2}key: \[code, '"Site''s"'\]$/],
+  ],
+  [
+    'no key, and its unique indexes not among the columns',
+    '  - name: indexed\n    columns: [part, nullable]',
+    [/^p\.yaml:7: table indexed has no primary key: name the columns/],
+  ],
   ['a key that has no order', '  - name: keyless\n    key: [doc]', [/^p\.yaml:7: .*ordering operator for type json/]],
   ['a table twice', '  - name: users\n  - name: members\n  - name: public.users', [/^p\.yaml:9: table public\.users is named twice/]],
   ['wrong SQL', '  - name: users\n    where: shop === 1', [/^p\.yaml:8: operator does not exist/]],
@@ -148,6 +162,49 @@ test('a view, and a table without primary key, are taken with a declared key', a
   expect(
     await faultsOf('  - name: people\n    key: [id]\n    where: id > 0 -- a comment at the end\n  - name: keyless\n    key: [id]'),
   ).toEqual([]);
+});
+
+test('a proposed key is taken as it was proposed, and is proven', async () => {
+  const plan = await checkPlan(pool, planWith(`  - name: indexed\n    key: [code, '"Site''s"']`));
+  expect(await explainPlan(pool, plan)).toMatchObject([{ key: ['code', "Site's"], keyIsProven: true }]);
+});
+
+test.each<[string, string, object | null, RegExp, boolean]>([
+  ['proven by an index', '  - name: users', null, /^(?!.*KEY_NOT_UNIQUE)/s, false],
+  [
+    'unproven and unique now',
+    '  - name: people\n    key: [id]',
+    { incomplete: 0, repeated: 0, isCertain: true },
+    /it identifies the rows now/,
+    false,
+  ],
+  [
+    'of a view that repeats it for every device',
+    '  - name: people\n    key: [name]\n    where: id > 4998',
+    { incomplete: 0, repeated: 1, isCertain: true },
+    /WARNING: it does not identify the rows: 1 of its values occur more than once\. No device/,
+    true,
+  ],
+  [
+    'that two devices may share',
+    '  - name: people\n    key: [name]\n    where: id = :shop',
+    { incomplete: 0, repeated: 1, isCertain: false },
+    /WARNING: it does not identify the rows of all devices together/,
+    false,
+  ],
+  [
+    'with NULLs',
+    '  - name: keyless\n    key: [id]',
+    { incomplete: 2, repeated: 0, isCertain: true },
+    /WARNING: .*2 rows have a NULL in it/,
+    true,
+  ],
+])('the rows are looked at for a key %s', async (_, tables, keyCheck, text, isFailing) => {
+  await pool.query('TRUNCATE keyless; INSERT INTO keyless VALUES (NULL), (NULL), (1)');
+  const [explained] = await explainPlan(pool, await checkPlan(pool, planWith(tables)));
+  expect(explained).toMatchObject({ keyCheck });
+  expect(describeExplanation(explained!)).toMatch(text);
+  expect(failsForAll(explained!)).toBe(isFailing);
 });
 
 test('generated columns are left out where no columns are named', async () => {

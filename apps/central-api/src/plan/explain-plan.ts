@@ -1,7 +1,8 @@
 import { quoteTable } from '@waypost/contracts';
-import { describeTables, pinSession, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
+import { describeTables, pinSession, SqlState, sqlStateOf, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from './check-plan.js';
+import { findKeyFaults, type KeyFaults } from './find-key-faults.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from './resolve-table.js';
 
 /** What PostgreSQL's planner says of one table's query, for any device. */
@@ -11,6 +12,8 @@ export interface TableExplanation {
   key: string[];
   /** False where no unique index guards the key, so that each snapshot looks whether it identifies the rows, at the price of reading them twice. */
   keyIsProven: boolean;
+  /** What speaks against the key as the rows are now; null where it is proven. */
+  keyCheck: KeyCheck | null;
   parameters: string[];
   /** The planner's estimate of one device's rows. */
   estimatedRows: number;
@@ -20,6 +23,12 @@ export interface TableExplanation {
   reads: string[];
 }
 
+/** `isCertain`: these are the rows of every device. Otherwise they are those of all devices together, and each may have fewer. */
+type KeyCheck = (KeyFaults & { isCertain: boolean }) | 'timedOut';
+
+/** For counting the keys of a table that no index guards. */
+const KEY_CHECK_TIMEOUT_MS = 60_000;
+
 interface PlanNode {
   'Node Type': string;
   'Plan Rows': number;
@@ -28,7 +37,7 @@ interface PlanNode {
   Plans?: PlanNode[];
 }
 
-/** Asks the planner about each table of a checked plan. Nothing is read but statistics. */
+/** Asks the planner about each table of a checked plan. Only tables whose keys nothing proves are read, each for a minute at most. */
 export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<TableExplanation[]> {
   return withClient(pool, (client) =>
     withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
@@ -46,7 +55,9 @@ export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<Tab
       const explanations: TableExplanation[] = [];
       for (const table of plan.tables) {
         const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
-        if (resolved) explanations.push(await explainTable(client, plan, table, resolved));
+        if (!resolved) continue;
+        const explained = await explainTable(client, plan, table, resolved);
+        explanations.push({ ...explained, keyCheck: resolved.keyIsProven ? null : await checkKeyNow(client, table, resolved) });
       }
       return explanations;
     }),
@@ -58,7 +69,7 @@ async function explainTable(
   plan: CheckedPlan,
   table: CheckedTable,
   resolved: ResolvedTable,
-): Promise<TableExplanation> {
+): Promise<Omit<TableExplanation, 'keyCheck'>> {
   const types = table.parameters.map((name) => plan.scopeTypes.get(name) as string);
   const query = canonicalTableQuery(table, { ...resolved, format: 'binary' }, (name) => `$${table.parameters.indexOf(name) + 1}`);
   await client.query(`PREPARE waypost_explain${types.length > 0 ? ` (${types.join(', ')})` : ''} AS ${query}`);
@@ -79,6 +90,26 @@ async function explainTable(
     orderedByIndex: !sorts(top),
     reads: [...new Set(nodes.flatMap((node) => (node['Relation Name'] ? [`${node.Schema}.${node['Relation Name']}`] : [])))].sort(),
   };
+}
+
+async function checkKeyNow(client: pg.ClientBase, table: CheckedTable, resolved: ResolvedTable): Promise<KeyCheck> {
+  const isCertain = table.parameters.length === 0;
+  const rows = isCertain ? table : { ...table, where: undefined };
+  const query = canonicalTableQuery(rows, { ...resolved, format: 'binary' }, (name) => name);
+  await client.query(`SAVEPOINT key_check; SET LOCAL statement_timeout = ${KEY_CHECK_TIMEOUT_MS}`);
+  try {
+    return { ...(await findKeyFaults(client, query, resolved)), isCertain };
+  } catch (error) {
+    if (sqlStateOf(error) !== SqlState.queryCanceled) throw error;
+    return 'timedOut';
+  } finally {
+    await client.query('ROLLBACK TO key_check');
+  }
+}
+
+/** Whether a request of any device would be refused. */
+export function failsForAll({ keyCheck }: TableExplanation): boolean {
+  return keyCheck !== null && keyCheck !== 'timedOut' && keyCheck.isCertain && keyCheck.incomplete + keyCheck.repeated > 0;
 }
 
 function* walk(node: PlanNode): Generator<PlanNode> {

@@ -3,10 +3,10 @@ import { createPool, databaseUrl, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
 import { checkPlan } from './check-plan.js';
 import { describeExplanation } from './describe-explanation.js';
-import { explainPlan } from './explain-plan.js';
+import { explainPlan, failsForAll } from './explain-plan.js';
 import { readPlan } from './read-plan.js';
 
-/** `npm run plan:check`: checks SYNC_PLAN against DATABASE_URL, explains it, starts nothing. Exit status 1 when it does not fit. */
+/** `npm run plan:check`: checks SYNC_PLAN against DATABASE_URL, explains it, starts nothing. Exit status 1 when it does not fit, or no device could be served. */
 async function main(): Promise<void> {
   const config = readConfig(z.object({ SYNC_PLAN: z.string(), DATABASE_URL: databaseUrl }), process.env);
   const file = await readPlan(config.SYNC_PLAN);
@@ -20,7 +20,9 @@ async function main(): Promise<void> {
     const plan = await checkPlan(pool, file);
     const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
     console.log(`${config.SYNC_PLAN} fits the database.\n\nschemaVersion ${plan.schemaVersion}\nscope gives   ${scope}\n`);
-    for (const table of await explainPlan(pool, plan)) console.log(describeExplanation(table));
+    const tables = await explainPlan(pool, plan);
+    for (const table of tables) console.log(describeExplanation(table));
+    if (tables.some(failsForAll)) process.exitCode = 1;
   } finally {
     await pool.end();
   }

@@ -7,7 +7,7 @@ import {
   type RowLayout,
   type TypeCatalog,
 } from '@waypost/runtime';
-import { quoteTable, type TableIdentifier } from '@waypost/contracts';
+import { quoteIdentifier, quoteTable, type TableIdentifier } from '@waypost/contracts';
 import { renderParameters } from './sql-parameters.js';
 
 /** A plan table brought together with the catalog: which columns its rows have, in which order they come. */
@@ -76,7 +76,7 @@ export function resolveTable(
   if (key.length === 0)
     problems.push({
       member: 'name',
-      message: `${actual.kind} ${wanted.name} has no primary key: name the columns that identify a row, as its key, in the plan`,
+      message: `${actual.kind} ${wanted.name} has no primary key: ${proposeKey(actual, columns)}`,
     });
   for (const [index, name] of key.entries()) {
     const place: Pick<Problem, 'member' | 'index'> = wanted.key ? { member: 'key', index } : { member: 'columns' };
@@ -107,6 +107,20 @@ function whyNotMirrored({ name }: WantedTable, { schema, kind, persistence, popu
   }
   if (!populated) return `${kind} ${name} was never filled: REFRESH MATERIALIZED VIEW`;
   return undefined;
+}
+
+/** What to write as the key of a table that has no primary key. */
+function proposeKey({ uniqueKeys }: CatalogTable, columns: readonly CatalogColumn[]): string {
+  const [shortest] = uniqueKeys
+    .filter((unique) => unique.every((name) => columns.some((column) => column.name === name)))
+    .sort((one, other) => one.length - other.length);
+  if (!shortest) return 'name the columns that identify a row, as its key, in the plan';
+  return `a unique index over NOT NULL columns identifies its rows, so add to the plan  key: [${shortest.map(inYaml).join(', ')}]`;
+}
+
+/** A column's name as a plan spells it. */
+function inYaml(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `'${quoteIdentifier(name).replaceAll("'", "''")}'`;
 }
 
 function provesKey(actual: CatalogTable, key: readonly string[], columns: ReadonlyMap<string, CatalogColumn>): boolean {

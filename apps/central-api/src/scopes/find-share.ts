@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
 import { Batches } from '../database/batches.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
-import { asAltered } from '../plan/read-relations.js';
+import { PlanRecheck } from '../plan/plan-recheck.js';
 import { resolveScopes, shareOf } from './resolve-scope.js';
 
 /** In one transaction: it is over soon, so that nobody waits long for the next. */
@@ -26,6 +26,7 @@ export class FindShare implements OnApplicationShutdown {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(LOGGER) logger: Logger,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+    private readonly recheck: PlanRecheck,
   ) {
     this.pool = createPool({
       url: config.DATABASE_URL,
@@ -50,7 +51,7 @@ export class FindShare implements OnApplicationShutdown {
 
   private async resolve(macs: readonly string[]): Promise<string[]> {
     try {
-      return await this.resolveTogether(macs);
+      return await this.resolveTogether(macs).catch((error: unknown) => this.recheck.rethrow(error));
     } catch (error) {
       if (error instanceof WaypostError || databaseError(error)) throw error;
       // One device's row makes the query fail: the others are not its business, and it will hear why.
@@ -66,7 +67,7 @@ export class FindShare implements OnApplicationShutdown {
         await client.query(
           `SET LOCAL lock_timeout = ${this.config.LOCK_TIMEOUT}; SET LOCAL statement_timeout = ${this.config.BUILD_TIMEOUT}`,
         );
-        const scopes = await resolveScopes(client, this.plan, macs).catch(asAltered);
+        const scopes = await resolveScopes(client, this.plan, macs);
         return scopes.map((scope, at) => (scope instanceof WaypostError ? noShare(macs[at] as string) : shareOf(this.plan, scope)));
       }),
     );

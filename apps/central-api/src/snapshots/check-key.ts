@@ -1,14 +1,11 @@
-import { quoteIdentifier, WaypostError } from '@waypost/contracts';
-import type { KeyOrder } from '@waypost/runtime';
+import { quoteIdentifier, quoteTable, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import type { CheckedTable } from '../plan/check-plan.js';
+import { describeKeyFaults, findKeyFaults } from '../plan/find-key-faults.js';
 import type { ResolvedTable } from '../plan/resolve-table.js';
 
-/** Orders of types that have a collation. */
-const STRINGS: ReadonlySet<KeyOrder | undefined> = new Set(['bytes', 'bytesAsUtf8', 'elementsAsUtf8']);
-
 /**
- * Looks whether a key that no unique index guards identifies the rows of a device's share. It compares as an edge's unique index would.
+ * Looks whether a key that no unique index guards identifies the rows of a device's share.
  * @param query the canonical query
  * @throws WaypostError KEY_NOT_UNIQUE
  */
@@ -16,21 +13,22 @@ export async function checkKey(
   client: pg.ClientBase,
   table: CheckedTable,
   query: string,
-  { key, keyOrders }: Pick<ResolvedTable, 'key' | 'keyOrders'>,
+  resolved: Pick<ResolvedTable, 'key' | 'keyOrders'>,
 ): Promise<void> {
-  const columns = key.map((name) => quoteIdentifier(name) + (STRINGS.has(keyOrders.get(name)) ? ' COLLATE pg_catalog."C"' : '')).join(', ');
-  const { rows } = await client.query<{ incomplete: string; repeated: string }>(`
-    SELECT coalesce(sum(rows) FILTER (WHERE is_incomplete), 0) AS incomplete, count(*) FILTER (WHERE rows > 1 AND NOT is_incomplete) AS repeated
-    FROM (
-      SELECT pg_catalog.num_nulls(${columns}) > 0 AS is_incomplete, count(*) AS rows FROM (${query}) AS share GROUP BY ${columns}
-    ) AS keys`);
-  const [{ incomplete, repeated }] = rows as [{ incomplete: string; repeated: string }];
-  const faults = [
-    ...(incomplete === '0' ? [] : [`${incomplete} rows have a NULL in it`]),
-    ...(repeated === '0' ? [] : [`${repeated} of its values occur more than once`]),
-  ];
-  if (faults.length === 0) return;
+  const { key } = resolved;
+  const faults = describeKeyFaults(await findKeyFaults(client, query, resolved));
+  if (faults === '') return;
   throw new WaypostError('KEY_NOT_UNIQUE', {
-    detail: `The key ${key.join(', ')} of ${table.name} does not identify its rows: ${faults.join(', ')}.`,
+    detail: `The key ${key.join(', ')} of ${table.name} does not identify its rows: ${faults}.`,
+    hint:
+      `No table of this device is synchronised until that is corrected. See which rows: ${findThem(table, key)}. Correct them or the view, ` +
+      `or name in the plan a key whose columns are never NULL and together unique.`,
   });
+}
+
+/** SQL for an operator: a key's values may be private, so no message repeats them. */
+function findThem({ identifier }: CheckedTable, key: readonly string[]): string {
+  const columns = key.map(quoteIdentifier).join(', ');
+  const isNull = key.map((name) => `${quoteIdentifier(name)} IS NULL`).join(' OR ');
+  return `SELECT ${columns}, count(*) FROM ${quoteTable(identifier)} GROUP BY ${columns} HAVING count(*) > 1 OR ${isNull}`;
 }

@@ -88,4 +88,7 @@ test.each([
     code: 'KEY_NOT_UNIQUE',
     detail: `The key ${key} does not identify its rows: ${fault}.`,
   });
+  // The hint's statement finds the rows: messages give no values, which may be private.
+  const [, statement] = /See which rows: (SELECT .*?)\. Correct/.exec(body.hint) as unknown as [string, string];
+  expect(await central.sql(statement)).not.toEqual([]);
 });

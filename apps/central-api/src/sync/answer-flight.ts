@@ -26,6 +26,7 @@ import { SyncMetrics } from '../health/sync-metrics.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
 import { type IssuedManifest, issueManifests, type Recipient } from '../manifests/issue-manifests.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import { PlanRecheck } from '../plan/plan-recheck.js';
 import { resolveScopes, shareOf } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
@@ -63,6 +64,7 @@ export class AnswerFlight {
     private readonly reads: TableReads,
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
+    private readonly recheck: PlanRecheck,
   ) {}
 
   /**
@@ -78,7 +80,7 @@ export class AnswerFlight {
       for (const [member, manifest] of issued) member.resolve(manifest);
     } catch (error) {
       const cancelled = sqlStateOf(error) === SqlState.queryCanceled && performance.now() - startedAt >= this.config.BUILD_TIMEOUT;
-      if (!cancelled && !(limit.aborted && error === limit.reason)) throw error;
+      if (!cancelled && !(limit.aborted && error === limit.reason)) return await this.recheck.rethrow(error);
       const detail = `The device’s share was not read within BUILD_TIMEOUT (${this.config.BUILD_TIMEOUT / 1000} s).`;
       throw new WaypostError('SNAPSHOT_TOO_SLOW', { detail, cause: error });
     }
