@@ -22,3 +22,5 @@ ALTER DEFAULT PRIVILEGES FOR ROLE waypost IN SCHEMA waypost GRANT SELECT ON TABL
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 REVOKE TEMPORARY ON DATABASE :"DBNAME" FROM PUBLIC;
+-- Temporary views tell what the plan's queries read: each is rolled back.
+GRANT TEMPORARY ON DATABASE :"DBNAME" TO waypost;

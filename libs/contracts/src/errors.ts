@@ -272,6 +272,12 @@ export const ERROR_KINDS = {
     title: 'The database does not answer',
     hint: 'Check DATABASE_URL and that the server accepts connections; the service heals by itself.',
   },
+  DATABASE_RIGHTS_MISSING: {
+    status: 503,
+    heals: 'operator',
+    title: 'The database role lacks a right',
+    hint: 'Run the GRANT that the detail or the log names as the owner of the database; docs/deploy.md lists all rights.',
+  },
   DATABASE_READ_ONLY: {
     status: 503,
     heals: 'retry',

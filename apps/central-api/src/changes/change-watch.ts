@@ -19,9 +19,14 @@ export interface Watch {
   fingerprint: string;
 }
 
-interface Known extends Watch {
-  relations: string[];
-  functions: string[];
+/** Oids of what the plan reads, whose definitions FINGERPRINT_CATALOG looks at; its parameters are these, in this order. */
+export interface CatalogParts {
+  relations: readonly string[];
+  functions: readonly string[];
+  types: readonly string[];
+}
+
+interface Known extends Watch, CatalogParts {
   /** False where a change could pass unnoticed: that is not looked into again before a definition is altered. */
   isWhole: boolean;
 }
@@ -51,11 +56,11 @@ export class ChangeWatch {
   }
 
   /** As it was looked up last; `isCurrent` says whether it still holds. */
-  get lastKnown(): (Watch & { relations: readonly string[]; functions: readonly string[] }) | undefined {
+  get lastKnown(): (Watch & CatalogParts) | undefined {
     return this.known?.isWhole ? this.known : undefined;
   }
 
-  /** @param catalog what FINGERPRINT_CATALOG gives now, for the relations and functions last known */
+  /** @param catalog what FINGERPRINT_CATALOG gives now, for what was last known to be read */
   isCurrent(catalog: string): boolean {
     return this.known?.fingerprint === this.withPlan(catalog);
   }
@@ -77,7 +82,7 @@ export class ChangeWatch {
   async seenUnder(client: pg.ClientBase, { fingerprint }: Watch): Promise<string | undefined> {
     const { known } = this;
     if (known?.fingerprint !== fingerprint) return undefined;
-    const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, [known.relations, known.functions]);
+    const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, catalogParameters(known));
     return row && this.withPlan(row.catalog) === fingerprint ? row.seen : undefined;
   }
 
@@ -89,18 +94,19 @@ export class ChangeWatch {
       // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
       const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
       const functions = [...sources.functions, ...capture.functions];
+      const { types } = sources;
       this.tell(reasons, tables.length);
-      const fingerprint = await this.fingerprint(ask, { relations, functions });
+      const fingerprint = await this.fingerprint(ask, { relations, functions, types });
       const isWhole = reasons.length === 0;
-      const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, fingerprint, isWhole };
+      const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
       // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
       this.known = isComplete ? known : undefined;
       return known;
     });
   }
 
-  private async fingerprint(ask: Ask, { relations, functions }: Pick<Known, 'relations' | 'functions'>): Promise<string> {
-    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, [relations, functions]);
+  private async fingerprint(ask: Ask, parts: CatalogParts): Promise<string> {
+    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, catalogParameters(parts));
     return this.withPlan(row?.fingerprint ?? '');
   }
 
@@ -116,4 +122,8 @@ export class ChangeWatch {
     if (text === '') this.logger.info({ tables }, 'changes are captured: devices that are up to date are answered without reading tables');
     else this.logger.warn({ obstacles }, 'changes cannot be told from triggers: each request reads all tables');
   }
+}
+
+export function catalogParameters({ relations, functions, types }: CatalogParts): (readonly string[])[] {
+  return [relations, functions, types];
 }

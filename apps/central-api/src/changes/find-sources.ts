@@ -4,13 +4,16 @@ import pg from 'pg';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolve-table.js';
 import { asView } from '../plan/read-relations.js';
+import { foldedLiterals } from '../plan/moving-literals.js';
 import { renderParameters } from '../plan/sql-parameters.js';
 import type { Table } from './check-capture.js';
-import { READ_FUNCTIONS, READ_RELATIONS, READ_UNSTEADY } from './sources.sql.js';
+import { READ_DEFINITION, READ_FOREIGN_APPLIERS, READ_FUNCTIONS, READ_RELATIONS, READ_TYPES, READ_UNSTEADY } from './sources.sql.js';
 
 interface Relation extends Table {
   /** pg_class.relkind. */
   kind: string;
+  /** pg_class.relpersistence. */
+  persistence: string;
   schema: string;
   isSubscribed: boolean;
 }
@@ -25,6 +28,8 @@ export interface Sources {
   relations: string[];
   /** Oids of functions that are not PostgreSQL's own. */
   functions: string[];
+  /** Oids of the user-defined types that the rows are made of. */
+  types: string[];
   /** Why a change could pass unnoticed: what names the query, and the reason. Nothing may be called unchanged then. */
   obstacles: string[];
   /** False where a query could not be looked into. */
@@ -42,7 +47,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
   const obstacles: string[] = [];
   let isComplete = true;
   for (const { name, query } of await queriesOf(client, plan)) {
-    const found = await asView(client, query, (view) => look(client, view)).catch((error: unknown) => {
+    const found = await asView(client, query, (view) => look(client, view, query)).catch((error: unknown) => {
       if (!(error instanceof pg.DatabaseError)) throw error;
       return `${name} makes no temporary view: ${error.message}`;
     });
@@ -61,14 +66,19 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
       const reason = whyUnnoticed(relation);
       if (reason !== undefined) obstacles.push(`${name} reads ${relation.name}, ${reason}`);
     }
-    for (const what of found.unsteady) obstacles.push(`${name} calls ${what}, whose result changes by itself`);
+    for (const what of found.unsteady) obstacles.push(`${name} uses ${what}, whose result changes by itself`);
   }
   const all = [...relations.values()];
+  const oids = all.map(({ oid }) => oid);
+  const { rows: types } = await client.query<{ oid: string }>(READ_TYPES, [oids]);
+  const { rows: appliers } = await client.query<{ name: string }>(READ_FOREIGN_APPLIERS);
+  for (const { name } of appliers) obstacles.push(`${name} may write rows, and fires no statement triggers`);
   return {
     tables: all.filter(isTable).map(({ oid, name }) => ({ oid, name })),
     tablesOf,
-    relations: all.map(({ oid }) => oid),
+    relations: oids,
     functions: [...functions],
+    types: types.map(({ oid }) => oid),
     obstacles,
     isComplete,
   };
@@ -78,15 +88,23 @@ function isTable({ kind }: Relation): boolean {
   return kind === 'r' || kind === 'p';
 }
 
-async function look(client: pg.ClientBase, view: string): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {
+async function look(
+  client: pg.ClientBase,
+  view: string,
+  query: string,
+): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {
   const { rows: relations } = await client.query<Relation>(READ_RELATIONS, [view]);
   const views = relations.filter(({ kind }) => kind === 'v').map(({ oid }) => oid);
   const { rows } = await client.query<{ what: string }>(READ_UNSTEADY, [view, views]);
   const { rows: functions } = await client.query<{ oid: string }>(READ_FUNCTIONS, [view, views]);
-  return { relations, functions: functions.map(({ oid }) => oid), unsteady: rows.map(({ what }) => what) };
+  const { rows: stored } = await client.query<{ text: string }>(READ_DEFINITION, [view]);
+  const folded = foldedLiterals(query, stored[0]?.text ?? '').map((literal) => `the literal ${literal}`);
+  return { relations, functions: functions.map(({ oid }) => oid), unsteady: [...rows.map(({ what }) => what), ...folded] };
 }
 
-function whyUnnoticed({ kind, schema, isSubscribed }: Relation): string | undefined {
+function whyUnnoticed({ kind, persistence, schema, isSubscribed }: Relation): string | undefined {
+  if (persistence === 'u') return 'an unlogged table: a crash of the server empties it, and fires no trigger';
+  if (persistence === 't' && kind !== 'v') return 'a temporary table';
   if (kind === 'm') return 'a materialized view: REFRESH fires no trigger';
   if (kind === 'f') return 'a foreign table: others change its rows';
   if (schema === 'pg_catalog' || schema === 'information_schema') return 'a table of PostgreSQL’s own: it has no triggers';

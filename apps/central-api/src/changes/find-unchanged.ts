@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
-import { ChangeWatch } from './change-watch.js';
+import { catalogParameters, ChangeWatch } from './change-watch.js';
 import { ManifestCache } from './manifest-cache.js';
 import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES } from './unchanged.sql.js';
 
@@ -111,7 +111,7 @@ export class FindUnchanged implements OnApplicationShutdown {
     const known = this.watch.lastKnown;
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
-    const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, [known.relations, known.functions]);
+    const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
     if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
     if (asked.length === 0) return new Map();

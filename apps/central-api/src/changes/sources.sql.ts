@@ -17,11 +17,14 @@ export const READ_RELATIONS = `
     UNION
     SELECT h.inhparent FROM named JOIN pg_inherits h ON h.inhrelid = named.oid
   )
-  SELECT c.oid::int8::text AS oid, c.oid::regclass::text AS name, c.relkind AS kind, n.nspname AS schema,
+  SELECT c.oid::int8::text AS oid, c.oid::regclass::text AS name, c.relkind AS kind, c.relpersistence AS persistence, n.nspname AS schema,
          EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid) AS "isSubscribed"
   FROM named JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid <> $1::regclass
   ORDER BY c.oid`;
+
+/** Oids of date, time, timestamp, timestamptz, timetz, and of their arrays. */
+const DATES_AND_TIMES = '1082|1083|1114|1184|1266|1182|1183|1115|1185|1270';
 
 /**
  * Functions that a view and the views within it call, as far as their result may depend on more than their arguments and the pinned session:
@@ -40,6 +43,7 @@ export const READ_UNSTEADY = `
     p.provolatile = 's' AND n.nspname = 'pg_catalog'
     AND p.proname !~ '^(now|transaction_timestamp|statement_timestamp|age|current_setting|pg_|txid_|has_|to_reg|row_security_active|inet_|query_to_|table_to_|cursor_to_|schema_to_|database_to_|.*_description)'
   )
+  UNION ALL SELECT 'a text as a date or time: it may say now or today' FROM trees WHERE tree ~ '\\{COERCEVIAIO .*?:resulttype (${DATES_AND_TIMES}) ' HAVING count(*) > 0
   UNION ALL SELECT 'CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM trees WHERE tree ~ '\\{SQLVALUEFUNCTION ' HAVING count(*) > 0
   UNION ALL SELECT 'TABLESAMPLE' FROM trees WHERE tree ~ '\\{TABLESAMPLECLAUSE ' HAVING count(*) > 0
   ORDER BY 1`;
@@ -50,28 +54,61 @@ export const READ_FUNCTIONS = `
   FROM pg_rewrite, regexp_matches(ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid|eqop|eqfuncid) (\\d+)', 'g') AS found
   WHERE (ev_class = $1::regclass OR ev_class = ANY($2::oid[])) AND found[1]::int8 >= 16384`;
 
+/** A view as SQL, in which constants stand that PostgreSQL made of literals. $1: the view. */
+export const READ_DEFINITION = 'SELECT pg_get_viewdef($1::regclass) AS text';
+
 /**
- * Whatever may change what queries say without any row being changed: definitions of tables, columns, types, views, partitions, policies, and our
- * own triggers; functions, and subscriptions, which fire no statement triggers. Names of versions (xmin) stand for contents. $1: relations, $2: functions.
+ * The types of the relations' columns, and all that those are made of: elements, base types, attributes, ranges. Their values are printed by definitions
+ * that may be altered (an enum's label within a composite within an array). $1: relations.
+ */
+export const READ_TYPES = `
+  WITH RECURSIVE types(oid) AS (
+    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT part.oid FROM types JOIN pg_type t USING (oid), LATERAL (
+      SELECT t.typelem UNION ALL SELECT t.typbasetype
+      UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+      UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid OR r.rngmultitypid = t.oid
+    ) AS part(oid) WHERE part.oid <> 0
+  )
+  SELECT oid::int8::text AS oid FROM types WHERE oid >= 16384`;
+
+const FOREIGN_EXTENSIONS = "extname IN ('pglogical', 'bdr', 'spock')";
+/** PostgreSQL names the origins of its own subscriptions `pg_<oid>`, and `pg_<oid>_<oid>` while a table is copied. */
+const FOREIGN_ORIGINS = "roname !~ '^pg_[0-9]+(_[0-9]+)?$'";
+
+/** Appliers of other replication systems, which write rows without firing statement triggers. */
+export const READ_FOREIGN_APPLIERS = `
+  SELECT format('the extension %s', extname) AS name FROM pg_extension WHERE ${FOREIGN_EXTENSIONS}
+  UNION ALL SELECT format('the replication origin %s', roname) FROM pg_replication_origin WHERE ${FOREIGN_ORIGINS}
+  ORDER BY 1`;
+
+/**
+ * Whatever may change what queries say without any row being changed: definitions of tables, columns, types, views, partitions, policies, schemas, and our
+ * own triggers; functions, and subscriptions and other appliers, which fire no statement triggers. Names of versions (xmin) stand for contents.
+ * $1: relations, $2: functions, $3: types.
  */
 export const FINGERPRINT_CATALOG = `
-  WITH types AS (
-    SELECT DISTINCT t.oid, t.typelem, t.typbasetype, t.typrelid, t.xmin FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0
-  ), facts(fact) AS (
-    SELECT format('class %s %s %s', oid, xmin, relfilenode) FROM pg_class WHERE oid = ANY($1::oid[])
-    UNION ALL SELECT format('column %s %s %s', attrelid, attnum, xmin) FROM pg_attribute WHERE attrelid = ANY($1::oid[]) AND attnum > 0
+  WITH classes AS (SELECT oid, xmin, relfilenode, relnamespace FROM pg_class WHERE oid = ANY($1::oid[])),
+  procedures AS (SELECT oid, xmin, pronamespace FROM pg_proc WHERE oid = ANY($2::oid[])),
+  types AS (SELECT oid, xmin, typrelid, typnamespace FROM pg_type WHERE oid = ANY($3::oid[])),
+  facts(fact) AS (
+    SELECT format('class %s %s %s', oid, xmin, relfilenode) FROM classes
+    UNION ALL SELECT format('column %s %s %s', attrelid, attnum, xmin) FROM pg_attribute
+              WHERE attrelid IN (SELECT unnest($1::oid[]) UNION SELECT typrelid FROM types WHERE typrelid <> 0) AND attnum > 0
     UNION ALL SELECT format('rule %s %s', oid, xmin) FROM pg_rewrite WHERE ev_class = ANY($1::oid[])
     UNION ALL SELECT format('child %s %s %s', inhparent, inhrelid, xmin) FROM pg_inherits WHERE inhparent = ANY($1::oid[]) OR inhrelid = ANY($1::oid[])
     UNION ALL SELECT format('policy %s %s', oid, xmin) FROM pg_policy WHERE polrelid = ANY($1::oid[])
     UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
               WHERE tgrelid = ANY($1::oid[]) AND (tgname LIKE 'waypost\\_capture\\_%' OR tgrelid = to_regclass('waypost.changes'))
     UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY($1::oid[])
-    UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE oid = ANY($2::oid[])
+    UNION ALL SELECT format('function %s %s', oid, xmin) FROM procedures
     UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])
     UNION ALL SELECT format('type %s %s', oid, xmin) FROM types
-    UNION ALL SELECT format('label %s %s', e.oid, e.xmin) FROM pg_enum e WHERE e.enumtypid IN (SELECT unnest(ARRAY[oid, typelem, typbasetype]) FROM types)
-    UNION ALL SELECT format('attribute %s %s %s', a.attrelid, a.attnum, a.xmin) FROM pg_attribute a
-              WHERE a.attrelid IN (SELECT typrelid FROM types WHERE typrelid <> 0) AND a.attnum > 0
+    UNION ALL SELECT format('label %s %s', oid, xmin) FROM pg_enum WHERE enumtypid = ANY($3::oid[])
+    UNION ALL SELECT format('schema %s %s %s', oid, xmin, nspname) FROM pg_namespace
+              WHERE oid IN (SELECT relnamespace FROM classes UNION SELECT pronamespace FROM procedures UNION SELECT typnamespace FROM types)
+    UNION ALL SELECT format('extension %s', extname) FROM pg_extension WHERE ${FOREIGN_EXTENSIONS}
+    UNION ALL SELECT format('origin %s', roname) FROM pg_replication_origin WHERE ${FOREIGN_ORIGINS}
   )
   SELECT md5(string_agg(fact, ',' ORDER BY fact)) AS fingerprint FROM facts`;

@@ -18,6 +18,12 @@ const SCHEMA = `
   INSERT INTO users SELECT g, 'user ' || g, 'good' FROM generate_series(1, 20) g;
   CREATE TABLE prices (id int PRIMARY KEY, price numeric, until timestamptz);
   INSERT INTO prices SELECT g, g, 'infinity' FROM generate_series(1, 20) g;
+  CREATE TYPE shade AS ENUM ('light', 'dark'); CREATE TYPE paint AS (shade shade, name text);
+  CREATE TABLE walls (id int PRIMARY KEY, layers paint[]); INSERT INTO walls VALUES (1, ARRAY[ROW('dark', 'x')::paint]);
+  CREATE SCHEMA blue; CREATE SCHEMA green;
+  CREATE TABLE blue.doors (id int PRIMARY KEY); CREATE TABLE green.doors (id int PRIMARY KEY);
+  INSERT INTO blue.doors VALUES (1); INSERT INTO green.doors VALUES (2);
+  CREATE UNLOGGED TABLE sessions (id int); INSERT INTO sessions VALUES (1);
   CREATE FUNCTION gross(net numeric) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT net * 1.1';
   CREATE VIEW cheap AS SELECT id, gross(price) AS price FROM prices WHERE price < 15;`;
 const PLAN = `
@@ -29,6 +35,8 @@ scope:
 tables:
   - name: users
     where: EXISTS (SELECT FROM members WHERE members.user_id = users.id AND members.shop = :shop)
+  - name: walls
+  - name: blue.doors
   - name: cheap
     key: [id]
 `;
@@ -169,6 +177,9 @@ test.each([
   ['a view’s definition', 'CREATE OR REPLACE VIEW cheap AS SELECT id, gross(price) AS price FROM prices WHERE price < 10'],
   ['a function’s body', "CREATE OR REPLACE FUNCTION gross(net numeric) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT net * 1.2'"],
   ['an enum’s label', "ALTER TYPE mood RENAME VALUE 'good' TO 'fine'"],
+  ['a label of an enum within a composite within an array', "ALTER TYPE shade RENAME VALUE 'dark' TO 'darker'"],
+  ['an attribute of a composite within an array', 'ALTER TYPE paint ADD ATTRIBUTE gloss int'],
+  ['schemas that take each other’s name', 'ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue'],
   [
     'a column’s type',
     'DROP VIEW cheap; ALTER TABLE prices ALTER price TYPE numeric(10, 2); CREATE VIEW cheap AS SELECT id, price FROM prices WHERE price < 15',
@@ -225,6 +236,8 @@ test.each([
   ['where the plan does not ask for it', PLAN.replace('changes: triggers', 'changes: none'), true],
   ['where a query tells the time', PLAN.replace('key: [id]', "key: [id]\n    where: price < date_part('year', now())"), true],
   ['where a query draws lots', PLAN.replace('key: [id]', 'key: [id]\n    where: random() < 2'), true],
+  ['where a literal means today', PLAN.replace('key: [id]', "key: [id]\n    where: price > 0 AND date '2020-01-01' < 'today'"), true],
+  ['where a text is read as a date', PLAN.replace('key: [id]', "key: [id]\n    where: date '2020-01-01' < ('to' || 'day')::date"), true],
   ['where a query asks for CURRENT_DATE', PLAN.replace('key: [id]', "key: [id]\n    where: CURRENT_DATE > date '2020-01-01'"), true],
 ])('%s, every poll reads', async (_, plan, install) => {
   await start({ plan, install });
@@ -246,4 +259,18 @@ test('what every live manifest has seen is pruned, and nothing is missed for it'
   while ((await central.sql('SELECT FROM waypost.changes')).length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   await poll(first);
   expect(await isAnsweredUnread(first)).toBe(true);
+});
+
+test('where others apply rows that fire no statement triggers, every poll reads', async () => {
+  await start();
+  const first = await central.manifestFor(MAC);
+  await poll(first);
+  expect(await isAnsweredUnread(first)).toBe(true);
+  await runSql(database.url, "SELECT pg_replication_origin_create('another applier')");
+  try {
+    await poll(first);
+    expect(await isAnsweredUnread(first)).toBe(false);
+  } finally {
+    await runSql(database.url, "SELECT pg_replication_origin_drop('another applier')");
+  }
 });

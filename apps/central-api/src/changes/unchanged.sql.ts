@@ -1,19 +1,19 @@
 import { hasProven } from '../audit/audit.sql.js';
-import { CURRENT_CLUSTER, CURRENT_EPOCH } from '../manifests/central-state.sql.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
 
-/** What a transaction sees, for what is made from it, and the definitions as of then. $1: relations, $2: functions. */
+/** What a transaction sees, for what is made from it, and the definitions as of then. $1, $2, $3: as of FINGERPRINT_CATALOG. */
 export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;
 
 /** $1: ids of manifests, $2: what they were made from, $3: the fingerprint. */
 export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = ANY($1::text[])';
 
-/** $1: all that the plan reads, $2: functions that it calls. Definitions, epoch and the last sequence as they are now. */
+/** $1, $2, $3: as of FINGERPRINT_CATALOG. Definitions, epoch and the last sequence as they are now. */
 export const READ_CIRCUMSTANCES = `
   SELECT (${FINGERPRINT_CATALOG}) AS fingerprint,
-         ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster,
+         (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
+         (SELECT value FROM waypost.central_state WHERE key = 'cluster') AS cluster,
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"`;
 
 /**

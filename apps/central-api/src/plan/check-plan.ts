@@ -44,7 +44,7 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
   const tables = names as CheckedTable[];
 
   return withClient(pool, async (client) => {
-    const queries: string[] = [];
+    const queries: { place: PlanPath; text: string }[] = [];
     const lockable: string[] = [];
     const checked = await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const described = await describeTables(
@@ -60,7 +60,7 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
         const actual = described.get(quoteTable(table.identifier));
         const resolved = resolveFaultless(table, actual, types, { place, file, faults });
         const query = resolved && (await checkWhere(client, table, resolved, { place, file, faults, scopeTypes }));
-        if (query !== undefined) queries.push(query);
+        if (query !== undefined) queries.push({ place, text: query });
         if (actual && actual.kind !== 'materialized view') lockable.push(quoteTable(table.identifier));
       }
       checkDuplicates(tables, file, faults);
@@ -68,8 +68,14 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
       const scopeQuery = renderParameters(file.plan.scope.query, () => '$1');
       return { file, schemaVersion: file.plan.schemaVersion, scopeQuery, scopeTypes, tables };
     });
-    queries.push(renderParameters(file.plan.scope.query, () => 'NULL'));
-    const reads = await withTransaction(client, 'READ WRITE', () => findRelations(client, queries, lockable));
+    queries.push({ place: ['scope', 'query'], text: renderParameters(file.plan.scope.query, () => 'NULL') });
+    const texts = queries.map(({ text }) => text);
+    const { names: reads, unlogged } = await withTransaction(client, 'READ WRITE', () => findRelations(client, texts, lockable));
+    for (const { query, name } of unlogged) {
+      const { place } = queries[query]!;
+      faults.push(`${file.locate(place)}: ${name}, which this reads, is unlogged: a crash of the server would empty it, and then devices`);
+    }
+    if (faults.length > 0) throw planInvalid(faults);
     return { ...checked, reads };
   });
 }

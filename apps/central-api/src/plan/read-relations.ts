@@ -27,29 +27,70 @@ const NAMED_RELATIONS = `
 /** Rights to some columns only are enough to read them, not to lock the table. $1: quoted names. */
 const LOCKABLE = "SELECT name FROM unnest($1::text[]) AS name WHERE has_table_privilege(name, 'SELECT')";
 
+/** Whether this role may make temporary views; a standby lets nobody do so. */
+const READ_RIGHT = `
+  SELECT has_database_privilege(current_database(), 'TEMPORARY') OR pg_is_in_recovery() AS "mayUseViews",
+         format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user) AS grant`;
+
+/** What a query reads, by itself, through views or as a partition, that a crash empties or that others do not see. $1: the view. */
+const UNLOGGED = `
+  WITH RECURSIVE reads(oid) AS (
+    SELECT $1::regclass::oid
+    UNION
+    SELECT part.oid FROM reads JOIN pg_class c ON c.oid = reads.oid, LATERAL (
+      SELECT d.refobjid FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+      WHERE c.relkind = 'v' AND w.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
+      UNION ALL SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid
+    ) AS part(oid)
+  )
+  SELECT format('%I.%I', n.nspname, c.relname) AS name
+  FROM reads JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid <> $1::regclass AND c.relkind IN ('r', 'm') AND c.relpersistence = 'u' ORDER BY 1`;
+
+/** What queries read. */
+export interface QueryRelations {
+  /** Names of tables and views, quoted. */
+  names: string[];
+  /** Unlogged tables among them, or behind views: of which query, by its place in the list. */
+  unlogged: { query: number; name: string }[];
+}
+
 /**
  * The tables and views that queries read, also those that they only join: PostgreSQL itself lists what a view depends on. The views are temporary and
  * rolled back. Call it in a READ WRITE transaction.
- * @param tables the plan's own, quoted: all that is found where the role may create no temporary view, or a query makes none
- * @returns their names, quoted
+ * @param tables the plan's own, quoted: all that is found of a query that makes no view, and on a standby
+ * @throws WaypostError DATABASE_RIGHTS_MISSING where the role may make no temporary views: what is only joined would then be read without a lock, and appear
+ * empty while it is truncated and filled again
  */
-export async function findRelations(client: pg.ClientBase, queries: readonly string[], tables: readonly string[]): Promise<string[]> {
+export async function findRelations(client: pg.ClientBase, queries: readonly string[], tables: readonly string[]): Promise<QueryRelations> {
+  const { rows } = await client.query<{ mayUseViews: boolean; grant: string }>(READ_RIGHT);
+  const [right] = rows;
+  if (!right?.mayUseViews)
+    throw new WaypostError('DATABASE_RIGHTS_MISSING', {
+      detail: 'Central’s role may not create temporary views, by which it finds out what the plan’s queries read.',
+      hint: `Run: ${right?.grant}`,
+    });
   await pinSession(client);
   const names = new Set<string>();
-  for (const query of queries) {
+  const unlogged: QueryRelations['unlogged'] = [];
+  for (const [at, query] of queries.entries()) {
     try {
-      const { rows } = await asView(client, query, (view) => client.query<{ name: string }>(NAMED_RELATIONS, [view]));
-      for (const { name } of rows) names.add(name);
+      const found = await asView(client, query, async (view) => ({
+        named: (await client.query<{ name: string }>(NAMED_RELATIONS, [view])).rows,
+        unlogged: (await client.query<{ name: string }>(UNLOGGED, [view])).rows,
+      }));
+      for (const { name } of found.named) names.add(name);
+      for (const { name } of found.unlogged) unlogged.push({ query: at, name });
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) || !REFUSED.test(sqlStateOf(error) ?? '')) throw error;
-      const { rows } = await client.query<{ name: string }>(LOCKABLE, [tables]);
-      return rows.map(({ name }) => name);
+      const { rows: lockable } = await client.query<{ name: string }>(LOCKABLE, [tables]);
+      for (const { name } of lockable) names.add(name);
     }
   }
-  return [...names].sort();
+  return { names: [...names].sort(), unlogged };
 }
 
-/** Missing rights and read-only servers; SQL that is not for views. */
+/** Read-only servers; SQL that is not for views. */
 const REFUSED = /^(42|0A|25006)/;
 
 /** A table or view that the plan reads is gone, or may not be read any more. */

@@ -128,3 +128,35 @@ test('an explanation tells which keys are guarded by a unique index over NOT NUL
     expect({ table, explained: await explainPlan(pool, plan) }).toMatchObject({ table, explained: [{ keyIsProven }] });
   }
 });
+
+test('a query that joins an unlogged table, or reads a partition that is one, is refused with its line', async () => {
+  const tables = `  - name: loose
+    columns: [a]
+    key: [a]
+    where: |
+      b > 0 AND EXISTS (SELECT FROM volatile WHERE id = a)`;
+  expect(await faultOf(tables)).toMatch(/^p\.yaml:5: public\.volatile, which this reads, is unlogged/);
+});
+
+test('a role that may not make temporary views gets no plan: what queries only join could not be locked', async () => {
+  const keyed = '  - name: loose\n    columns: [a]\n    key: [a]';
+  await runSql(url, 'CREATE ROLE bare; GRANT USAGE ON SCHEMA public TO bare; GRANT SELECT ON ALL TABLES IN SCHEMA public TO bare');
+  await onDatabase('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC');
+  const own = createPool({ url, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
+  try {
+    await own.query('SET ROLE bare');
+    await expect(checkPlan(own, planWith(keyed))).rejects.toMatchObject({
+      code: 'DATABASE_RIGHTS_MISSING',
+      hint: expect.stringMatching(/^Run: GRANT TEMPORARY ON DATABASE plan_\w+ TO bare$/) as unknown,
+    });
+    await onDatabase('GRANT TEMPORARY ON DATABASE %I TO bare');
+    expect((await checkPlan(own, planWith(keyed))).reads).toEqual(['public.loose']);
+  } finally {
+    await own.end();
+    await onDatabase('GRANT TEMPORARY ON DATABASE %I TO PUBLIC');
+  }
+});
+
+async function onDatabase(statement: string): Promise<void> {
+  await runSql(url, `DO $$ BEGIN EXECUTE format('${statement}', current_database()); END $$`);
+}

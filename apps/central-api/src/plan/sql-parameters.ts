@@ -38,6 +38,19 @@ export function renderParameters(sql: string, render: (name: string, position: n
   return result + sql.slice(done);
 }
 
+/** The quoted strings of an SQL text as they are written: '…', E'…', U&'…' and dollar-quoted ones; none in comments or quoted names. */
+export function literalsOf(sql: string): string[] {
+  const literals: string[] = [];
+  TOKEN.lastIndex = 0;
+  for (let token = TOKEN.exec(sql); token; token = TOKEN.exec(sql)) {
+    if (token[0] === '/*') TOKEN.lastIndex = endOfComment(sql, token.index);
+    if (!/^(?:[eE]?'|\$)/.test(token[0])) continue;
+    const isUnicode = /[uU]&$/.test(sql.slice(0, token.index));
+    literals.push(`${isUnicode ? 'U&' : ''}${token[0]}`);
+  }
+  return literals;
+}
+
 /** Names of an SQL text's parameters, each once, in order of appearance. */
 export function parametersOf(sql: string): string[] {
   return [...parameterLines(sql).keys()];
