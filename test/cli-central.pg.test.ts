@@ -220,3 +220,26 @@ test('store check finds what is damaged, --repair forgets it, and the next sync 
   const { SNAPSHOT_STORE: _, ...withoutStore } = atCentral;
   expect(await waypostJson(['store', 'check'], withoutStore)).toMatchObject({ code: 2, json: { error: { code: 'CONFIG_INVALID' } } });
 });
+
+test('release lists what is held back, consents for one device or for all, and says who did', async () => {
+  expect(await waypostJson(['release'], atCentral)).toMatchObject({ code: 0, json: { held: [] } });
+  const hold = (mac: string): Promise<object[]> =>
+    pair.atCentral(
+      `INSERT INTO waypost.held_shrinks (mac, table_name, base_manifest_id, rows_before, rows_now) VALUES ('${mac}', 'articles', 'm', 2000, 3)`,
+    );
+  await hold(MAC);
+  await hold('02:00:00:00:00:02');
+  const listed = await waypost(['release'], atCentral);
+  expect(listed.code).toBe(1);
+  expect(listed.out).toMatch(/2 devices held back.*\n.*\n {2}02:00:00:00:00:01 {2}articles +2,000 +3 /);
+  const one = { mac: MAC, table: 'articles', rowsBefore: 2000, rowsNow: 3 };
+  const released = await waypostJson(['release', 'public.Articles', '--mac', '020000000001'], atCentral);
+  expect(released).toMatchObject({ code: 0, json: { released: [one] } });
+  const [row] = await pair.atCentral<{ released_by: string }>(`SELECT released_by FROM waypost.held_shrinks WHERE mac = '${MAC}'`);
+  expect(row?.released_by).toMatch(/^\S+, role \S+$/);
+  expect(await waypostJson(['release', 'articles', '--all'], atCentral)).toMatchObject({ code: 0, json: { released: [{ rowsNow: 3 }] } });
+  expect(await waypostJson(['release', 'articles', '--all'], atCentral)).toMatchObject({ code: 1, json: { released: [] } });
+  for (const args of [['articles'], ['articles', '--all', '--mac', MAC], ['--all']]) {
+    expect(await waypostJson(['release', ...args], atCentral)).toMatchObject({ code: 2, json: { error: { code: 'CONFIG_INVALID' } } });
+  }
+});

@@ -11,6 +11,14 @@ export const snapshotStore = z.string().transform((text, context) => {
 /** PostgreSQL and Node take 0 for no limit at all. */
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
+/** `off` sets no limit: nothing can lose more than all of its rows. */
+const fractionOrOff = z.string().transform((text, context) => {
+  const fraction = text.trim() === 'off' ? Infinity : /^\d*\.?\d+$/.test(text.trim()) ? Number(text) : NaN;
+  if (fraction > 0 && (fraction <= 1 || fraction === Infinity)) return fraction;
+  context.addIssue({ code: 'custom', message: 'must be off or a fraction above 0 and up to 1, such as 0.5' });
+  return z.NEVER;
+});
+
 /** Every variable that central knows. */
 export const schema = z.object({
   PORT: portNumber.prefault('8080'),
@@ -27,6 +35,8 @@ export const schema = z.object({
   ...telemetryShape,
   /** How long a manifest can be downloaded; a device that is slower asks again and resumes. */
   MANIFEST_TTL: durationMs.prefault('24h'),
+  /** Which part of its rows a table of a share may lose in one step before an operator has to consent (waypost release); `off`: all of them. */
+  MAX_SHRINK: fractionOrOff.prefault('0.5'),
   /** Snapshot transactions at one time; further requests wait up to BUILD_QUEUE_TIMEOUT. */
   MAX_CONCURRENT_BUILDS: integer(1, 64).prefault('4'),
   BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s'),

@@ -180,6 +180,20 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: ['waypost store check', 'waypost store check --repair --snapshot-store file:./var/snapshots'],
     timeout: READS_EVERYTHING,
   },
+  {
+    name: 'release',
+    side: 'central',
+    summary: 'tables that lost too many rows: which are held back, and consent to the loss',
+    description:
+      'Without a table, lists what is held back from devices because it lost more rows than MAX_SHRINK allows; exits with 1 where there is any. With a table and --mac or --all, consents to the loss as it is now: the devices get it with their next request, unless more rows are gone by then. Exits with 1 where nothing was to be released.',
+    arguments: [{ name: '[table]', description: 'as the plan spells it' }],
+    options: [
+      { flags: '--mac <device>', description: 'for this device, by its MAC address in any notation' },
+      { flags: '--all', description: 'for every device that the table is held back from' },
+    ],
+    examples: ['waypost release', 'waypost release orders --mac 48:b0:2d:e9:c3:b7', 'waypost release sales.orders --all'],
+    timeout: QUICK,
+  },
 ];
 
 /** Options that every command takes. */

@@ -138,6 +138,12 @@ export const ERROR_KINDS = {
     title: 'Reading the device’s share took too long',
     hint: 'Give the plan’s conditions an index (npm run plan:check shows how each table is read), or raise BUILD_TIMEOUT.',
   },
+  SHARE_SHRANK: {
+    status: 409,
+    heals: 'operator',
+    title: 'A table of the device’s share lost more rows than MAX_SHRINK allows in one step',
+    hint: 'The device keeps what it has. If rows were lost by accident, restore them; if they are meant to go: waypost release TABLE --mac MAC.',
+  },
   MANIFEST_UNKNOWN: {
     status: 404,
     heals: 'resnapshot',

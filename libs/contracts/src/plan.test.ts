@@ -25,6 +25,8 @@ test.each<[string, object, (string | number)[]]>([
   ['an empty list of columns', { tables: [{ name: 'a', columns: [] }] }, ['tables', 0, 'columns']],
   ['an empty key', { tables: [{ name: 'a', key: [] }] }, ['tables', 0, 'key']],
   ['an empty filter, which would mean all rows', { tables: [{ name: 'a' }, { name: 'b', where: '' }] }, ['tables', 1, 'where']],
+  ['a shrink limit of nothing', { tables: [{ name: 'a', maxShrink: 0 }] }, ['tables', 0, 'maxShrink']],
+  ['a shrink limit above the whole', { tables: [{ name: 'a', maxShrink: 50 }] }, ['tables', 0, 'maxShrink']],
   // The worst of all typing errors: a filter that is not applied.
   ['a misspelt filter', { tables: [{ name: 'a', wehre: 'false' }] }, ['tables', 0]],
   ['an unknown field', { tabels: [] }, []],

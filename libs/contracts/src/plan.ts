@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { onReferencedSchema } from './manifest.js';
 
+/** A fraction, or `off`: as MAX_SHRINK of central has it. */
+const maxShrinkSchema = z.union([z.literal('off'), z.number().gt(0).lte(1)]);
+
 const planTableSchema = z.strictObject({
   /** As in SQL: `users`, `sales.orders`, `"Odd Schema"."Select"`. Manifests and APIs use the same spelling. */
   name: z
@@ -16,6 +19,8 @@ const planTableSchema = z.strictObject({
   where: z.string().min(1).optional(),
   /** What a device does with a row that left its share while rows of its own reference it. Default: `fail`. */
   onReferenced: onReferencedSchema.optional(),
+  /** Which part of its rows the table may lose in one step without an operator's consent. Default: MAX_SHRINK of central. */
+  maxShrink: maxShrinkSchema.optional(),
 });
 
 /** The sync plan: what a device sees. docs/sync-plan.md explains it by example. */

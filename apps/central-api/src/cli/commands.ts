@@ -14,5 +14,6 @@ export const commands: SideCommands = {
   'capture install': async () => (await import('./capture.js')).captureInstall,
   'capture remove': async () => (await import('./capture.js')).captureRemove,
   'store check': async () => (await import('./store.js')).storeCheck,
+  release: async () => (await import('./release.js')).release,
   status: async () => (await import('./status.js')).status,
 };

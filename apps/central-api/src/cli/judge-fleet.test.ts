@@ -4,6 +4,7 @@ import type { FleetFacts } from './read-fleet.js';
 const HEALTHY: FleetFacts = {
   thresholds: { staleMs: 3_600_000, silentMs: 86_400_000 },
   repeatedFailures: 0,
+  heldDevices: 0,
   devices: { failing: 0, silent: 0, stale: 0, never: 0, fresh: 3 },
   worst: [],
   epoch: 'e',
@@ -30,6 +31,7 @@ test.each<[string, Partial<FleetFacts>, object]>([
     { devices: { ...HEALTHY.devices, failing: 1 } },
     { severity: 'warn', what: '1 device failed since the last proof' },
   ],
+  ['devices that are held back', { heldDevices: 2 }, { severity: 'bad', what: expect.stringContaining('2 devices held back') }],
   [
     'silent devices',
     { devices: { ...HEALTHY.devices, silent: 1 } },

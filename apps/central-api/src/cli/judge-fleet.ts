@@ -39,7 +39,7 @@ function judgeService(service: ServiceFacts | null): Finding[] {
   ];
 }
 
-function judgeDevices({ thresholds, devices, repeatedFailures, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
+function judgeDevices({ thresholds, devices, repeatedFailures, heldDevices, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
   const findings: Finding[] = [];
   const total = Object.values(devices).reduce((sum, count) => sum + count, 0);
   const add = (severity: Finding['severity'], count: number, what: string, next: string): void => {
@@ -52,6 +52,7 @@ function judgeDevices({ thresholds, devices, repeatedFailures, errors, lastReque
       next: 'Check central’s address from outside (/healthz), its certificate, DNS and the gateway in front.',
     });
   }
+  add('bad', heldDevices, 'held back: a table of their share lost more rows than MAX_SHRINK allows', 'waypost release lists what is gone.');
   const [cause] = errors;
   const why = cause ? ` (mostly ${cause.code})` : '';
   const help = `waypost devices --state failing${cause ? `; ${hintOf(cause.code)}` : ''}`;

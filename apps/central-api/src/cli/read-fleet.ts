@@ -1,4 +1,5 @@
 import type { CommandDatabase, DeviceState } from '@waypost/command-line';
+import { IS_HELD_BACK } from '../health/fleet.sql.js';
 import { countStates, type DeviceRow, findDevices, type Thresholds } from './device-states.js';
 
 const WORST_SHOWN = 5;
@@ -8,6 +9,7 @@ const STATE = `
   SELECT (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8 AS sequence,
          (SELECT count(*)::int FROM waypost.manifests WHERE expires_at > now()) AS live_manifests,
+         (SELECT count(DISTINCT mac)::int FROM waypost.held_shrinks WHERE ${IS_HELD_BACK}) AS held_devices,
          (SELECT max(last_request_at) FROM waypost.device_status) AS last_request_at,
          now() AS now`;
 const LAST_REQUESTS = `
@@ -40,6 +42,8 @@ export interface FleetFacts {
   devices: Record<DeviceState, number>;
   /** Devices that failed several times in a row, whatever their state. */
   repeatedFailures: number;
+  /** Held back because a table of their share shrank too much. */
+  heldDevices: number;
   worst: DeviceRow[];
   epoch: string | null;
   sequence: number;
@@ -54,6 +58,7 @@ interface StateRow {
   epoch: string | null;
   sequence: string;
   live_manifests: number;
+  held_devices: number;
   last_request_at: Date | null;
   now: Date;
 }
@@ -83,6 +88,7 @@ export async function readFleet(database: CommandDatabase, thresholds: Threshold
     thresholds,
     devices,
     repeatedFailures: repeated,
+    heldDevices: state.held_devices,
     worst,
     epoch: state.epoch,
     sequence: Number(state.sequence),

@@ -13,6 +13,7 @@ import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id
 import { CreateChanges1795500000000 } from './migrations/1795500000000-create-changes.js';
 import { UncheckChanges1795510000000 } from './migrations/1795510000000-uncheck-changes.js';
 import { CreateTableReads1795610000000 } from './migrations/1795610000000-create-table-reads.js';
+import { CreateHeldShrinks1796300000000 } from './migrations/1796300000000-create-held-shrinks.js';
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
@@ -50,6 +51,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreatePacks1795600000000,
       CreateReceiptKeys1796200000000,
       BoundDurations1796200000010,
+      CreateHeldShrinks1796300000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -117,6 +117,7 @@ test('while the fleet cannot be read, a scrape works, says so, and tells nothing
   const samples = await scrape(central.url);
   expect(part(samples, FLEET)).toEqual({
     scrape_success: 0,
+    held_devices: NaN,
     oldest_verified_age_seconds: NaN,
     repeatedly_failing_devices: NaN,
   });

@@ -49,6 +49,11 @@ export class FleetMetrics {
       'Devices that failed three times or more since their last verified state; NaN if unknown.',
       (fleet) => fleet?.numbers['repeated'] ?? NaN,
     );
+    this.number(
+      'held_devices',
+      'Devices held back because a table of their share lost more rows than MAX_SHRINK allows; NaN if unknown.',
+      (fleet) => fleet?.numbers['held'] ?? NaN,
+    );
     this.byLabel('devices', 'Devices by state; docs/observability.md says what each means.', 'state', ({ numbers }) =>
       DEVICE_STATES.map((state) => [state, numbers[state]]),
     );

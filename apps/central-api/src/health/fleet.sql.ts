@@ -19,6 +19,9 @@ export const stateOf = (stale: string, silent: string): string => `
                 WHEN verified_age > ${stale} * interval '1 s' THEN 'stale'
                 ELSE 'fresh' END`;
 
+/** Of a row of waypost.held_shrinks. */
+export const IS_HELD_BACK = 'released_at IS NULL AND closed_at IS NULL';
+
 /** The fleet as one row. $1: stale after, $2: silent after, both in seconds. */
 export const FLEET = `
   WITH device AS (
@@ -32,6 +35,7 @@ export const FLEET = `
     ...ACK_HOURS.map((hours) => counted(`verified_age IS NULL OR verified_age > interval '${hours} h'`, `without ${hours}`)),
     counted(`consecutive_failures >= ${REPEATED_FAILURES}`, 'repeated'),
     'extract(epoch FROM max(verified_age))::float8 AS "oldest"',
+    `(SELECT count(DISTINCT mac) FROM waypost.held_shrinks WHERE ${IS_HELD_BACK})::integer AS "held"`,
   ].join(',\n         ')}
   FROM device`;
 

@@ -6,6 +6,7 @@ import {
   type Manifest,
   type ManifestTable,
   sealManifest,
+  WaypostError,
 } from '@waypost/contracts';
 import { faultPoint } from '@waypost/runtime';
 import type { EntityManager } from 'typeorm';
@@ -13,6 +14,7 @@ import { ulid } from 'ulid';
 import { NOTE_SEEN } from '../changes/unchanged.sql.js';
 import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
 import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
+import { closeShrinks, holdShrinks, type KnownShrink } from './hold-shrinks.js';
 import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES } from './manifests.sql.js';
 
 /** A device that gets a manifest of a snapshot. */
@@ -30,6 +32,8 @@ interface IssueOptions {
   ttlMs: number;
   /** What the snapshot has seen, where changes are captured, and under which definitions. */
   seen: { snapshot: string; fingerprint: string } | undefined;
+  /** MAX_SHRINK. */
+  maxShrink: number;
 }
 
 export interface IssuedManifest {
@@ -42,43 +46,84 @@ export interface IssuedManifest {
  * Gives each device the manifest of a snapshot: its last one if nothing differs and more than half of its life is left, else a new one,
  * which is stored before anybody sees it. Must run while the devices' locks are held, so that sequences follow the snapshots' order.
  * A few statements, however many devices there are.
+ * @returns for a device whose share lost too many rows the refusal, WaypostError SHARE_SHRANK, in place of a manifest
  */
 export async function issueManifests(
   manager: EntityManager,
   recipients: readonly Recipient[],
   options: IssueOptions,
-): Promise<IssuedManifest[]> {
+): Promise<(IssuedManifest | WaypostError)[]> {
   const { epoch, ttlMs, seen } = options;
   const now = new Date();
   const contents = contentsOf(recipients, options);
   // By sequence: this clock may have been set since.
   const bounds = [new Date(now.getTime() + ttlMs / 2), new Date(now.getTime() + ttlMs)];
   const macs = recipients.map(({ mac }) => mac);
-  const lasts = await manager.query<{ mac: string; document: Manifest; lastSequence: string }[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
-  const lastOf = new Map(lasts.map((last) => [last.mac, last]));
+  const known = await manager.query<Known[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
+  const knownOf = new Map(known.map((device) => [device.mac, device]));
   const given = recipients.map(({ mac, have }, at): IssuedManifest | undefined => {
-    const { document: manifest, lastSequence } = lastOf.get(mac) ?? {};
+    const { document: manifest, lastSequence } = knownOf.get(mac) ?? {};
     const isRight = manifest && isAcceptable(manifest, have, Number(lastSequence)) && contentOf(manifest) === canonicalJson(contents[at]);
     return isRight ? { manifest, isNew: false } : undefined;
   });
-  const again = given.flatMap((issued) => issued?.manifest.manifestId ?? []);
+  const refusals = await refuseShrinks(manager, { recipients, contents, given, knownOf }, options);
+  const allowed = given.map(
+    (last, at): IssuedManifest | WaypostError | undefined => refusals.get((recipients[at] as Recipient).mac) ?? last,
+  );
+  const again = allowed.flatMap((answer) => (answer && !(answer instanceof WaypostError) ? answer.manifest.manifestId : []));
   if (seen && again.length > 0) await manager.query(NOTE_SEEN, [again, seen.snapshot, seen.fingerprint]);
-  if (again.length === recipients.length) return given as IssuedManifest[];
+  const added = allowed.filter((answer) => answer === undefined).length;
+  if (added === 0) return allowed as (IssuedManifest | WaypostError)[];
 
-  const sequences = await manager.query<{ sequence: string }[]>(NEXT_SEQUENCES, [recipients.length - again.length]);
+  const sequences = await manager.query<{ sequence: string }[]>(NEXT_SEQUENCES, [added]);
   const expiresAt = new Date(now.getTime() + ttlMs).toISOString();
-  const issued = given.map((last, at) => {
-    if (last) return last;
+  const answers = allowed.map((answer, at) => {
+    if (answer) return answer;
     const sequence = Number(sequences.pop()?.sequence);
     const fixed = { manifestId: ulid(now.getTime()), generatedAt: now.toISOString(), expiresAt, sequence };
     return { manifest: sealManifest({ ...fixed, ...(contents[at] as Content) }), isNew: true };
   });
-  await storeManifests(manager, issued, recipients, options);
+  await storeManifests(manager, answers, recipients, options);
   await faultPoint('central.manifest-issued');
-  return issued;
+  return answers;
 }
 
-type Content = Omit<Manifest, 'manifestId' | 'generatedAt' | 'expiresAt' | 'sequence' | 'sha256'>;
+interface Known {
+  mac: string;
+  document: Manifest | null;
+  /** Of all devices. */
+  lastSequence: string;
+  shrinks: KnownShrink[] | null;
+}
+
+interface Answering {
+  recipients: readonly Recipient[];
+  contents: readonly Content[];
+  /** Manifests that would be given again. */
+  given: readonly (IssuedManifest | undefined)[];
+  knownOf: ReadonlyMap<string, Known>;
+}
+
+/** A device that holds the manifest that it is given again loses nothing by it: that costs no statement. @returns by MAC */
+async function refuseShrinks(
+  manager: EntityManager,
+  { recipients, contents, given, knownOf }: Answering,
+  { snapshot, maxShrink }: IssueOptions,
+): Promise<Map<string, WaypostError>> {
+  const losing = recipients.flatMap(({ mac, have }, at) => {
+    if (!have || given[at]?.manifest.manifestId === have.manifestId) return [];
+    return [{ mac, have, now: contents[at] as Content, known: knownOf.get(mac)?.shrinks ?? [] }];
+  });
+  const plan = snapshot.tables.map(({ table }) => table);
+  const refusals = await holdShrinks(manager, losing, { plan, maxShrink });
+  const isOpen = (mac: string): boolean => knownOf.get(mac)?.shrinks?.some((shrink) => shrink.isOpen) ?? false;
+  const over = recipients.map(({ mac }) => mac).filter((mac) => isOpen(mac) && !refusals.has(mac));
+  // Before anything is noted by which the next request could be answered without coming here.
+  if (over.length > 0) await closeShrinks(manager, over);
+  return refusals;
+}
+
+export type Content = Omit<Manifest, 'manifestId' | 'generatedAt' | 'expiresAt' | 'sequence' | 'sha256'>;
 
 function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, snapshot }: IssueOptions): Content[] {
   const { types } = snapshot;
@@ -111,11 +156,13 @@ function contentOf({ schemaVersion, epoch, device, filters, types, tables }: Man
 
 async function storeManifests(
   manager: EntityManager,
-  issued: readonly IssuedManifest[],
+  answers: readonly (IssuedManifest | WaypostError)[],
   recipients: readonly Recipient[],
   { snapshot, seen }: IssueOptions,
 ): Promise<void> {
-  const added = issued.flatMap(({ manifest, isNew }, at) => (isNew ? [{ manifest, scope: (recipients[at] as Recipient).scope }] : []));
+  const added = answers.flatMap((answer, at) =>
+    answer instanceof WaypostError || !answer.isNew ? [] : [{ manifest: answer.manifest, scope: (recipients[at] as Recipient).scope }],
+  );
   const tables = added.flatMap(({ manifest: { manifestId, generatedAt, tables }, scope }) =>
     tables.map(({ name, rowCount, sha256, format }, at) => {
       const filter = describeFilter((snapshot.tables[at] as TableSnapshot).table, scope);

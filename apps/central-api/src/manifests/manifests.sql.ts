@@ -1,14 +1,16 @@
 /**
- * The last manifest of each device that lives on: more than half of its life is left, yet not more than a whole one, so it was not made while this
- * clock was ahead; and the last sequence that was given out. $1: MACs, $2: epoch, $3, $4: what it expires after, and not after.
+ * For each device its last manifest, if that lives on: more than half of its life is left, yet not more than a whole one, so it was not made while this
+ * clock was ahead; and what is known of tables that were held back, and the last sequence that was given out. $1: MACs, $2: epoch, $3, $4: what it expires after, and not after.
  */
 export const LAST_MANIFESTS = `
-  SELECT asked.mac, last.document,
+  SELECT asked.mac, CASE WHEN last.expires_at > $3::timestamptz AND last.expires_at <= $4::timestamptz THEN last.document END AS document,
+         (SELECT json_agg(json_build_object('table', table_name, 'baseId', base_manifest_id, 'rowsNow', rows_now,
+                                            'isReleased', released_at IS NOT NULL, 'isOpen', closed_at IS NULL))
+          FROM waypost.held_shrinks held WHERE held.mac = asked.mac) AS shrinks,
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"
-  FROM unnest($1::text[]) AS asked(mac), LATERAL (
+  FROM unnest($1::text[]) AS asked(mac) LEFT JOIN LATERAL (
     SELECT m.document, m.expires_at FROM waypost.manifests m WHERE m.mac = asked.mac AND m.epoch = $2 ORDER BY m.sequence DESC LIMIT 1
-  ) AS last
-  WHERE last.expires_at > $3::timestamptz AND last.expires_at <= $4::timestamptz`;
+  ) AS last ON true`;
 
 /** $1: how many. The highest comes first. */
 export const NEXT_SEQUENCES = "SELECT nextval('waypost.manifest_sequence') AS sequence FROM generate_series(1, $1) ORDER BY 1 DESC";

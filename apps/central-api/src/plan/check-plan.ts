@@ -14,6 +14,7 @@ export interface CheckedTable {
   key: string[] | undefined;
   where: string | undefined;
   onReferenced: PlanTable['onReferenced'];
+  maxShrink: PlanTable['maxShrink'];
   /** The scope's columns that `where` uses. */
   parameters: string[];
 }
@@ -99,8 +100,9 @@ function readNames(table: PlanTable, place: PlanPath, file: PlanFile, faults: st
   const identifier = read(parseTableName, table.name, 'name');
   const columns = table.columns?.flatMap((name, at) => read(parseColumnName, name, 'columns', at) ?? []);
   const key = table.key?.flatMap((name, at) => read(parseColumnName, name, 'key', at) ?? []);
-  const { name, where, onReferenced } = table;
-  return identifier && { name, identifier, columns, key, where, onReferenced, parameters: where === undefined ? [] : parametersOf(where) };
+  const { name, where, onReferenced, maxShrink } = table;
+  const parameters = where === undefined ? [] : parametersOf(where);
+  return identifier && { name, identifier, columns, key, where, onReferenced, maxShrink, parameters };
 }
 
 async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[]): Promise<Map<string, string> | undefined> {

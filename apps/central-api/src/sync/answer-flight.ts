@@ -195,14 +195,19 @@ export class AnswerFlight {
     return traced('manifest', {}, async () => {
       const { schemaVersion } = this.plan;
       const present = [...recipients].filter(([member]) => !member.isSettled);
-      const manifests = await issueManifests(
+      const answers = await issueManifests(
         this.dataSource.manager,
         present.map(([, recipient]) => recipient),
-        { ...snapshot, schemaVersion, ttlMs: this.config.MANIFEST_TTL },
+        { ...snapshot, schemaVersion, ttlMs: this.config.MANIFEST_TTL, maxShrink: this.config.MAX_SHRINK },
       );
-      const issued = new Map(present.map(([member], at) => [member, manifests[at] as IssuedManifest]));
+      const issued = new Map<Member, IssuedManifest>();
+      for (const [at, [member]] of present.entries()) {
+        const answer = answers[at] as (typeof answers)[number];
+        if (answer instanceof WaypostError) member.reject(answer);
+        else issued.set(member, answer);
+      }
       for (const [member, manifest] of issued) member.within(() => this.tell(member, manifest));
-      const [first] = manifests;
+      const [first] = issued.values();
       if (first) describeSpan({ 'waypost.is_new': first.isNew });
       return issued;
     });

@@ -1,0 +1,116 @@
+import { hostname, userInfo } from 'node:os';
+import { type Answer, type CommandContext, ExitCode, formatCount, formatSpan, plural, printable } from '@waypost/command-line';
+import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
+import { FIND_HELD_BACK, RELEASE } from './release.sql.js';
+
+interface HeldBack {
+  mac: string;
+  table: string;
+  rowsBefore: number;
+  rowsNow: number;
+  firstHeldAt: Date;
+  heldForMs: number;
+}
+
+/**
+ * `waypost release`: which tables are held back from which devices; exits with 1 where there are any. `waypost release TABLE --mac MAC | --all` consents to
+ * the loss as it is now: the next request of each device passes if no more rows are gone by then.
+ */
+export async function release(context: CommandContext): Promise<Answer> {
+  await context.database.mustBe('central');
+  const [table] = context.args;
+  const mac = context.option('mac');
+  if (table === undefined) {
+    if (mac !== undefined || context.flag('all')) throw usage('Name the table that is to be released.');
+    return list(context);
+  }
+  if ((mac === undefined) === !context.flag('all')) throw usage('Say for which devices: either --mac MAC, or --all.');
+  return confirm(context, table, mac === undefined ? null : context.mac(mac));
+}
+
+async function list(context: CommandContext): Promise<Answer> {
+  const held = await findHeldBack(context);
+  const devices = new Set(held.map(({ mac }) => mac)).size;
+  const text =
+    held.length === 0
+      ? context.paint('good', 'Nothing is held back.')
+      : [
+          context.paint('bad', `${plural(devices, 'device')} held back: tables of their shares lost more rows than MAX_SHRINK allows.`),
+          tableOf(context, held),
+          'If the rows are meant to go: waypost release TABLE --mac MAC, or --all. If not, restore them at central: devices then go on by themselves.',
+        ].join('\n');
+  return { data: { held }, text, exitCode: held.length === 0 ? ExitCode.ok : ExitCode.finding };
+}
+
+async function confirm(context: CommandContext, table: string, mac: string | null): Promise<Answer> {
+  const wanted = quoteTable(parseTableName(table));
+  const names = new Set(
+    (await findHeldBack(context)).map((held) => held.table).filter((name) => quoteTable(parseTableName(name)) === wanted),
+  );
+  const released = names.size === 0 ? [] : await update(context, [...names], mac);
+  const text =
+    released.length === 0
+      ? `Nothing of ${printable(table)} is held back${mac === null ? '' : ` from ${mac}`}: waypost release lists what is.`
+      : [
+          context.paint('good', `${plural(released.length, 'device')} released: the next request of each passes with at least these rows.`),
+          tableOf(context, released),
+        ].join('\n');
+  return { data: { released }, text, exitCode: released.length === 0 ? ExitCode.finding : ExitCode.ok };
+}
+
+async function findHeldBack(context: CommandContext): Promise<HeldBack[]> {
+  return context.database.query<HeldBack>(FIND_HELD_BACK);
+}
+
+async function update(context: CommandContext, names: readonly string[], mac: string | null): Promise<HeldBack[]> {
+  return context.database.run(async (pool) => {
+    try {
+      return await withClient(pool, (client) =>
+        withTransaction(client, 'READ WRITE', async () => (await client.query<HeldBack>(RELEASE, [names, mac, operator()])).rows),
+      );
+    } catch (error) {
+      if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
+      throw new WaypostError('CONFIG_INVALID', {
+        detail: `${(error as Error).message}.`,
+        hint: 'Run it with the URL that central itself uses, or: GRANT UPDATE ON waypost.held_shrinks TO the role of this command.',
+        cause: error,
+      });
+    }
+  });
+}
+
+function tableOf(context: CommandContext, held: readonly HeldBack[]): string {
+  return context.table(
+    [
+      { title: 'device' },
+      { title: 'table', elastic: true },
+      { title: 'rows before', align: 'right' },
+      { title: 'rows now', align: 'right' },
+      { title: 'held for', align: 'right' },
+    ],
+    held.map(({ mac, table, rowsBefore, rowsNow, heldForMs }) => [
+      mac,
+      table,
+      formatCount(rowsBefore),
+      formatCount(rowsNow),
+      formatSpan(heldForMs),
+    ]),
+  );
+}
+
+/** For the record, not for trust. A container's user may have no name. */
+function operator(): string {
+  try {
+    return `${userInfo().username}@${hostname()}`;
+  } catch {
+    return hostname();
+  }
+}
+
+function usage(detail: string): WaypostError {
+  return new WaypostError('CONFIG_INVALID', {
+    detail,
+    hint: 'waypost release orders --mac 48:b0:2d:e9:c3:b7, or waypost release orders --all',
+  });
+}
