@@ -58,13 +58,18 @@ export function startTracing({ service, sampler, ratio, logger }: TracingOptions
   return () => provider.shutdown();
 }
 
-function createSampler(name: SamplerName, ratio: number): Sampler {
+/**
+ * OpenTelemetry's samplers, but for one case: a caller's `sampled` flag is a wish. Who may ask central is not who may fill its collector, so a trace from
+ * outside is sampled where the own root sampler would sample it, too. The ratio goes by the trace's id: services of equal ratio agree. A caller
+ * that does not sample is followed.
+ */
+export function createSampler(name: SamplerName, ratio: number): Sampler {
   const root = name.endsWith('always_off')
     ? new AlwaysOffSampler()
     : name.endsWith('traceidratio')
       ? new TraceIdRatioBasedSampler(ratio)
       : new AlwaysOnSampler();
-  return name.startsWith('parentbased') ? new ParentBasedSampler({ root }) : root;
+  return name.startsWith('parentbased') ? new ParentBasedSampler({ root, remoteParentSampled: root }) : root;
 }
 
 /** Tells when spans are lost, and when they arrive again. */
