@@ -27,6 +27,8 @@ interface Answer {
 
 const HEALTH_MS = 60_000;
 const POLL_MS = 25;
+/** A cycle that loads a first sync takes seconds. */
+const RUNNING_POLL_MS = 250;
 
 /** @throws StartError when the service does not call itself healthy within a minute */
 export async function untilHealthy(url: string, signal: AbortSignal): Promise<void> {
@@ -46,17 +48,27 @@ export async function untilHealthy(url: string, signal: AbortSignal): Promise<vo
   throw new StartError(`${url}/health does not become healthy: ${answer}`);
 }
 
+async function untilIdle(edgeUrl: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const response = await fetch(`${edgeUrl}/api/sync/status`, { signal });
+    if (((await response.json()) as { running?: boolean }).running !== true) return;
+    await sleep(RUNNING_POLL_MS, undefined, { signal });
+  }
+}
+
 /**
- * Runs one sync cycle and tells what became of it. While the edge runs one by itself, waits for its turn.
+ * Runs one sync cycle and tells what became of it. While the edge runs one by itself, waits for its end.
  * @throws StartError when the edge's answer is not understood
  */
 export async function syncNow(edgeUrl: string, signal: AbortSignal): Promise<FirstSync> {
   for (;;) {
+    await untilIdle(edgeUrl, signal);
     const response = await fetch(`${edgeUrl}/api/sync/now`, { method: 'POST', signal });
     const answer = (await response.json().catch(() => ({}))) as Partial<Answer>;
     const { status, durationMs = 0, tables, code, detail = '', hint = '' } = answer;
-    if (response.status === 409) {
-      await sleep(POLL_MS, undefined, { signal });
+    // Its own cycle began meanwhile, or another process syncs its database.
+    if (code === 'SYNC_RUNNING') {
+      await sleep(RUNNING_POLL_MS, undefined, { signal });
     } else if (response.ok && (status === 'Success' || status === 'Unchanged') && tables) {
       return { status, durationMs, tables };
     } else if (code !== undefined) {

@@ -28,11 +28,7 @@ export class Service implements AsyncDisposable {
    * @throws Error with its log when it ends before
    */
   static async start(name: 'central-api' | 'edge-service', env: Record<string, string>): Promise<Service> {
-    const entry = join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js');
-    const child = spawn(process.execPath, [entry], {
-      env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawnService(name, env);
     const service = new Service(child);
     await new Promise<void>((resolve, reject) => {
       service.lines.on('line', (line) => {
@@ -44,6 +40,14 @@ export class Service implements AsyncDisposable {
       child.once('close', () => reject(new Error(`${name} ended:\n${service.log.join('\n')}`)));
     });
     return service;
+  }
+
+  /** Starts a service that must not become ready. @returns all that it printed on standard output, line by line */
+  static async failToStart(name: 'central-api' | 'edge-service', env: Record<string, string>): Promise<string[]> {
+    const service = new Service(spawnService(name, env));
+    await service.gone;
+    if (service.exitCode !== 1) throw new Error(`${name} ended with ${service.exitCode}:\n${service.log.join('\n')}`);
+    return service.log;
   }
 
   get pid(): number {
@@ -81,6 +85,13 @@ export class Service implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end('SIGKILL');
   }
+}
+
+function spawnService(name: string, env: Record<string, string>): ChildProcessByStdio<null, Readable, null> {
+  return spawn(process.execPath, [join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
+    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
 }
 
 /** POSTs JSON and reads the JSON answer. */

@@ -1,11 +1,11 @@
 import 'reflect-metadata';
-import { runService } from '@waypost/runtime';
+import { listen, runService } from '@waypost/runtime';
 import { readCentralConfig } from './config.js';
 import { createCentralApp } from './http-app.js';
 
 await runService('central-api', readCentralConfig, async (config, logger, closeOnSignals) => {
   const app = await createCentralApp(config, logger);
   closeOnSignals(app);
-  await app.listen(config.PORT, config.HOST);
+  await listen(app, config.PORT, config.HOST);
   logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');
 });

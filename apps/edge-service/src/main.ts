@@ -1,11 +1,11 @@
-import { runService } from '@waypost/runtime';
+import { listen, runService } from '@waypost/runtime';
 import { readEdgeConfig } from './config.js';
 import { createEdgeApp } from './http-app.js';
 
 await runService('edge-service', readEdgeConfig, async (config, logger, closeOnSignals) => {
   const app = await createEdgeApp(config, logger);
   closeOnSignals(app);
-  await app.listen(config.PORT, config.HOST);
+  await listen(app, config.PORT, config.HOST);
   logger.info(
     { url: await app.getUrl(), mac: config.DEVICE_MAC, central: config.CENTRAL_URL, intervalMs: config.SYNC_INTERVAL },
     'edge-service is ready',

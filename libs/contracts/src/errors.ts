@@ -107,6 +107,12 @@ export const ERROR_KINDS = {
     title: 'The configuration is not valid',
     hint: 'Correct the environment variables that the detail names; the README lists all of them.',
   },
+  PORT_IN_USE: {
+    status: 500,
+    heals: 'operator',
+    title: 'The port is taken',
+    hint: 'Stop what holds the port, or set PORT to a free one.',
+  },
   // Snapshots and manifests
   ROW_TOO_LARGE: {
     status: 500,

@@ -58,6 +58,7 @@ export async function createHttpApp(
   });
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     bufferLogs: true,
+    autoFlushLogs: false, // a start that fails has one line, by runService, and not Nest's own before it
     abortOnError: false,
     bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
   });
@@ -67,6 +68,7 @@ export async function createHttpApp(
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
   app.useLogger(quietly(app.get(NestLogger)));
+  app.flushLogs();
   followRequests(server, app.get<Logger>(LOGGER), tracedUrls);
   return app;
 }
@@ -182,9 +184,9 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const error = toWaypostError(thrown);
     markRequestFailed(request, error.code);
-    const facts = { err: error, method: request.method, url: loggedUrl(request) };
-    if (error.status >= 500) this.logger.error(facts, 'request failed');
-    else this.logger.warn(facts, 'request refused');
+    const facts = { method: request.method, url: loggedUrl(request) };
+    if (error.status >= 500) this.logger.error({ err: error, ...facts }, 'request failed');
+    else this.logger.warn({ err: withoutStack(error), ...facts }, 'request refused');
     await this.refused(request, error).catch((cause: unknown) => {
       this.logger.error({ err: cause }, 'the refusal could not be audited');
     });
@@ -196,6 +198,11 @@ export class ProblemFilter implements ExceptionFilter {
     if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
     await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
   }
+}
+
+/** A refusal is the caller's matter: where in this code it was made says nothing. */
+function withoutStack({ name, code, heals, message, hint }: WaypostError): object {
+  return { type: name, message, code, heals, hint };
 }
 
 const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/;

@@ -65,6 +65,9 @@ export function httpLogging(logger: Logger): Params {
   return { pinoHttp: { logger, autoLogging: false, quietReqLogger: true } };
 }
 
+/** Nest logs what a start throws, and throws it on to runService, which logs it as ours. */
+const RETHROWN_BY: readonly unknown[] = ['ExceptionHandler', 'NestApplication'];
+
 /** Nest's account of its own start, module by module and route by route, is for those who debug it. */
 export function quietly(logger: NestLogger): LoggerService {
   return {
@@ -72,7 +75,10 @@ export function quietly(logger: NestLogger): LoggerService {
     debug: (message, ...more) => logger.debug(message, ...(more as unknown[])),
     verbose: (message, ...more) => logger.verbose(message, ...(more as unknown[])),
     warn: (message, ...more) => logger.warn(message, ...(more as unknown[])),
-    error: (message, ...more) => logger.error(message, ...(more as unknown[])),
+    error: (message, ...more) => {
+      if (RETHROWN_BY.includes(more.at(-1))) logger.debug(message, ...(more as unknown[]));
+      else logger.error(message, ...(more as unknown[]));
+    },
     fatal: (message, ...more) => logger.fatal(message, ...(more as unknown[])),
   };
 }

@@ -1,0 +1,34 @@
+import type { INestApplication } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
+import { findListener } from './port-owner.js';
+import { sqlStateOf } from './sql-state.js';
+
+/**
+ * Begins to accept requests.
+ * @throws WaypostError PORT_IN_USE that names what holds the port, as far as the platform tells; CONFIG_INVALID where HOST or PORT cannot be had
+ */
+export async function listen(app: INestApplication, port: number, host: string): Promise<void> {
+  try {
+    await app.listen(port, host);
+  } catch (error) {
+    throw (await listenError(error, port, host)) ?? error;
+  }
+}
+
+async function listenError(cause: unknown, port: number, host: string): Promise<WaypostError | undefined> {
+  switch (sqlStateOf(cause)) {
+    case 'EADDRINUSE': {
+      const owner = await findListener(port);
+      const held = owner ? `process ${owner.pid} (${owner.name})` : 'another process, which this user may not see';
+      return new WaypostError('PORT_IN_USE', { detail: `Port ${port} at ${host} is held by ${held}.` });
+    }
+    case 'EACCES':
+      return new WaypostError('CONFIG_INVALID', { detail: `PORT: this user may not listen on port ${port}.` });
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new WaypostError('CONFIG_INVALID', { detail: `HOST: ${host} is no address of this machine.` });
+    default:
+      return undefined;
+  }
+}
