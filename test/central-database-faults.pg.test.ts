@@ -94,9 +94,12 @@ describe.each(Object.keys(FAULTS))('%s', (fault) => {
       await untilEqual();
     }
     const refusal = `SELECT status, reason FROM waypost.sync_requests WHERE operation = '${operation}' AND id > ${last}`;
-    const audited = await pair.atCentral<{ reason: string | null }>(refusal);
-    const isLogged = pair.central.log.some((line) => line.includes('the refusal could not be audited'));
-    expect(audited.some(({ reason }) => reason === 'DATABASE_UNAVAILABLE') || isLogged).toBe(true);
+    // A line of the log may come after the answer that it is about.
+    await until(async () => {
+      const audited = await pair.atCentral<{ reason: string | null }>(refusal);
+      const isLogged = pair.central.log.some((line) => line.includes('the refusal could not be audited'));
+      return isLogged || audited.some(({ reason }) => reason === 'DATABASE_UNAVAILABLE');
+    });
   });
 });
 

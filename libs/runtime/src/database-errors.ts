@@ -28,19 +28,40 @@ const FAULTS: readonly Fault[] = [
     code: 'DATABASE_UNAVAILABLE',
     hint: 'The database server has trouble with its files: look at its log and its disk. The service heals by itself.',
   },
-  { states: /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)$/, code: 'DATABASE_UNAVAILABLE' },
+  {
+    states: /^(ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|E(HOST|NET)(UNREACH|DOWN))$/,
+    code: 'DATABASE_UNAVAILABLE',
+  },
 ];
-/** How pg reports a connection that is gone when no SQLSTATE came. */
-const CONNECTION_GONE =
-  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect)/;
+/**
+ * How pg and TypeORM report a connection that is gone when no SQLSTATE came. TypeORM releases a transaction's connection as soon as that breaks, between
+ * two of its statements, too; the next statement hears only that it was released.
+ */
+const CONNECTION_GONE = new RegExp(
+  `^(${[
+    'Connection terminated',
+    'Client has encountered a connection error',
+    'Client was closed',
+    'timeout expired$',
+    'timeout exceeded when trying to connect',
+    'Query runner already released',
+    'Database connection provided by a query runner was already released',
+  ].join('|')})`,
+);
 
 /** A fault of the database as one of ours; undefined where it is something else, such as an SQL error. */
 export function databaseError(cause: unknown): WaypostError | undefined {
   const state = sqlStateOf(cause) ?? '';
   const fault = FAULTS.find(({ states }) => states.test(state));
-  if (!fault && !(cause instanceof Error && CONNECTION_GONE.test(cause.message))) return undefined;
+  if (!fault && !isConnectionGone(cause)) return undefined;
   const { code = 'DATABASE_UNAVAILABLE', hint } = fault ?? {};
   return new WaypostError(code, { detail: (cause as Error).message, cause, ...(hint === undefined ? {} : { hint }) });
+}
+
+/** Without an SQLSTATE. A Unix socket is a file that is missing while the server is away. */
+function isConnectionGone(cause: unknown): boolean {
+  if (!(cause instanceof Error)) return false;
+  return CONNECTION_GONE.test(cause.message) || (sqlStateOf(cause) === 'ENOENT' && (cause as { syscall?: unknown }).syscall === 'connect');
 }
 
 /** Whether PostgreSQL gave up waiting for a lock, or chose this side of a deadlock: the same works when the others are done. */

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import { toWaypostError } from '@waypost/runtime';
 import pg from 'pg';
+import { DataSource } from 'typeorm';
 import { startEmbeddedPostgres } from '../../../../scripts/embedded-postgres.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { temporaryFolder } from '../../../../test/support/temporary-folder.js';
@@ -130,4 +132,21 @@ test('a request that finds no free build slot in time is told to come again', as
   await blocker.end();
   expect((await blocked).status).toBe(200);
   await central.manifestFor(SHOP_2);
+});
+
+test('a connection that ends between two statements of a transaction is a 503', async () => {
+  const databaseUrl = await freshShop();
+  await using central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  const error = await central.app
+    .get(DataSource)
+    .transaction(async (manager) => {
+      const [{ pid }] = await manager.query<[{ pid: number }]>('SELECT pg_backend_pid() AS pid');
+      const { databaseConnection } = manager.queryRunner as unknown as { databaseConnection: pg.PoolClient };
+      const broken = new Promise((resolve) => databaseConnection.once('end', resolve));
+      await central.sql('SELECT pg_terminate_backend($1)', [pid]);
+      await broken;
+      await manager.query('SELECT 1');
+    })
+    .catch((thrown: unknown) => thrown);
+  expect(toWaypostError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', status: 503 });
 });
