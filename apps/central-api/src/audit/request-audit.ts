@@ -1,13 +1,15 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode, Have, WaypostError } from '@waypost/contracts';
-import { currentWork, noteIds, statementOf, traced } from '@waypost/runtime';
+import { currentWork, LOGGER, noteIds, statementOf, traced, withoutIds } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import type { SyncRequestRow } from '../database/entities.js';
 import { Batches } from '../database/batches.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
 import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REFUSED } from './audit.sql.js';
+import { RefusalBudget } from './refusal-budget.js';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */
 export class RequestFacts {
@@ -82,15 +84,25 @@ const MAX_BATCH = 200;
 /** The column of a row that is the device's MAC. */
 const MAC = 0;
 
+/** A hundred thousand refused requests a minute, each with another MAC, leave this many rows. */
+const REFUSAL_LIMITS = { windowMs: 60_000, maxRows: 120, maxAlike: 10 } as const;
+
 /** Keeps who asked for what, when, and what came of it; and with it what is known of the device (waypost.device_states). */
 @Injectable()
 export class RequestAudit {
   private readonly issuing = new Batches<unknown[], void>((rows) => this.writeIssued(rows), MAX_BATCH);
 
+  private readonly refusals: RefusalBudget;
+
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
-  ) {}
+    @Inject(LOGGER) logger: Logger,
+  ) {
+    this.refusals = new RefusalBudget(REFUSAL_LIMITS, (refusals) =>
+      withoutIds(() => logger.warn({ refusals }, 'refusals of the last minutes were counted and not audited one by one')),
+    );
+  }
 
   /** Awaited before the manifest leaves: no device has one that the audit does not know. */
   async issued(facts: RequestFacts, { manifest, isNew }: IssuedManifest): Promise<void> {
@@ -107,10 +119,11 @@ export class RequestAudit {
 
   /**
    * The state of a device changes only where central failed to serve it, or found that it may have nothing: what a malformed message, or one that names
-   * some manifest, says of a device, anyone could have said.
+   * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the metrics count all of it.
    */
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
+    if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`)) return;
     const isOfDevice = facts.accepted && (facts.operation === 'request' || error.status >= 500);
     const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REFUSED, row];
     await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));

@@ -54,8 +54,10 @@ export class AnswerRequest {
   async answer({ withRows, signal, ...asked }: Request): Promise<IssuedManifest> {
     const patience = { until: performance.now() + this.config.BUILD_QUEUE_TIMEOUT, signal };
     using device = await this.devices.take(asked.mac, patience);
+    // Before any place is taken: MACs that no device has cost nothing, and there are as many as anyone likes.
+    const share = await this.shares.of(asked.mac);
     if (withRows) return this.answerWithRows(asked, patience, device, withRows);
-    return this.flights.join(asked, await this.shares.of(asked.mac), patience);
+    return this.flights.join(asked, share, patience);
   }
 
   private async answerWithRows(asked: Asked, patience: Patience, device: Disposable, withRows: WithRows): Promise<IssuedManifest> {

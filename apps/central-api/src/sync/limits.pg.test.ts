@@ -2,12 +2,16 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
+import { jest } from '@jest/globals';
 import { chunkStreamPath } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
+import { PackStore } from '../snapshots/pack-store.js';
+import { AnswerFlight } from './answer-flight.js';
+import { DownloadPlaces } from './download-places.js';
 
 /** No receiver, however slow, keeps others from their manifests. */
 
@@ -130,6 +134,47 @@ test('downloads beyond MAX_DOWNLOADS are told to come again, and can when one ha
   expect([third.statusCode, fourth.statusCode]).toEqual([200, 200]);
   third.destroy();
   fourth.destroy();
+});
+
+test('a download that finds no place reads nothing from the store, and one with no manifest of its own takes no place', async () => {
+  await using central = await start({ MAX_DOWNLOADS: '1', MAX_DOWNLOADS_PER_DEVICE: '1' });
+  const [manifest, other] = [await central.manifestFor(SHOP_1), await central.manifestFor(SHOP_2)];
+  const slow = await ask(`${central.url}${chunkStreamPath(manifest.manifestId, 'accounts')}?mac=${SHOP_1}`);
+  const reading = jest.spyOn(central.app.get(PackStore), 'find');
+  for (const headers of [{}, { range: 'bytes=100-' }]) expect((await central.download(other, 'vaults', headers)).status).toBe(503);
+  // With the MAC of the device that is being served: its download goes on.
+  expect((await central.download(other, 'vaults', {}, SHOP_1)).status).toBe(403);
+  expect(reading).not.toHaveBeenCalled();
+  expect(central.app.get(DownloadPlaces).count).toBe(1);
+  expect(slow.destroyed).toBe(false);
+  slow.destroy();
+  while ((await central.download(other, 'vaults')).status === 503);
+});
+
+test('hundreds of MACs that no device has take no build slot and few rows of the audit, while a device is answered', async () => {
+  await using central = await start({ MAX_CONCURRENT_BUILDS: '1', BUILD_QUEUE_TIMEOUT: '100ms' });
+  const running = jest.spyOn(central.app.get(AnswerFlight), 'run');
+  const macs = Array.from(
+    { length: 400 },
+    (_, at) => `02:ff:00:00:${(at >> 8).toString(16).padStart(2, '0')}:${(at & 255).toString(16).padStart(2, '0')}`,
+  );
+  const flood = macs.map((mac, at) => central.post(REQUEST, { mac, ...(at % 2 ? { payload: 'json' } : {}) }));
+  expect((await central.manifestFor(SHOP_2)).device.mac).toBe(SHOP_2);
+  const answers = await Promise.all(flood);
+  expect(new Set(answers.map(({ status, body }) => `${status} ${body.code}`))).toEqual(new Set(['404 DEVICE_UNKNOWN']));
+  expect(running).toHaveBeenCalledTimes(1);
+  const [rows] = await central.sql<{ n: number }>(`SELECT count(*)::int AS n FROM waypost.sync_requests WHERE mac LIKE '02:ff:00%'`);
+  expect(rows?.n).toBe(120);
+  expect(await central.sql(`SELECT FROM waypost.device_states WHERE mac LIKE '02:ff:00%'`)).toEqual([]);
+});
+
+test('a device that was registered after it was refused is served in a moment', async () => {
+  await using central = await start({});
+  const mac = '02:ff:01:00:00:01';
+  expect((await central.post(REQUEST, { mac })).status).toBe(404);
+  await central.sql('INSERT INTO devices VALUES ($1, 2)', [mac]);
+  while ((await central.post(REQUEST, { mac })).status === 404);
+  expect((await central.manifestFor(mac)).device.mac).toBe(mac);
 });
 
 test('a download that is not taken in full by DOWNLOAD_DEADLINE is broken off', async () => {

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { Inject, Injectable } from '@nestjs/common';
-import { sha256, WaypostError } from '@waypost/contracts';
+import { type ManifestTable, sha256, WaypostError } from '@waypost/contracts';
 import { faultPoint } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { assertAlive, getManifest } from '../manifests/find-manifest.js';
@@ -10,6 +10,9 @@ interface Wanted {
   manifestId: string;
   table: string;
   mac: string;
+}
+
+interface Part {
   /** HTTP's Range header, of which `bytes=<start>-` is understood; others get the whole stream, as RFC 9110 allows. */
   range: string | undefined;
   ifRange: string | undefined;
@@ -31,15 +34,21 @@ export class OpenChunkStream {
   ) {}
 
   /**
-   * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS, MANIFEST_EXPIRED, TABLE_NOT_IN_MANIFEST, SNAPSHOT_MISSING, RANGE_INVALID, STORAGE_FAILED
+   * What the device may download. Reads nothing of the store.
+   * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS, MANIFEST_EXPIRED, TABLE_NOT_IN_MANIFEST
    */
-  async open({ manifestId, table: name, mac, range, ifRange }: Wanted): Promise<ChunkStream> {
+  async getTable({ manifestId, table: name, mac }: Wanted): Promise<ManifestTable> {
     const manifest = await getManifest(this.dataSource.manager, manifestId, mac);
     assertAlive(manifest);
     const table = manifest.tables.find((candidate) => candidate.name === name);
     if (!table) throw new WaypostError('TABLE_NOT_IN_MANIFEST', { detail: `The manifest ${manifestId} has no table ${name}.` });
+    return table;
+  }
+
+  /** @throws WaypostError SNAPSHOT_MISSING, RANGE_INVALID, STORAGE_FAILED */
+  async open(table: ManifestTable, { range, ifRange }: Part): Promise<ChunkStream> {
     const stored = await this.store.find(table);
-    if (!stored) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${name} is not in the store, or not whole.` });
+    if (!stored) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${table.name} is not in the store, or not whole.` });
 
     // The index holds the digest and the frame length of each chunk: it stands for the whole stream.
     const etag = `"${sha256(stored.index).toString('hex')}"`;

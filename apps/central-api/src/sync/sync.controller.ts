@@ -1,4 +1,4 @@
-import { PassThrough, type Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import {
@@ -88,11 +88,13 @@ export class SyncController {
     facts.claimMac({ mac: claimed });
     facts.manifestId = manifestIdOf(manifestId);
     const mac = facts.accept(normalizeMac(typeof claimed === 'string' ? claimed : ''));
-    const stream = await this.chunkStreams
-      .open({ manifestId, table, mac, range: headers['range'], ifRange: headers['if-range'] })
-      .catch((error: unknown) => this.noStream(manifestId, error));
+    const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
+    this.limitDownload(mac, reply);
+    const part = { range: headers['range'], ifRange: headers['if-range'] };
+    const stream = await this.chunkStreams.open(wanted, part).catch((error: unknown) => this.noStream(manifestId, error));
     describeSpan({ 'waypost.table': table, 'waypost.stream_bytes': stream.length });
-    this.limitDownload(mac, stream, reply);
+    // Its client has gone, or its place went to another download of the same device.
+    if (reply.raw.destroyed) return void stream.body.destroy();
     await reply
       .status(stream.contentRange ? 206 : 200)
       .headers({
@@ -152,20 +154,22 @@ export class SyncController {
     throw error;
   }
 
-  /** Takes a place until the answer is out or broken off, which it is at DOWNLOAD_DEADLINE: a device that still wants the rest resumes. */
-  private limitDownload(mac: string, { body }: { body: Readable }, reply: FastifyReply): void {
+  /**
+   * Takes a place before anything is read from the store, for a device whose manifest it is, until the answer is out or broken off, which it is at DOWNLOAD_DEADLINE: a device that still
+   * wants the rest resumes.
+   * @throws WaypostError CENTRAL_BUSY
+   */
+  private limitDownload(mac: string, reply: FastifyReply): void {
     const cut = (): void => void reply.raw.destroy();
-    try {
-      const release = this.downloads.take(mac, cut);
-      const deadline = setTimeout(cut, this.config.DOWNLOAD_DEADLINE);
-      reply.raw.once('close', () => {
-        clearTimeout(deadline);
-        release();
-      });
-    } catch (error) {
-      body.destroy();
-      throw error;
-    }
+    const release = this.downloads.take(mac, cut);
+    const deadline = setTimeout(cut, this.config.DOWNLOAD_DEADLINE);
+    const end = (): void => {
+      clearTimeout(deadline);
+      release();
+    };
+    // A client that has gone already closes no more.
+    if (reply.raw.destroyed) end();
+    else reply.raw.once('close', end);
   }
 }
 
