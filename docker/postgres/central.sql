@@ -6,8 +6,6 @@
 -- The service: reads the business data, and writes nothing but schema waypost.
 CREATE ROLE waypost LOGIN PASSWORD :'waypost_password';
 CREATE SCHEMA waypost AUTHORIZATION waypost;
--- What a query of the plan reads is found by a temporary view of it.
-GRANT TEMPORARY ON DATABASE :"DBNAME" TO waypost;
 GRANT USAGE ON SCHEMA public TO waypost;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO waypost;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO waypost;
