@@ -2,7 +2,7 @@ import { parseColumnName, parseTableName, type PlanTable, quoteTable, type Table
 import { type CatalogTable, describeTables, pinSession, TypeCatalog, typesOf, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { canonicalTableQuery, castParameter, type ResolvedTable, resolveTable } from './resolve-table.js';
-import { findRelations } from './read-relations.js';
+import { findRelations, type MaterializedRead } from './read-relations.js';
 import { type PlanFile, planInvalid, type PlanPath } from './read-plan.js';
 import { lineAt, parameterLines, parametersOf, renderParameters } from './sql-parameters.js';
 
@@ -30,6 +30,8 @@ export interface CheckedPlan {
   tables: CheckedTable[];
   /** Quoted names of the tables and views that the scope query and all tables' queries read. */
   reads: string[];
+  /** Materialized views that they read. */
+  materialized: MaterializedRead[];
 }
 
 export const CHECKED_PLAN = Symbol('checked plan');
@@ -71,13 +73,17 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
     });
     queries.push({ place: ['scope', 'query'], text: renderParameters(file.plan.scope.query, () => 'NULL') });
     const texts = queries.map(({ text }) => text);
-    const { names: reads, unlogged } = await withTransaction(client, 'READ WRITE', () => findRelations(client, texts, lockable));
+    const {
+      names: reads,
+      unlogged,
+      materialized,
+    } = await withTransaction(client, 'READ WRITE', () => findRelations(client, texts, lockable));
     for (const { query, name } of unlogged) {
       const { place } = queries[query]!;
       faults.push(`${file.locate(place)}: ${name}, which this reads, is unlogged: a crash of the server would empty it, and then devices`);
     }
     if (faults.length > 0) throw planInvalid(faults);
-    return { ...checked, reads };
+    return { ...checked, reads, materialized };
   });
 }
 

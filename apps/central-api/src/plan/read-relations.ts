@@ -47,8 +47,31 @@ const UNLOGGED = `
   FROM reads JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid <> $1::regclass AND c.relkind IN ('r', 'm') AND c.relpersistence = 'u' ORDER BY 1`;
 
+/** Materialized views among what a query reads, by itself or through views, and what the query names to read them. $1: the view. */
+const MATERIALIZED = `
+  WITH RECURSIVE reads(oid, named) AS (
+    SELECT $1::regclass::oid, NULL::oid
+    UNION
+    SELECT d.refobjid, coalesce(reads.named, d.refobjid) FROM reads JOIN pg_class c ON c.oid = reads.oid AND c.relkind = 'v'
+    JOIN pg_rewrite w ON w.ev_class = c.oid JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
+  )
+  SELECT DISTINCT n.nspname::text AS schema, c.relname::text AS name, format('%I.%I', nn.nspname, named.relname) AS "readBy"
+  FROM reads JOIN pg_class c ON c.oid = reads.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class named ON named.oid = reads.named JOIN pg_namespace nn ON nn.oid = named.relnamespace
+  WHERE c.relkind = 'm' ORDER BY 3`;
+
+/** A materialized view: LOCK TABLE takes none, only a reading locks it. */
+export interface MaterializedRead {
+  schema: string;
+  name: string;
+  /** Quoted name of what a query names to read it: itself, or a view. */
+  readBy: string;
+}
+
 /** What queries read. */
 export interface QueryRelations {
+  materialized: MaterializedRead[];
   /** Names of tables and views, quoted. */
   names: string[];
   /** Unlogged tables among them, or behind views: of which query, by its place in the list. */
@@ -73,12 +96,15 @@ export async function findRelations(client: pg.ClientBase, queries: readonly str
   await pinSession(client);
   const names = new Set<string>();
   const unlogged: QueryRelations['unlogged'] = [];
+  const materialized: MaterializedRead[] = [];
   for (const [at, query] of queries.entries()) {
     try {
       const found = await asView(client, query, async (view) => ({
         named: (await client.query<{ name: string }>(NAMED_RELATIONS, [view])).rows,
         unlogged: (await client.query<{ name: string }>(UNLOGGED, [view])).rows,
+        materialized: (await client.query<MaterializedRead>(MATERIALIZED, [view])).rows,
       }));
+      materialized.push(...found.materialized);
       for (const { name } of found.named) names.add(name);
       for (const { name } of found.unlogged) unlogged.push({ query: at, name });
     } catch (error) {
@@ -87,7 +113,7 @@ export async function findRelations(client: pg.ClientBase, queries: readonly str
       for (const { name } of lockable) names.add(name);
     }
   }
-  return { names: [...names].sort(), unlogged };
+  return { names: [...names].sort(), unlogged, materialized };
 }
 
 /** Read-only servers; SQL that is not for views. */

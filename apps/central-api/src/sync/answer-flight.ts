@@ -31,7 +31,7 @@ import { resolveScopes, shareOf } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
 import type { Member } from './flights.js';
-import { limitSession, lockDevice, lockTables, tryLockDevices } from './session-locks.js';
+import { limitSession, lockDevice, lockMaterializedViews, lockTables, tryLockDevices } from './session-locks.js';
 
 /** Called with the manifest while the snapshot's transaction is still open: the place to read the same rows again. */
 export type WithRows = (issued: IssuedManifest, snapshot: Snapshot, client: pg.ClientBase) => Promise<void>;
@@ -42,7 +42,7 @@ interface Options {
   withRows?: WithRows | undefined;
 }
 
-/** A manifest for each, or the keys of tables that somebody else reads just now. */
+/** A manifest for each, or the keys of tables that somebody else reads just now: none where only a new snapshot is needed. */
 type Outcome = { issued: Map<Member, IssuedManifest> } | { elsewhere: string[] };
 
 /** PostgreSQL ends a payload's statement only where central has failed to. */
@@ -100,6 +100,7 @@ export class AnswerFlight {
       for (let waits = 0; ; waits += 1) {
         const outcome = await this.attempt(client, members, { ...options, isPatient: isPatient && waits < MAX_WAITS });
         if ('issued' in outcome) return outcome.issued;
+        options.signal.throwIfAborted();
         await this.reads.awaitOthers(client, outcome.elsewhere, options.signal);
         await client.query(`SET lock_timeout = ${this.config.LOCK_TIMEOUT}`);
       }
@@ -115,6 +116,7 @@ export class AnswerFlight {
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       await pinSession(client);
       await lockTables(client, this.plan);
+      if (!(await lockMaterializedViews(client, this.plan))) return { elsewhere: [] };
       const recipients = await this.resolve(client, all);
       await faultPoint('central.scope-resolved');
       const [first] = recipients.values();
