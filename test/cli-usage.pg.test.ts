@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, mkdir, symlink } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { connect, query } from './support/sync-pair.js';
@@ -32,6 +35,7 @@ test.each<[string, string[], boolean, RegExp]>([
   ['no database', ['devices'], false, /CONFIG_INVALID {2}DATABASE_URL is not set\.\nSet it to the database of central/],
   ['a URL that is none', ['devices', '--database-url', 'nonsense'], false, /--database-url is not a URL such as/],
   ['a bad MAC', ['history', '48:b0'], true, /MAC_INVALID {2}"48:b0" is not a MAC address\.\nWrite six hex pairs/],
+  ['neither a manifest nor a device', ['manifest', 'nope'], true, /"nope" is neither a manifest id nor a MAC address\.\nGive a manifest/],
   ['a bad duration', ['devices', '--older-than', 'long'], true, /--older-than "long" is not a duration/],
   ['the other side’s database', ['verify'], true, /is the database of central, and this command looks at that of a device/],
   ['no plan', ['plan', 'check'], true, /No plan is given\.\nGive --plan/],
@@ -39,6 +43,47 @@ test.each<[string, string[], boolean, RegExp]>([
   const { code, out, err } = await waypost(args, withDatabase ? { DATABASE_URL: url } : {});
   expect({ code, out }).toEqual({ code: 2, out: '' });
   expect(err).toMatch(message);
+});
+
+test('help says which commands write, and has a text for each group', async () => {
+  const { out } = await waypost(['--help']);
+  expect(out).toMatch(/capture install`,\s+`capture remove` and `store check --repair/);
+  for (const group of ['plan', 'capture', 'store']) expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
+});
+
+test.each(['central', 'edge'] as const)(
+  'status of %s beside the other side’s service is wrong usage, and says whose is whose',
+  async (side) => {
+    const service = createHttpServer((_request, response) => response.writeHead(side === 'central' ? 200 : 404).end('{}')).listen(
+      0,
+      '127.0.0.1',
+    );
+    await once(service, 'listening');
+    const own = side === 'central' ? url : (await server.createDatabase('cli_edge')).url;
+    if (side === 'edge') await query(own, 'CREATE SCHEMA waypost; CREATE TABLE waypost.edge_sync_state (key text)');
+    try {
+      const { port } = service.address() as AddressInfo;
+      const { code, err } = await waypost(['status', '--url', `http://127.0.0.1:${port}`], { DATABASE_URL: own });
+      const [here, there] = side === 'central' ? ['central-api', 'edge-service'] : ['edge-service', 'central-api'];
+      expect(code).toBe(2);
+      expect(err).toContain(`is the database of ${here}, but http://127.0.0.1:${port} is ${there}.`);
+    } finally {
+      service.close();
+    }
+  },
+);
+
+test('--timeout also bounds connecting: a server that never answers is given up sooner than by default', async () => {
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => void sockets.push(socket.on('error', () => undefined))).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const DATABASE_URL = `postgres://nobody@127.0.0.1:${(silent.address() as AddressInfo).port}/db`;
+  const byDefault = waypost(['devices'], { DATABASE_URL });
+  const soon = waypost(['devices', '--timeout', '100ms'], { DATABASE_URL });
+  expect(await Promise.race([byDefault.then(() => 'by default'), soon.then(({ code }) => code)])).toBe(3);
+  silent.close();
+  for (const socket of sockets) socket.destroy();
+  await byDefault;
 });
 
 test('wrong usage is one JSON document too', async () => {

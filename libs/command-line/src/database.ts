@@ -33,7 +33,7 @@ export class CommandDatabase implements AsyncDisposable {
       connectionString: options.url,
       application_name: 'waypost-cli',
       max: 1,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      connectionTimeoutMillis: Math.max(1, Math.min(CONNECT_TIMEOUT_MS, options.statementTimeoutMs)),
       // The pool waits for it, though its types do not say so.
       onConnect: (client): unknown => client.query(readOnlySession(options.statementTimeoutMs)),
     });

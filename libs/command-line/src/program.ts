@@ -16,7 +16,8 @@ interface Output {
 
 const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
-Commands only read: sessions are read-only, with time limits. docs/cli.md shows what each prints.`;
+Commands only read, in read-only sessions with time limits, but for those that say what they write: \`capture install\`,
+\`capture remove\` and \`store check --repair\`. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
 Examples:
@@ -77,6 +78,7 @@ export function readCommandLine(argv: readonly string[], version: string, output
 /** What the commands of two words have in common. */
 const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
+  store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
   capture: 'triggers that tell central of changes: show, install, remove',
 };
 

@@ -114,6 +114,7 @@ async function chooseSide(side: Side | 'either', context: CommandContext): Promi
   const url = context.option('url');
   if (url !== undefined && !context.hasDatabase) return (await isEdge(url)) ? 'edge' : 'central';
   const found = await context.database.side();
+  if (found && url !== undefined) await mustBelongTo(found, url, context);
   if (found) return found;
   throw new WaypostError('CONFIG_INVALID', {
     detail: `${context.database.address} has no tables of Waypost: no service has run on it yet.`,
@@ -122,8 +123,27 @@ async function chooseSide(side: Side | 'either', context: CommandContext): Promi
 }
 
 /** Only an edge knows this route. */
+const EDGE_ROUTE = '/api/sync/status';
+
 async function isEdge(url: string): Promise<boolean> {
-  return (await askService(url, '/api/sync/status', '--url')).ok;
+  return (await askService(url, EDGE_ROUTE, '--url')).ok;
+}
+
+/**
+ * One side's service beside the other side's database would look healthy. A service that does not answer, or not as expected, is the command's matter.
+ * @throws WaypostError CONFIG_INVALID
+ */
+async function mustBelongTo(side: Side, url: string, context: CommandContext): Promise<void> {
+  const answer = await askService(url, EDGE_ROUTE, '--url').catch((error: unknown) => {
+    if (error instanceof WaypostError && error.code === 'CENTRAL_UNREACHABLE') return undefined;
+    throw error;
+  });
+  const actual = answer?.ok ? 'edge' : answer?.status === 404 ? 'central' : undefined;
+  if (actual === undefined || actual === side) return;
+  throw new WaypostError('CONFIG_INVALID', {
+    detail: `${context.database.address} is the database of ${SERVICES[side]}, but ${url} is ${SERVICES[actual]}.`,
+    hint: `Give --url and the database of the same side, or one of the two alone.`,
+  });
 }
 
 function notInstalled(name: string, side: Side): WaypostError {

@@ -12,7 +12,7 @@ const BACK = /~(\d{1,6})?$/;
 
 /**
  * Finds the manifest that an operator means: by its id, or by a device's MAC for its latest; `~2` behind either goes two manifests back.
- * @throws WaypostError MANIFEST_UNKNOWN, MAC_INVALID; MANIFEST_INVALID when what central kept is damaged
+ * @throws WaypostError MANIFEST_UNKNOWN, CONFIG_INVALID where it is neither; MANIFEST_INVALID when what central kept is damaged
  */
 export async function selectManifest(context: CommandContext, text: string): Promise<Manifest> {
   const { database } = context;
@@ -20,11 +20,23 @@ export async function selectManifest(context: CommandContext, text: string): Pro
   const steps = back ? Number(back[1] ?? 1) : 0;
   const name = text.replace(BACK, '').trim();
   const id = name.toUpperCase();
-  if (!ulidSchema.safeParse(id).success) return byDevice(database, context.mac(name), steps, text);
+  if (!ulidSchema.safeParse(id).success) return byDevice(database, macOf(context, name), steps, text);
   const [row] = await database.query<{ document: unknown }>(BY_ID, [id]);
   if (!row) throw unknown(`There is no manifest ${id}.`);
   const found = openManifest(row.document);
   return steps === 0 ? found : earlier(database, found, steps);
+}
+
+function macOf(context: CommandContext, name: string): string {
+  try {
+    return context.mac(name);
+  } catch (cause) {
+    throw new WaypostError('CONFIG_INVALID', {
+      detail: `${JSON.stringify(name.slice(0, 64))} is neither a manifest id nor a MAC address.`,
+      hint: 'Give a manifest’s id (26 letters and digits), or a device’s MAC for its latest one; ~2 behind either goes two back.',
+      cause,
+    });
+  }
 }
 
 /** Counts from a manifest itself, also where the device has later ones. $1: MAC, $2: epoch, $3: sequence, $4: how many to skip. */
