@@ -1,5 +1,5 @@
 import type { Manifest } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { Random } from '../../../../scripts/fleet/random.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
@@ -12,6 +12,7 @@ import { EpochKeeper } from '../manifests/epoch-keeper.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { resolveScope } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
+import { enterBuild } from '../snapshots/builds.js';
 import { ChangeWatch, type Watch } from './change-watch.js';
 import { type OpenReads, TableReads } from './table-reads.js';
 
@@ -97,7 +98,7 @@ async function keepComparing(signal: AbortSignal): Promise<number> {
   let compared = 0;
   for (let at = 0; !signal.aborted; at += 1) {
     await withClient(pool, async (client) => {
-      await client.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+      await enterBuild(client);
       const epoch = await central.app.get(EpochKeeper).current(client, []);
       const current = (await watch.refresh(client)) as Watch;
       await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {

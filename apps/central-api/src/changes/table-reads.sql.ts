@@ -11,6 +11,7 @@ export const FIND_FRESH = `
   SELECT r.key, r.sha256, r.format, r.used_at < now() - ${TOUCH_AFTER} AS "isIdle"
   FROM waypost.table_reads r
   WHERE r.key = ANY($1::text[]) AND r.epoch = $2 AND r.watch = $3
+    AND NOT EXISTS (SELECT FROM waypost.table_contents content WHERE content.sha256 = r.sha256 AND content.format = r.format AND content.unneeded)
     AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY(r.sources) AND c.xid >= pg_snapshot_xmin(r.seen)
                     AND NOT pg_visible_in_snapshot(c.xid, r.seen))`;
 

@@ -50,9 +50,15 @@ export const ANSWER_UNCHANGED = `
 /** $1: ids. */
 export const READ_DOCUMENTS = 'SELECT manifest_id AS "manifestId", document FROM waypost.manifests WHERE manifest_id = ANY($1::text[])';
 
-/** Every live manifest and table read has seen what transactions before this one changed, and every later one will. Nobody may be building one meanwhile. */
+/** Snapshots that are taken from now on see all that transactions before this one changed. */
+export const READ_HORIZON = 'SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xid';
+
+/**
+ * What transactions before this one changed was seen by every live manifest and table read, and will be by every later one. $1: what READ_HORIZON gave;
+ * every build that was in progress then must have ended since: its own snapshot may be older.
+ */
 export const READ_SEEN_BY_ALL = `
-  SELECT least(pg_snapshot_xmin(pg_current_snapshot()),
+  SELECT least($1::xid8,
                (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.manifests WHERE expires_at > now()),
                (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.table_reads))::text AS xid`;
 

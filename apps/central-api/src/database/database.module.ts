@@ -14,6 +14,7 @@ import { CreateChanges1795500000000 } from './migrations/1795500000000-create-ch
 import { UncheckChanges1795510000000 } from './migrations/1795510000000-uncheck-changes.js';
 import { CreateTableReads1795610000000 } from './migrations/1795610000000-create-table-reads.js';
 import { CreateHeldShrinks1796300000000 } from './migrations/1796300000000-create-held-shrinks.js';
+import { MarkUnneededContents1796300000010 } from './migrations/1796300000010-mark-unneeded-contents.js';
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
@@ -52,6 +53,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateReceiptKeys1796200000000,
       BoundDurations1796200000010,
       CreateHeldShrinks1796300000000,
+      MarkUnneededContents1796300000010,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

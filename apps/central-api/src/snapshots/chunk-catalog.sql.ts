@@ -33,8 +33,8 @@ export const READ_PACK = 'SELECT bytes::float8 AS bytes FROM waypost.packs WHERE
 export const ADD_CONTENT = `
   INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs) VALUES ($1, $2, $3, $4, $5, $6)
   ON CONFLICT (sha256, format) DO UPDATE SET chunk_index = excluded.chunk_index, row_count = excluded.row_count,
-    frame_bytes = excluded.frame_bytes, packs = excluded.packs, needed_at = now()
-  WHERE content.packs <> excluded.packs OR content.chunk_index <> excluded.chunk_index`;
+    frame_bytes = excluded.frame_bytes, packs = excluded.packs, needed_at = now(), unneeded = false
+  WHERE content.unneeded OR content.packs <> excluded.packs OR content.chunk_index <> excluded.chunk_index`;
 
 /** $1: sha256, $2: format. */
 export const READ_INDEX = 'SELECT chunk_index AS "index" FROM waypost.table_contents WHERE sha256 = $1 AND format = $2';

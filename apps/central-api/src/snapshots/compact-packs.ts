@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { type Ask, askerOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { BlobStore } from './blob-store.js';
+import { betweenBuilds } from './builds.js';
 import type { ChunkCatalog, Pack, PackedChunk } from './chunk-catalog.js';
 import { ADD_PACK } from './chunk-catalog.sql.js';
 import * as sql from './garbage.sql.js';
@@ -14,8 +15,8 @@ interface Compaction {
   client: pg.ClientBase;
   blobs: BlobStore;
   catalog: ChunkCatalog;
-  /** Runs `work` in a transaction while nobody builds. */
-  exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  /** How long a moment without builds is looked for, each time that a pack is to be taken over. */
+  patienceMs: number;
   signal: AbortSignal;
 }
 
@@ -26,15 +27,21 @@ interface StoredChunk extends PackedChunk {
 /**
  * Writes packs of which less than half is needed, and small ones where there are many, into new ones. The old ones are retired: readers that know of
  * them go on. Chunks that prove to be lost or damaged are forgotten. Killed at any time, it leaves a file that nobody knows, no more.
+ * Where builds always overlap it does nothing: rows are moved only while nothing builds.
  * @returns how many packs were retired
  */
-export async function compactPacks({ client, blobs, catalog, exclusively, signal }: Compaction): Promise<number> {
+export async function compactPacks(options: Compaction): Promise<number> {
+  const { client, blobs, catalog, signal } = options;
   const ask = askerOf(client);
   const sparse = await ask<{ packId: string }>(sql.FIND_SPARSE, [SMALL.bytes, SMALL.count]);
   const from = sparse.map(({ packId }) => packId);
+  // Nothing is copied for nothing.
+  if (from.length === 0 || signal.aborted || !(await betweenBuilds(client, options, () => Promise.resolve()))) return 0;
   let retired = 0;
   const writer = new PackWriter(blobs, async (pack) => {
-    retired += await exclusively(() => move(client, pack, from));
+    const moved = await betweenBuilds(client, options, () => move(client, pack, from));
+    if (moved) retired += moved.result;
+    else await blobs.remove(packName(pack.packId));
   });
   try {
     for (const packId of from) {

@@ -11,6 +11,7 @@ import { startCentral } from '../../testing/central.js';
 import { readTable } from '../../testing/chunk-streams.js';
 import { SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
+import { enterBuild } from './builds.js';
 import { ChunkCatalog } from './chunk-catalog.js';
 import { collectGarbage, type Garbage } from './collect-garbage.js';
 import { FileBlobStore } from './file-blob-store.js';
@@ -81,7 +82,7 @@ async function expire(manifestId: string): Promise<void> {
 async function build(store: PackStore, parts: readonly number[]): Promise<{ id: SnapshotId; manifestId: string }> {
   const client = await pool.connect();
   try {
-    await client.query('SELECT pg_advisory_lock_shared($1, $2)', [0x57_61_79_70, 2]);
+    await enterBuild(client);
     const id = await storeContent(store, contentOf(parts));
     return { id, manifestId: await issue(id) };
   } finally {

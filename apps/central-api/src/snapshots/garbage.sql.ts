@@ -1,21 +1,42 @@
 import { HEADER_BYTES, INDEX_ENTRY_BYTES } from '@waypost/contracts';
 
-/** Contents that a device may still download. */
-const IS_NAMED = `
-  EXISTS (SELECT FROM waypost.sync_manifests t JOIN waypost.manifests m USING (manifest_id)
-          WHERE t.sha256 = content.sha256 AND t.format = content.format AND m.expires_at > now())`;
+/** Contents that a device may still download. Found once for all contents: many live manifests name the same ones. */
+const NAMED = `
+  named AS MATERIALIZED (
+    SELECT DISTINCT t.sha256, t.format FROM waypost.manifests m JOIN waypost.sync_manifests t USING (manifest_id) WHERE m.expires_at > now()
+  )`;
 
-export const NOTE_NEEDED = `UPDATE waypost.table_contents AS content SET needed_at = now() WHERE ${IS_NAMED}`;
+export const NOTE_NEEDED = `
+  WITH ${NAMED}
+  UPDATE waypost.table_contents AS content SET needed_at = now() FROM named
+  WHERE content.sha256 = named.sha256 AND content.format = named.format`;
 
 /** Others may be given it as long as its tables do not change (changes/table-reads.ts). */
 const IS_SHARED = 'EXISTS (SELECT FROM waypost.table_reads r WHERE r.sha256 = content.sha256 AND r.format = content.format)';
 
-/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides. Nobody may be building one meanwhile. */
-export const FORGET_CONTENTS = `
-  DELETE FROM waypost.table_contents AS content
-  USING (SELECT sha256, format, needed_at, row_number() OVER (ORDER BY needed_at DESC) AS place FROM waypost.table_contents AS content
-         WHERE NOT ${IS_NAMED} AND NOT ($3 AND ${IS_SHARED})) AS idle
-  WHERE content.sha256 = idle.sha256 AND content.format = idle.format AND (idle.needed_at <= now() - $1 * interval '1 ms' OR idle.place > $2)`;
+/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides. */
+export const MARK_CONTENTS = `
+  WITH ${NAMED}, idle AS (
+    SELECT sha256, format, needed_at, row_number() OVER (ORDER BY needed_at DESC) AS place FROM waypost.table_contents AS content
+    WHERE NOT EXISTS (SELECT FROM named WHERE named.sha256 = content.sha256 AND named.format = content.format) AND NOT ($3 AND ${IS_SHARED})
+  )
+  UPDATE waypost.table_contents AS content SET unneeded = true FROM idle
+  WHERE content.sha256 = idle.sha256 AND content.format = idle.format AND NOT content.unneeded
+    AND (idle.needed_at <= now() - $1 * interval '1 ms' OR idle.place > $2)`;
+
+export const ARE_CONTENTS_MARKED = 'SELECT EXISTS (SELECT FROM waypost.table_contents WHERE unneeded) AS marked';
+
+/** What live manifests name by now. */
+export const UNMARK_NAMED = `
+  WITH ${NAMED}
+  UPDATE waypost.table_contents AS content SET needed_at = now(), unneeded = false FROM named
+  WHERE content.unneeded AND content.sha256 = named.sha256 AND content.format = named.format`;
+
+/** $1: whether those that may be shared stay. */
+export const UNMARK_SHARED = `UPDATE waypost.table_contents AS content SET unneeded = false WHERE unneeded AND $1 AND ${IS_SHARED}`;
+
+/** All who were building when they were marked must be done. */
+export const FORGET_CONTENTS = 'DELETE FROM waypost.table_contents WHERE unneeded';
 
 export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';
 
@@ -27,7 +48,7 @@ export const NEEDED = `
   FROM (SELECT chunk_index || ''::bytea AS bytes FROM waypost.table_contents OFFSET 0) AS content
   CROSS JOIN LATERAL generate_series(0, (length(bytes) - ${HEADER_BYTES}) / ${INDEX_ENTRY_BYTES} - 1) AS at`;
 
-/** $1: a time at which nobody was building: what is younger may be part of what somebody builds now. */
+/** $1: a time; what is younger may be part of what is being built. It would only be marked in vain: what is built is needed before it is removed. */
 export const MARK_UNNEEDED = `
   UPDATE waypost.chunks AS chunk SET unneeded = true FROM waypost.packs p
   WHERE p.pack_id = chunk.pack_id AND p.created_at < $1 AND NOT unneeded

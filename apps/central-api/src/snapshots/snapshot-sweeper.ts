@@ -2,10 +2,7 @@ import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShut
 import { LOGGER } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { DataSource } from 'typeorm';
 import { pruneChanges } from '../changes/prune-changes.js';
-import { PRUNE_READS } from '../changes/table-reads.sql.js';
-import { READ_SEEN_BY_ALL } from '../changes/unchanged.sql.js';
 import { CONFIG, type Config } from '../config.js';
 import { collectGarbage, type Garbage } from './collect-garbage.js';
 import { PackStore } from './pack-store.js';
@@ -13,8 +10,8 @@ import { STORE_POOL } from './store-pool.js';
 
 const INTERVAL_MS = 3_600_000;
 const RETRY_MS = 60_000;
-/** New requests queue behind a waiting sweep, so it waits only so long: from the first bound up to the second, doubled each time it is in vain. */
-const PATIENCE_MS = { first: 250, longest: 16_000 } as const;
+/** Builds in progress are waited for; they take BUILD_TIMEOUT at most, and their ends some more. */
+const PATIENCE_SLACK_MS = 60_000;
 
 /** Removes, at start and once an hour, what the chunk store holds and the captured changes that no live manifest needs. */
 @Injectable()
@@ -27,11 +24,8 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
   private isFull = false;
   private sweptAt = -Infinity;
   private readonly stop = new AbortController();
-  /** Captured changes of transactions before this one are of no use any more. */
-  private seenByAll = '0';
 
   constructor(
-    private readonly dataSource: DataSource,
     @Inject(STORE_POOL) private readonly pool: pg.Pool,
     private readonly store: PackStore,
     @Inject(CONFIG) private readonly config: Config,
@@ -42,9 +36,9 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
     this.store.onFull = () => {
       this.isFull = true;
       const restMs = this.sweptAt + RETRY_MS - performance.now();
-      this.schedule(Math.max(0, restMs), PATIENCE_MS.first);
+      this.schedule(Math.max(0, restMs));
     };
-    this.schedule(0, PATIENCE_MS.first);
+    this.schedule(0);
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -54,13 +48,18 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
   }
 
   /**
-   * Requests that have stored snapshots and not yet their manifest are waited for, at most `patienceMs`.
-   * @returns undefined when the wait was in vain
+   * Builds that have stored snapshots and not yet their manifest are waited for, at most `patienceMs` each time; nothing waits for the sweep.
+   * @returns undefined when that was not enough
    */
-  sweep(patienceMs: number = PATIENCE_MS.longest): Promise<Garbage | undefined> {
+  sweep(patienceMs = this.patienceMs): Promise<Garbage | undefined> {
     const done = this.sweeping.then(() => this.collect(patienceMs));
     this.sweeping = done.catch(() => undefined);
     return done;
+  }
+
+  /** @returns how many captured changes; undefined when builds in progress did not end in time */
+  prune(patienceMs = this.patienceMs): Promise<number | undefined> {
+    return pruneChanges(this.pool, { patienceMs, signal: this.stop.signal });
   }
 
   private async collect(patienceMs: number): Promise<Garbage | undefined> {
@@ -72,44 +71,42 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
       retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { idleMs, idleCount, keepsShared: true },
       patienceMs,
       signal: this.stop.signal,
-      whileNobodyBuilds: async (ask) => {
-        await ask(PRUNE_READS);
-        const [seen] = await ask<{ xid: string }>(READ_SEEN_BY_ALL);
-        this.seenByAll = seen?.xid ?? '0';
-      },
     });
     if (garbage && isFull) this.isFull = false;
     this.sweptAt = performance.now();
     return garbage;
   }
 
-  private schedule(delayMs: number, patienceMs: number): void {
+  private get patienceMs(): number {
+    return this.config.BUILD_TIMEOUT + PATIENCE_SLACK_MS;
+  }
+
+  private schedule(delayMs: number): void {
     if (this.stop.signal.aborted) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.running = this.running.then(() => this.run(patienceMs));
+      this.running = this.running.then(() => this.run());
     }, delayMs).unref();
   }
 
-  private async run(patienceMs: number): Promise<void> {
+  private async run(): Promise<void> {
     const { signal } = this.stop;
     if (signal.aborted) return;
-    const garbage = await this.sweep(patienceMs).catch((err: unknown) => {
+    const garbage = await this.sweep().catch((err: unknown) => {
       this.logger.error({ err }, 'snapshots could not be swept');
       return null;
     });
     if (signal.aborted) return;
     await this.store.measure().catch((err: unknown) => this.logger.error({ err }, 'the snapshot store could not be measured'));
     if (signal.aborted) return;
-    const pruned = await pruneChanges((text, values) => this.dataSource.manager.query(text, values), this.seenByAll).catch(
-      (err: unknown) => {
-        this.logger.error({ err }, 'captured changes could not be pruned');
-        return 0;
-      },
-    );
-    if (pruned > 0) this.logger.info({ pruned }, 'captured changes pruned');
-    if (garbage === undefined) return this.schedule(RETRY_MS, Math.min(2 * patienceMs, PATIENCE_MS.longest));
+    const pruned = await this.prune().catch((err: unknown) => {
+      this.logger.error({ err }, 'captured changes could not be pruned');
+      return 0;
+    });
+    if (signal.aborted) return;
+    if (pruned) this.logger.info({ pruned }, 'captured changes pruned');
+    if (garbage === undefined || pruned === undefined) this.schedule(RETRY_MS);
+    else this.schedule(INTERVAL_MS);
     if (garbage && Object.values(garbage).some((count: number) => count > 0)) this.logger.info(garbage, 'unneeded snapshots removed');
-    this.schedule(INTERVAL_MS, PATIENCE_MS.first);
   }
 }

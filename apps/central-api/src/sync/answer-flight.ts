@@ -1,8 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import {
-  AdvisoryLock,
-  ADVISORY_NAMESPACE,
   describeSpan,
   faultPoint,
   LOGGER,
@@ -29,6 +27,7 @@ import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { PlanRecheck } from '../plan/plan-recheck.js';
 import { resolveScopes, shareOf } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
+import { enterBuild } from '../snapshots/builds.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
 import type { Member } from './flights.js';
 import { limitSession, lockDevice, lockMaterializedViews, lockTables, tryLockDevices } from './session-locks.js';
@@ -94,8 +93,8 @@ export class AnswerFlight {
     if (first && waitsAlone) await lockDevice(client, first.mac, this.config);
     const members = waitsAlone ? all : await tryLockDevices(client, all);
     if (members.length === 0) return new Map();
-    // Shared: the sweeper must not remove what was stored before a manifest names it.
-    await client.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+    // The sweeper must not remove what was stored before a manifest names it.
+    await enterBuild(client);
     try {
       for (let waits = 0; ; waits += 1) {
         const outcome = await this.attempt(client, members, { ...options, isPatient: isPatient && waits < MAX_WAITS });

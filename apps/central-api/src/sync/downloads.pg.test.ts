@@ -131,7 +131,7 @@ test('the sweeper keeps what live manifests need, and removes what only expired 
   expect(await storedFiles(own)).toEqual([]);
 });
 
-test('a sweep that would have to wait for a request in the middle of storing gives way', async () => {
+test('a sweep that would have to wait for a request of an older release in the middle of storing gives way', async () => {
   const { url } = await freshShop();
   await using own = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
   await own.manifestFor(SHOP_1);
