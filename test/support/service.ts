@@ -23,7 +23,7 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Starts a service and waits until it says that it is ready.
+   * Starts a service and waits until it says that it listens.
    * @param env on top of this process's own; without PORT it listens on a free one
    * @throws Error with its log when it ends before
    */
@@ -32,8 +32,9 @@ export class Service implements AsyncDisposable {
     const service = new Service(child);
     await new Promise<void>((resolve, reject) => {
       service.lines.on('line', (line) => {
+        if (!line.startsWith('{')) return; // Nest's own words, before the service has a logger
         const { msg, url } = JSON.parse(line) as { msg?: string; url?: string };
-        if (url === undefined || !msg?.endsWith('ready')) return;
+        if (url === undefined || !/ is (ready|listening)$/.test(msg ?? '')) return;
         service.url = String(url);
         resolve();
       });

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import {
   type Ack,
   ChunkIndex,
+  DATABASE_HEADER,
   type ErrorCode,
   LIVE_STREAM_TYPE,
   liveChunkHead,
@@ -59,6 +60,8 @@ export class FakeCentral implements AsyncDisposable {
   ignoresPreferences = false;
   /** Turns the short answer into what is sent. */
   unchangedFault: ((answer: UnchangedResponse['unchanged']) => UnchangedResponse['unchanged']) | undefined;
+  /** What it says its database's fingerprint is. */
+  database: string | undefined;
   /** What its clock says; the right time by default. */
   clock: Date | undefined;
   /** Turns the whole manifest into what is sent. */
@@ -139,6 +142,7 @@ export class FakeCentral implements AsyncDisposable {
     this.manifestFault = undefined;
     this.unchangedFault = undefined;
     this.clock = undefined;
+    this.database = undefined;
     this.ignoresPreferences = false;
     this.live = undefined;
     this.streamFault = undefined;
@@ -192,6 +196,7 @@ export class FakeCentral implements AsyncDisposable {
     if (path === '/api/device-sync/request') {
       const { have } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
       this.haves.push(have);
+      if (this.database) response.setHeader(DATABASE_HEADER, this.database);
       if (this.clock) response.setHeader('date', this.clock.toUTCString());
       if (this.live && request.headers.accept?.startsWith(LIVE_STREAM_TYPE)) return this.sendLive(response, this.live);
       return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sha256Hex } from './hashes.js';
 import { ERROR_KINDS, type WaypostError } from './errors.js';
 import { manifestSchema, sha256HexSchema, ulidSchema } from './manifest.js';
 
@@ -18,6 +19,14 @@ const haveSchema = z.object({
 export const CYCLE_ID_HEADER = 'waypost-cycle-id';
 /** Header of each answer: the request's id, under which the answering side's log and audit have it. */
 export const REQUEST_ID_HEADER = 'waypost-request-id';
+
+/** Header of central's answers to a request for a manifest: which database it serves, so that a device does not take it for its own. Older devices ignore it. */
+export const DATABASE_HEADER = 'waypost-database';
+
+/** What stands there: a hash, which tells nothing about the server. @param identity the server's system identifier, and the database's oid */
+export function databaseFingerprint(identity: string): string {
+  return sha256Hex(`waypost database ${identity}`);
+}
 
 /** POST /api/device-sync/request */
 export const syncRequestSchema = z.object({

@@ -205,6 +205,12 @@ export const ERROR_KINDS = {
     title: 'A local table differs from the manifest’s columns',
     hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it anew.',
   },
+  TABLE_NOT_OURS: {
+    status: 409,
+    heals: 'operator',
+    title: 'A table of the manifest holds rows of the device’s own',
+    hint: 'Nothing was changed. Hand the table over with `waypost adopt`, rename it, or leave it out of the plan.',
+  },
   LOAD_REFUSED: {
     status: 409,
     heals: 'operator',
@@ -301,6 +307,18 @@ export const ERROR_KINDS = {
     heals: 'retry',
     title: 'The database’s disk is full',
     hint: 'Free space on the disk of the database server; what was under way was rolled back, and the service heals by itself.',
+  },
+  WRONG_DATABASE: {
+    status: 409,
+    heals: 'operator',
+    title: 'The database belongs to the other service',
+    hint: 'Central and each device need a database of their own: correct the DATABASE_URL that the detail names.',
+  },
+  DATABASE_REPLACED: {
+    status: 503,
+    heals: 'retry',
+    title: 'The database was replaced while the service ran',
+    hint: 'The service made its tables again and went on. If nothing of the device was to be dropped, find out who replaced its database.',
   },
   STORAGE_FAILED: {
     status: 500,

@@ -3,6 +3,7 @@ export * from './config.js';
 export * from './copy-in.js';
 export * from './copy-rows.js';
 export * from './database-errors.js';
+export * from './database-identity.js';
 export * from './disk-space.js';
 export * from './expiring-map.js';
 export * from './fault-points.js';

@@ -1,11 +1,13 @@
 import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, LOGGER, readableSettings } from '@waypost/runtime';
+import { WaypostError } from '@waypost/contracts';
+import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, databaseIsAnEdges, hasTablesOf, LOGGER, readableSettings } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
 import { STORE_POOL } from '../snapshots/store-pool.js';
+import { DatabaseIdentityHeader } from './database-identity.js';
 import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
@@ -61,13 +63,17 @@ export function dataSourceOptions(url: string): DataSourceOptions {
   };
 }
 
-/** Connects and brings schema `waypost` up to date; replicas that start together take turns. */
+/**
+ * Connects and brings schema `waypost` up to date; replicas that start together take turns.
+ * @throws WaypostError WRONG_DATABASE, before anything is written; errors of pg
+ */
 export async function openDataSource(options: DataSourceOptions): Promise<DataSource> {
   const dataSource = await new DataSource(options).initialize();
   const runner = dataSource.createQueryRunner();
   await runner.connect();
   await runner.query('SELECT pg_advisory_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
   try {
+    await refuseAnEdges(runner);
     // CREATE SCHEMA IF NOT EXISTS would ask for the right to create one even where it exists.
     const existing = (await runner.query("SELECT FROM pg_namespace WHERE nspname = 'waypost'")) as unknown[];
     if (existing.length === 0) await runner.query('CREATE SCHEMA waypost');
@@ -77,6 +83,13 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
     await runner.release();
   }
   return dataSource;
+}
+
+/** A database with tables of both is central's: an older edge-service was started on it by mistake. */
+async function refuseAnEdges(runner: QueryRunner): Promise<void> {
+  const sides = `SELECT ${hasTablesOf('central')} AS central, ${hasTablesOf('edge')} AS edge`;
+  const [found] = (await runner.query(sides)) as [Record<'central' | 'edge', boolean>];
+  if (found.edge && !found.central) throw databaseIsAnEdges();
 }
 
 @Global()
@@ -90,6 +103,7 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
         retryDelay: RETRY_MS,
         // Nest keeps its own log lines until the service is up: who waits with it must see why.
         toRetry: (err: unknown) => {
+          if (err instanceof WaypostError && err.heals === 'operator') return false;
           logger.warn({ err, retryInMs: RETRY_MS }, 'database not ready, trying again');
           return true;
         },
@@ -99,6 +113,7 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
     TypeOrmModule.forFeature(ENTITIES),
   ],
   providers: [
+    DatabaseIdentityHeader,
     {
       provide: STORE_POOL,
       inject: [CONFIG, LOGGER],
@@ -122,7 +137,7 @@ export async function openDataSource(options: DataSourceOptions): Promise<DataSo
         }),
     },
   ],
-  exports: [TypeOrmModule, BUILD_POOL, STORE_POOL],
+  exports: [TypeOrmModule, DatabaseIdentityHeader, BUILD_POOL, STORE_POOL],
 })
 export class DatabaseModule implements OnApplicationShutdown {
   constructor(

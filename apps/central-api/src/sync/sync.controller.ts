@@ -21,6 +21,7 @@ import { StoreAck } from '../acks/store-ack.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 import { FindUnchanged, type Unchanged } from '../changes/find-unchanged.js';
 import { CONFIG, type Config } from '../config.js';
+import { DatabaseIdentityHeader } from '../database/database-identity.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { AnswerRequest } from './answer-request.js';
 import { DownloadPlaces } from './download-places.js';
@@ -40,6 +41,7 @@ export class SyncController {
     private readonly acks: StoreAck,
     private readonly audit: RequestAudit,
     private readonly dataSource: DataSource,
+    private readonly database: DatabaseIdentityHeader,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -52,6 +54,7 @@ export class SyncController {
     facts.have = have;
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
+    await this.database.addTo(reply);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
     const isMinimal = prefersMinimal(request.headers['prefer']);
     const held = await this.unchanged.find(facts, isMinimal);

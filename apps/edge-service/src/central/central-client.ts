@@ -7,6 +7,7 @@ import {
   chunkStreamPath,
   contentDigest,
   CYCLE_ID_HEADER,
+  DATABASE_HEADER,
   type Have,
   LIVE_STREAM_TYPE,
   PREFER_MINIMAL,
@@ -43,6 +44,8 @@ interface ManifestAnswer {
   unchanged?: UnchangedResponse['unchanged'] | undefined;
   /** Central's clock, if it tells the time. */
   centralTime: Date | undefined;
+  /** The fingerprint of central's database, if it tells. */
+  database: string | undefined;
 }
 
 export interface ChunkStreamAnswer {
@@ -58,6 +61,7 @@ export interface ChunkStreamAnswer {
 export interface LiveAnswer {
   live: Readable;
   centralTime: Date | undefined;
+  database: string | undefined;
 }
 
 /** Central's HTTP API, one request per call: trying again is for CentralCircuit. All errors are WaypostErrors. */
@@ -95,7 +99,7 @@ export class CentralClient implements OnApplicationShutdown {
       isMinimal ? { prefer: PREFER_MINIMAL } : {},
     );
     const { unchanged } = (isMinimal ? unchangedResponseSchema.safeParse(body).data : undefined) ?? {};
-    return { manifest: manifestIn(body), unchanged, centralTime: dateOf(headers) };
+    return { manifest: manifestIn(body), unchanged, centralTime: dateOf(headers), database: databaseOf(headers) };
   }
 
   /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
@@ -103,8 +107,9 @@ export class CentralClient implements OnApplicationShutdown {
     using deadline = armed(this.config.REQUEST_TIMEOUT, signal, new DOMException('Central did not answer in time.', 'TimeoutError'));
     const accept = `${LIVE_STREAM_TYPE}, application/json`;
     const answer = await this.post('/api/device-sync/request', { mac: this.config.DEVICE_MAC }, deadline.signal, { accept });
-    if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, centralTime: dateOf(answer.headers) };
-    return { manifest: manifestIn(await readJson(answer)), centralTime: dateOf(answer.headers) };
+    const told = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
+    if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...told };
+    return { manifest: manifestIn(await readJson(answer)), ...told };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -188,6 +193,10 @@ export class CentralClient implements OnApplicationShutdown {
 function dateOf({ date }: Dispatcher.ResponseData['headers']): Date | undefined {
   const time = typeof date === 'string' ? new Date(date) : undefined;
   return time && !Number.isNaN(time.getTime()) ? time : undefined;
+}
+
+function databaseOf({ [DATABASE_HEADER]: fingerprint }: Dispatcher.ResponseData['headers']): string | undefined {
+  return typeof fingerprint === 'string' ? fingerprint : undefined;
 }
 
 /** Fires with a TimeoutError, which networkError knows, or when `signal` does. */

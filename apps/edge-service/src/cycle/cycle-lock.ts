@@ -1,8 +1,21 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { ADVISORY_NAMESPACE, AdvisoryLock, withClient } from '@waypost/runtime';
+import { ADVISORY_NAMESPACE, AdvisoryLock, databaseIsCentrals, hasTablesOf, identityExpression, withClient } from '@waypost/runtime';
 import type pg from 'pg';
 import { Database } from '../database/database.js';
+
+/** What holding the lock tells of the database at no further cost. */
+interface LockRow {
+  held: boolean;
+  isCentrals: boolean;
+  isMigrated: boolean;
+  identity: string;
+}
+
+/** $1, $2: the lock. */
+const lockStatement = (mayIdentify: boolean): string => `
+  SELECT pg_try_advisory_lock($1, $2) AS held, set_config('idle_session_timeout', '0', false),
+         ${hasTablesOf('central')} AS "isCentrals", ${hasTablesOf('edge')} AS "isMigrated", ${identityExpression(mayIdentify)} AS identity`;
 
 /** How long a cycle waits for a database that is just starting. */
 const DATABASE_PATIENCE_MS = 5000;
@@ -15,19 +28,24 @@ const DATABASE_PATIENCE_MS = 5000;
 export class CycleLock {
   constructor(private readonly database: Database) {}
 
-  /** @throws WaypostError SYNC_RUNNING when another process holds it; DATABASE_UNAVAILABLE */
-  async hold<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  /**
+   * @param work learns whether the database was replaced, or lost Waypost's tables, since the last cycle: they were made again, empty or as they were there
+   * @throws WaypostError SYNC_RUNNING when another process holds it; WRONG_DATABASE, before anything is written; DATABASE_UNAVAILABLE
+   */
+  async hold<T>(work: (client: pg.PoolClient, isReplaced: boolean) => Promise<T>): Promise<T> {
     await this.database.whenReady(DATABASE_PATIENCE_MS);
     return withClient(this.database.pool, async (client) => {
       const key = [ADVISORY_NAMESPACE, AdvisoryLock.syncCycle];
       // The connection rests during long downloads: it must not be closed for that.
-      const { rows } = await client.query<{ held: boolean }>(
-        "SELECT pg_try_advisory_lock($1, $2) AS held, set_config('idle_session_timeout', '0', false)",
-        key,
-      );
-      if (!rows[0]?.held) throw new WaypostError('SYNC_RUNNING', { detail: 'Another process is syncing this database.' });
+      const { mayIdentify, identity } = this.database.identity;
+      const { rows } = await client.query<LockRow>(lockStatement(mayIdentify), key);
+      const found = rows[0];
+      if (!found?.held) throw new WaypostError('SYNC_RUNNING', { detail: 'Another process is syncing this database.' });
       try {
-        return await work(client);
+        if (found.isCentrals) throw databaseIsCentrals('its schema waypost holds tables of central-api');
+        const isReplaced = !found.isMigrated || found.identity !== identity;
+        if (isReplaced) await this.database.reopen(DATABASE_PATIENCE_MS);
+        return await work(client, isReplaced);
       } finally {
         // Also after a failure: the server notices the end of the connection only later, and the next cycle may come at once. A connection
         // that broke took the lock along, and what was committed before is committed.

@@ -5,6 +5,7 @@ import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withIds 
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
+import { Database } from '../database/database.js';
 import type { Cycle, CycleOptions, CycleReport } from './cycle.js';
 import { CycleLock } from './cycle-lock.js';
 import { SyncCycle } from './sync-cycle.js';
@@ -23,6 +24,7 @@ export class CycleRunner implements OnModuleDestroy {
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     @Inject(LOGGER) private readonly logger: Logger,
+    private readonly database: Database,
     private readonly lock: CycleLock,
     private readonly cycle: SyncCycle,
     private readonly status: SyncStatus,
@@ -30,11 +32,11 @@ export class CycleRunner implements OnModuleDestroy {
 
   /**
    * Runs a cycle to its end. A failed cycle is a report, too.
-   * @throws WaypostError SYNC_RUNNING when one is running, here or in another process; SHUTTING_DOWN
+   * @throws WaypostError SYNC_RUNNING when one is running, here or in another process; why the database is not ready, when one waits for it; SHUTTING_DOWN
    */
   async run(options: CycleOptions): Promise<CycleReport> {
     if (this.stop.signal.aborted) throw shuttingDown();
-    if (this.current) throw new WaypostError('SYNC_RUNNING');
+    if (this.current) throw this.database.fault?.error ?? new WaypostError('SYNC_RUNNING');
     this.current = this.runOnce(options);
     try {
       return await this.current;
@@ -89,9 +91,12 @@ export class CycleRunner implements OnModuleDestroy {
       progress: { downloadedBytes: 0, ack: 'none' },
     };
     const base = { cycleId, startedAt, progress: cycle.progress };
-    this.status.started(startedAt);
     const report = await this.lock
-      .hold((client) => this.cycle.run(cycle, client))
+      .hold((client, isReplaced) => {
+        this.status.started(startedAt);
+        if (isReplaced) this.status.forget();
+        return this.cycle.run(cycle, client, isReplaced);
+      })
       .then(
         (done): CycleReport => ({ ...base, ...done, durationMs: elapsedMs() }),
         (thrown: unknown): CycleReport => ({ ...base, ...failed(thrown), durationMs: elapsedMs() }),

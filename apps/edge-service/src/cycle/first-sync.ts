@@ -55,6 +55,11 @@ export class FirstSync {
     return !this.wasInVain;
   }
 
+  /** Of a database that was replaced. */
+  forget(): void {
+    this.wasInVain = false;
+  }
+
   /** @returns nothing where the stream broke before it said what is to come */
   async open({ live, centralTime }: LiveAnswer, { progress, stop, log }: Cycle): Promise<LiveDownload | undefined> {
     const onBytes = (count: number): void => {

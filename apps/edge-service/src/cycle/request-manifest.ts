@@ -1,10 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { Have, Manifest } from '@waypost/contracts';
-import { faultPoint, noteIds } from '@waypost/runtime';
+import { databaseFingerprint, type Have, type Manifest } from '@waypost/contracts';
+import { databaseIsCentrals, faultPoint, noteIds } from '@waypost/runtime';
 import type pg from 'pg';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
+import { Database } from '../database/database.js';
 import type { LiveDownload } from '../download/live-download.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import type { AppliedState } from '../state/mirror-state.js';
@@ -28,17 +29,22 @@ export class RequestManifest {
     private readonly circuit: CentralCircuit,
     private readonly held: HeldManifest,
     private readonly firstSync: FirstSync,
+    private readonly database: Database,
   ) {}
 
   /**
    * @returns a manifest that this device may apply, or rows that come before it, for a device that holds nothing
-   * @throws WaypostError as `accept`; CENTRAL_UNREACHABLE, CENTRAL_REFUSED, CENTRAL_BUSY
+   * @throws WaypostError as `accept`; WRONG_DATABASE; CENTRAL_UNREACHABLE, CENTRAL_REFUSED, CENTRAL_BUSY
    */
   async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Asked | LiveDownload> {
     const held = before && (await this.held.find(client, before));
     const takesLive = !before && this.firstSync.isWorthTrying;
     const answer = takesLive ? await this.askLive(cycle.stop) : await this.ask(before, held, cycle.stop);
     await faultPoint('edge.request-answered');
+    if (answer.database === databaseFingerprint(this.database.identity.identity)) {
+      if ('live' in answer) answer.live.on('error', () => undefined).destroy();
+      throw databaseIsCentrals('central says that it serves this very database');
+    }
     if ('live' in answer) return (await this.firstSync.open(answer, cycle)) ?? this.manifest(cycle, client, before);
     const manifest = await this.accept(cycle, answer.manifest, before, answer.centralTime, held);
     return { manifest, isHeld: manifest.sha256 === held?.sha256 };
@@ -76,9 +82,9 @@ export class RequestManifest {
     const have = before && haveOf(before);
     const request = (isMinimal: boolean) => this.circuit.run(() => this.central.requestManifest(have, isMinimal, stop), stop);
     const answer = await request(held !== undefined);
-    const { unchanged, centralTime } = answer;
+    const { unchanged } = answer;
     if (!unchanged) return answer;
-    if (held && unchanged.manifestId === held.manifestId && unchanged.sha256 === held.sha256) return { manifest: held, centralTime };
+    if (held && unchanged.manifestId === held.manifestId && unchanged.sha256 === held.sha256) return { ...answer, manifest: held };
     // Of something that is not held: what central means, it must say in full.
     return request(false);
   }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { askPrepared, faultPoint, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
+import { askPrepared, faultPoint, newId, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { type AckCounts, AckOutbox } from '../acks/ack-outbox.js';
 import { outcomeParameters, SyncLog, tableParameters } from '../audit/sync-log.js';
@@ -36,7 +36,9 @@ export class SyncCycle {
     private readonly steps: CycleSteps,
   ) {}
 
-  async run(cycle: Cycle, client: pg.PoolClient): Promise<Applied> {
+  /** @param isReplaced the database is another one than in the cycle before, or lost Waypost's tables */
+  async run(cycle: Cycle, client: pg.PoolClient, isReplaced: boolean): Promise<Applied> {
+    if (isReplaced) await this.recordReplacement(cycle);
     const { applied: before, pendingAcks } = await this.begin(cycle, client);
     try {
       if (pendingAcks > 0) await this.sendAcks(cycle);
@@ -141,6 +143,15 @@ export class SyncCycle {
     if (applied.acknowledge) await this.acks.queueSuccess(client, manifest, elapsedMs());
     await faultPoint('edge.before-commit');
   };
+
+  /** The device may have become a new one: the audit says why. */
+  private async recordReplacement({ startedAt, trigger, log }: Cycle): Promise<void> {
+    this.firstSync.forget();
+    const error = new WaypostError('DATABASE_REPLACED');
+    log.warn({ err: error }, 'the database was replaced: Waypost made its tables again');
+    const outcome = { cycleId: newId(), startedAt, trigger, durationMs: 0, manifestId: undefined, downloadedBytes: 0, rowsLoaded: 0 };
+    await this.audit.fail({ ...outcome, status: 'Failed', error: { code: error.code, text: error.message } });
+  }
 
   private async begin({ cycleId, trigger, log }: Cycle, client: pg.PoolClient) {
     await this.audit.writeDown();

@@ -58,7 +58,7 @@ export class SyncStatus {
   private runningSince: Date | undefined;
   private failures = 0;
   private applied: AppliedState | undefined;
-  alert: Alert | null = null;
+  private raised: Alert | null = null;
 
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
@@ -71,6 +71,19 @@ export class SyncStatus {
     private readonly metrics: Metrics,
   ) {
     this.verified = metrics.verified;
+    metrics.findAlert = () => this.alert?.code;
+  }
+
+  /** What someone has to act on: while the database is not ready, the reason. */
+  get alert(): Alert | null {
+    const { fault } = this.database;
+    return fault ? alertOf(fault.error, fault.since) : this.raised;
+  }
+
+  /** The database was replaced: what it held is gone. */
+  forget(): void {
+    this.applied = undefined;
+    this.verified.forget();
   }
 
   get consecutiveFailures(): number {
@@ -138,8 +151,7 @@ export class SyncStatus {
 
   /** Brings the metrics up to what an earlier process left. */
   async restore(): Promise<void> {
-    await this.database.whenReady(2 ** 31 - 1);
-    await this.readStored();
+    if (await this.database.opened()) await this.readStored();
   }
 
   private async readStored() {
@@ -169,8 +181,7 @@ export class SyncStatus {
 
   private succeeded(facts: object, log: Logger): void {
     this.failures = 0;
-    this.alert = null;
-    this.metrics.alerts.reset();
+    this.raised = null;
     this.verified.renew();
     log.info(facts, 'cycle finished');
   }
@@ -187,12 +198,13 @@ export class SyncStatus {
     log[urgent ? 'error' : 'warn']({ err: error, ...facts, consecutiveFailures: this.failures, alert: urgent }, 'cycle failed');
   }
 
-  private raise({ code, message, hint }: WaypostError): void {
-    const since = this.alert?.code === code ? this.alert.since : new Date();
-    this.alert = { code, detail: message, hint, since };
-    this.metrics.alerts.reset();
-    this.metrics.alerts.set({ code }, 1);
+  private raise(error: WaypostError): void {
+    this.raised = alertOf(error, this.raised?.code === error.code ? this.raised.since : new Date());
   }
+}
+
+function alertOf({ code, message, hint }: WaypostError, since: Date): Alert {
+  return { code, detail: message, hint, since };
 }
 
 function attemptOf({ startedAt, status, error }: { startedAt: Date; status: string; error?: WaypostError }) {

@@ -72,12 +72,19 @@ export class Metrics {
     registers: [this.registry],
     collect: () => this.observeDisk(this.diskSizeBytes, 'sizeBytes'),
   });
-  readonly alerts = new Gauge<'code'>({
+  private readonly alerts: Gauge<'code'> = new Gauge<'code'>({
     name: 'waypost_edge_alerts',
     help: '1 for the error that somebody has to act on; cleared by the next good cycle.',
     labelNames: ['code'],
     registers: [this.registry],
+    collect: () => {
+      this.alerts.reset();
+      const code = this.findAlert();
+      if (code) this.alerts.set({ code }, 1);
+    },
   });
+  /** Set by cycle/sync-status.ts. */
+  findAlert: () => ErrorCode | undefined = () => undefined;
   /** Kept by cycle/sync-status.ts. */
   readonly verified = new VerifiedAge();
 

@@ -17,6 +17,11 @@ export class VerifiedAge {
     this.sinceMs = performance.now();
   }
 
+  /** The data is gone. */
+  forget(): void {
+    this.sinceMs = undefined;
+  }
+
   /** What an earlier process wrote down, by the clock of its time. This process's own knowledge is better. */
   restore(at: Date | undefined): void {
     if (this.sinceMs !== undefined || !at) return;
