@@ -167,3 +167,27 @@ test('status of a device whose cycles fail says why and what to do, and its serv
   await pair.sync();
   expect((await waypost(['status'], atEdge)).code).toBe(0);
 });
+
+describe('adopt', () => {
+  interface Adopted {
+    adopted: string[];
+    tables: { name: string; exists: boolean; ours: boolean; how: string | null }[];
+  }
+  const adopt = (...tables: string[]) => waypostJson<Adopted>(['adopt', ...tables], atEdge);
+
+  test('lists whose each table is, and hands tables over', async () => {
+    await pair.atEdge('CREATE TABLE notes (id int); CREATE VIEW seen AS SELECT 1 AS id');
+    const before = await adopt();
+    expect(before.json.tables).toMatchObject([
+      { name: 'articles', ours: true, how: 'created' },
+      { name: 'notes', ours: false, how: null },
+      { name: 'shops', ours: true, how: 'created' },
+    ]);
+    const after = await adopt('notes', 'later');
+    expect(after).toMatchObject({ code: 0, json: { adopted: ['"public"."notes"', '"public"."later"'] } });
+    expect(after.json.tables).toContainEqual(expect.objectContaining({ name: 'notes', ours: true, how: 'adopted' }));
+    expect((await waypost(['adopt'], atEdge)).out).toMatch(/notes +Waypost’s +adopted/);
+    for (const refused of ['seen', 'waypost.edge_acks', 'pg_catalog.pg_class', 'a.b.c.d'])
+      expect(await adopt(refused)).toMatchObject({ code: 2, json: { error: { code: 'CONFIG_INVALID' } } });
+  });
+});

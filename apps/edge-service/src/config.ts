@@ -1,4 +1,4 @@
-import { normalizeMac } from '@waypost/contracts';
+import { normalizeMac, parseTableName, quoteTable } from '@waypost/contracts';
 import { byteSize, databaseUrl, durationMs, httpUrl, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
@@ -7,6 +7,17 @@ const mac = z.string().transform((text, context) => {
     return normalizeMac(text);
   } catch {
     context.addIssue({ code: 'custom', message: 'must be a MAC address such as 48:b0:2d:e9:c3:b7' });
+    return z.NEVER;
+  }
+});
+
+const tableNames = z.string().transform((text, context): '*' | ReadonlySet<string> => {
+  if (text.trim() === '*') return '*';
+  try {
+    const names = text.split(',').map((name) => name.trim());
+    return new Set(names.filter((name) => name !== '').map((name) => quoteTable(parseTableName(name))));
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: `must be tables such as users,sales.areas, or *: ${(error as Error).message}` });
     return z.NEVER;
   }
 });
@@ -27,6 +38,8 @@ export const configSchema = z.object({
   SCHEMA_VERSION: integer(0, 2 ** 31 - 1).default(1),
   /** How changed tables get their rows: `auto` fills empty ones and merges into the others, so that readers never wait. */
   LOAD_STRATEGY: z.enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' }).default('auto'),
+  /** Tables of the device that hold rows and are handed over to Waypost all the same: names separated by commas, or `*` for all. */
+  ADOPT_TABLES: tableNames.prefault(''),
   /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
   DOWNLOAD_DIR: z.string().default('./var/downloads'),
   /** With less space than this for downloads the service is not healthy. */

@@ -117,6 +117,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     timeout: READS_EVERYTHING,
   },
   {
+    name: 'adopt',
+    side: 'edge',
+    summary: 'hand tables of a device over to Waypost, or list whose they are',
+    description:
+      'Waypost writes only to tables that it made, that were empty when it first met them, or that are handed over here: their rows are then replaced by central’s. Changes schema waypost of the device’s database, and needs the right to. Without a table it lists which are Waypost’s.',
+    arguments: [{ name: '[tables...]', description: 'as in SQL: users, sales.orders' }],
+    options: [],
+    examples: ['waypost adopt', 'waypost adopt users areas'],
+    timeout: QUICK,
+  },
+  {
     name: 'plan check',
     side: 'central',
     summary: 'whether the sync plan fits the database, and what it reads',

@@ -7,6 +7,7 @@ import { CONFIG, type EdgeConfig } from '../config.js';
 import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { withReferencing } from '../load/local-references.js';
+import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
 import { readFacts } from '../verify/verify-table.js';
@@ -41,6 +42,7 @@ export class CompareMirror {
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly state: MirrorState,
+    private readonly owned: OwnedTables,
   ) {}
 
   /** What was looked at closely last, and found to be as the manifest says. */
@@ -74,6 +76,7 @@ export class CompareMirror {
   private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const mirror = await inspectMirror(client, manifest);
+      await this.owned.check(client, mirror.tables);
       await checkCreatable(
         client,
         manifest,

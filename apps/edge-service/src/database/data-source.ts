@@ -11,6 +11,7 @@ import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create
 import { CreateKeptRows1795200000000 } from './migrations/1795200000000-create-kept-rows.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
+import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-create-owned-tables.js';
 
 export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, KeptRowEntity, AckEntity];
 
@@ -27,6 +28,7 @@ export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error
       CreateKeptRows1795200000000,
       CreateAuditViews1795400000000,
       IndexRunningCycles1795600000000,
+      CreateOwnedTables1796600000001,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

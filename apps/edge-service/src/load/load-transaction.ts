@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { mustMatch, readFacts } from '../verify/verify-table.js';
+import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { chooseWays, type Way } from './choose-way.js';
 import type { FrameSource } from './copy-data.js';
@@ -48,10 +49,11 @@ export class LoadTransaction {
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     @Inject(LOGGER) private readonly logger: Logger,
+    private readonly owned: OwnedTables,
   ) {}
 
   /**
-   * @throws WaypostError LOCK_TIMEOUT after several tries; MIRROR_ALTERED, LOAD_REFUSED, SCHEMA_MISMATCH, LOCAL_REFERENCE, CHUNK_CORRUPT, VERIFICATION_FAILED,
+   * @throws WaypostError LOCK_TIMEOUT after several tries; MIRROR_ALTERED, LOAD_REFUSED, SCHEMA_MISMATCH, TABLE_NOT_OURS, LOCAL_REFERENCE, CHUNK_CORRUPT, VERIFICATION_FAILED,
    * DATABASE_UNAVAILABLE, SHUTTING_DOWN: in all cases nothing was changed
    */
   async run(client: pg.PoolClient, order: LoadOrder): Promise<void> {
@@ -118,12 +120,14 @@ export class LoadTransaction {
       // Dropped, or a foreign key added, since the cycle looked: it must look again.
       throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered while the cycle was under way.` });
     }
+    const created = new Set(missing.map(({ name }) => name));
+    await this.owned.claim(client, mirror.tables, created);
     if (truncates && tables.length > 0) {
       await this.lockTables(client, lockStatement(tables, mirror.tables));
       await client.query(truncateStatement(tables, mirror.tables));
     }
     const ways = await chooseWays(client, this.config.LOAD_STRATEGY, tables, mirror);
-    return { ...mirror, ways, created: new Set(missing.map(({ name }) => name)) };
+    return { ...mirror, ways, created };
   }
 
   private async loadEmptyTables(client: pg.ClientBase, { tables, spooled, step }: LoadOrder, prepared: Prepared): Promise<void> {

@@ -1,0 +1,84 @@
+import { type Answer, type Cell, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
+import { parseTableName, quoteTable, type TableIdentifier, WaypostError } from '@waypost/contracts';
+import { askerOf, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import { isReservedSchema } from '../load/inspect-mirror.js';
+import type { Ownership } from '../state/owned-tables.js';
+import { RECORD_OWNED } from '../state/owned-tables.sql.js';
+import { FIND_RELATIONS, LIST_TABLES } from './adopt.sql.js';
+
+interface ListedTable {
+  name: string;
+  exists: boolean;
+  ours: boolean;
+  how: Ownership | null;
+  since: Date | null;
+}
+
+/**
+ * `waypost adopt [TABLE…]`: hands tables of a device over to Waypost, which then replaces their rows by central's; without an argument it lists
+ * which tables are Waypost's. A table that does not exist yet may be handed over, too: the one that then bears the name is meant.
+ */
+export async function adopt(context: CommandContext): Promise<Answer> {
+  const { database, args } = context;
+  await database.mustBe('edge');
+  const asked = args.map(parseName);
+  const tables = await database.run((pool) =>
+    withClient(pool, (client) =>
+      withTransaction(client, 'READ WRITE', async () => {
+        const { identity } = await readDatabaseIdentity(askerOf(client));
+        const adopted = await record(client, asked, identity);
+        const listed = await askerOf(client)<ListedTable>(LIST_TABLES, [identity]);
+        return { adopted, listed };
+      }),
+    ),
+  );
+  const data = tables.listed.map(({ since, ...table }) => ({ ...table, since: since?.toISOString() ?? null }));
+  return { data: { adopted: tables.adopted, tables: data }, text: textOf(context, tables), exitCode: ExitCode.ok };
+}
+
+async function record(client: pg.ClientBase, asked: readonly TableIdentifier[], identity: string): Promise<string[]> {
+  if (asked.length === 0) return [];
+  const parameters = [asked.map(({ schema }) => schema), asked.map(({ table }) => table)];
+  const found = await askerOf(client)<{ position: number; oid: string; kind: string }>(FIND_RELATIONS, parameters);
+  const relations = asked.map(quoteTable);
+  const noTables = found.filter(({ kind }) => kind !== 'r' && kind !== 'p').map(({ position }) => relations[position - 1]!);
+  if (noTables.length > 0) {
+    throw new WaypostError('CONFIG_INVALID', {
+      detail: `${noTables.join(', ')}: not a table that Waypost can load.`,
+      hint: 'Name ordinary or partitioned tables.',
+    });
+  }
+  const oids = new Map(found.map(({ position, oid }) => [position - 1, oid]));
+  await client.query(RECORD_OWNED, [relations, relations.map((_, at) => oids.get(at) ?? null), relations.map(() => 'adopted'), identity]);
+  return relations;
+}
+
+/** @throws WaypostError CONFIG_INVALID */
+function parseName(text: string): TableIdentifier {
+  let name: TableIdentifier;
+  try {
+    name = parseTableName(text);
+  } catch (error) {
+    throw new WaypostError('CONFIG_INVALID', {
+      detail: (error as Error).message,
+      hint: 'Write tables as in SQL: users, sales.orders, \'"Odd Name"\'.',
+    });
+  }
+  if (!isReservedSchema(name.schema)) return name;
+  throw new WaypostError('CONFIG_INVALID', { detail: `${text} is Waypost's own table or PostgreSQL's.`, hint: 'Name tables of the plan.' });
+}
+
+function textOf(context: CommandContext, { adopted, listed }: { adopted: readonly string[]; listed: readonly ListedTable[] }): string {
+  const verdict =
+    adopted.length > 0
+      ? `${plural(adopted.length, 'table')} handed over: the next sync replaces their rows by central’s.`
+      : `${plural(listed.filter(({ ours }) => ours).length, 'table')} of ${listed.length} are Waypost’s: it writes to no other.`;
+  const rows = listed.map(({ name, exists, ours, how, since }): Cell[] => [
+    printable(name),
+    ours ? { text: 'Waypost’s', tone: 'good' } : 'the device’s',
+    ours ? (exists ? how : `${how}, not there yet`) : how === null ? null : 'made again since it was Waypost’s',
+    ours && since ? formatTime(since) : null,
+  ]);
+  return [verdict, '', context.table([{ title: 'table' }, { title: 'whose' }, { title: 'how' }, { title: 'since' }], rows)].join('\n');
+}

@@ -1,0 +1,126 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { askerOf, type CatalogTable } from '@waypost/runtime';
+import type pg from 'pg';
+import { CONFIG, type EdgeConfig } from '../config.js';
+import { Database } from '../database/database.js';
+import { FIND_NESTED, FIND_OWNED, findEmpty, lockAgainstWriters, RECORD_OWNED } from './owned-tables.sql.js';
+
+/** How a table came to be Waypost's. `earlier`: a version that did not ask yet mirrored it. */
+export type Ownership = 'created' | 'empty' | 'adopted' | 'earlier';
+
+/** A row of FIND_OWNED. */
+interface OwnedRow {
+  relation: string;
+  oid: string | null;
+  database: string;
+  how: Ownership;
+}
+
+/** A local table, by the manifest's name. */
+interface Local {
+  name: string;
+  relation: string;
+  oid: number;
+}
+
+/** What is to be written to waypost.edge_owned_tables. */
+type Claim = Local & { how: Ownership };
+
+/**
+ * Which of the device's tables Waypost may write to: those that it created, that were empty when it first met them, or that their owner handed over.
+ * A table is known by name and oid: one that was dropped and made again in the same database, with rows, is its maker's. In another database
+ * (a restored dump) oids say nothing, and the name decides.
+ */
+@Injectable()
+export class OwnedTables {
+  constructor(
+    @Inject(CONFIG) private readonly config: EdgeConfig,
+    private readonly database: Database,
+  ) {}
+
+  /**
+   * Refuses tables that are not Waypost's. Call it in a transaction; nothing is written.
+   * @param locals the manifest's tables that exist here, by the manifest's names
+   * @throws WaypostError TABLE_NOT_OURS that names all of them; SCHEMA_MISMATCH when one is a part of another
+   */
+  async check(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<void> {
+    await this.refuseNested(client, locals);
+    const { unknown } = await this.sort(client, locals);
+    await this.refuseFilled(client, unknown);
+  }
+
+  /**
+   * As `check`, and records, in the transaction under way, what is Waypost's from now on. Writers stay out of tables that it meets for the first time.
+   * @param created names of the tables that this transaction made
+   */
+  async claim(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, created: ReadonlySet<string>): Promise<void> {
+    const { unknown, claims } = await this.sort(client, locals);
+    const met = unknown.filter(({ name }) => !created.has(name));
+    if (met.length > 0) await client.query(lockAgainstWriters(met.map(({ relation }) => relation)));
+    await this.refuseFilled(client, met);
+    claims.push(...unknown.map((local): Claim => ({ ...local, how: created.has(local.name) ? 'created' : 'empty' })));
+    if (claims.length === 0) return;
+    await client.query(RECORD_OWNED, [
+      claims.map(({ relation }) => relation),
+      claims.map(({ oid }) => oid),
+      claims.map(({ how }) => how),
+      this.database.identity.identity,
+    ]);
+  }
+
+  /** Tables of which nothing says yet whose they are, and those that are Waypost's without a record that is up to date. */
+  private async sort(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<{ unknown: Local[]; claims: Claim[] }> {
+    const tables = [...locals].map(([name, { oid }]): Local => ({ name, oid, relation: quoteTable(parseTableName(name)) }));
+    const rows = await askerOf(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
+    const known = new Map(rows.map((row) => [row.relation, row]));
+    const { identity } = this.database.identity;
+    const unknown: Local[] = [];
+    const claims: Claim[] = [];
+    for (const table of tables) {
+      const row = known.get(table.relation);
+      const isHere = row?.database === identity && row.oid !== null;
+      if (isHere && Number(row.oid) === table.oid) continue;
+      if (row && !isHere) claims.push({ ...table, how: row.how });
+      else if (this.isAdopted(table.relation)) claims.push({ ...table, how: 'adopted' });
+      else unknown.push(table);
+    }
+    return { unknown, claims };
+  }
+
+  private isAdopted(relation: string): boolean {
+    const { ADOPT_TABLES } = this.config;
+    return ADOPT_TABLES === '*' || ADOPT_TABLES.has(relation);
+  }
+
+  private async refuseFilled(client: pg.ClientBase, tables: readonly Local[]): Promise<void> {
+    if (tables.length === 0) return;
+    // A policy that hides rows must not make a table look empty.
+    await client.query('SET LOCAL row_security = off');
+    const rows = await askerOf(client)<{ position: number; empty: boolean }>(findEmpty(tables.map(({ relation }) => relation)));
+    const filled = rows.filter(({ empty }) => !empty).map(({ position }) => tables[position]!);
+    if (filled.length > 0) throw notOurs(filled);
+  }
+
+  private async refuseNested(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<void> {
+    const named = [...locals];
+    if (!named.some(([, { kind, hasHeirs }]) => kind === 'partitioned' || hasHeirs)) return;
+    const names = new Map(named.map(([name, { oid }]) => [oid, name]));
+    const rows = await askerOf(client)<{ part: string; ancestor: string }>(FIND_NESTED, [[...names.keys()]]);
+    if (rows.length === 0) return;
+    const pairs = rows.map(({ part, ancestor }) => `${names.get(Number(part))} is a part of ${names.get(Number(ancestor))} here`);
+    throw new WaypostError('SCHEMA_MISMATCH', {
+      detail: `${pairs.join('; ')}, and the manifest names both.`,
+      hint: 'Make them separate tables on the device, or leave one of them out of the plan.',
+    });
+  }
+}
+
+function notOurs(tables: readonly Local[]): WaypostError {
+  const names = tables.map(({ name }) => name);
+  const quoted = names.map((name) => (/^[\w.]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`)).join(' ');
+  return new WaypostError('TABLE_NOT_OURS', {
+    detail: `${names.length === 1 ? 'A table of' : 'Tables of'} the manifest hold${names.length === 1 ? 's' : ''} rows that Waypost did not put there: ${names.join(', ')}.`,
+    hint: `Nothing was changed. If central’s rows are to replace those of the device, hand the tables over: waypost adopt ${quoted} (or ADOPT_TABLES of edge-service). If not, rename them, or leave them out of the plan.`,
+  });
+}
