@@ -274,3 +274,20 @@ test('where others apply rows that fire no statement triggers, every poll reads'
     await runSql(database.url, "SELECT pg_replication_origin_drop('another applier')");
   }
 });
+
+test('a manifest that one clock lets go and another takes for alive is not current once changes were pruned without it', async () => {
+  await start();
+  const manifest = await central.manifestFor(MAC);
+  expect((await central.manifestFor(MAC, have(manifest))).manifestId).toBe(manifest.manifestId);
+  await central.sql(`UPDATE users SET name = 'changed' WHERE id = 2`);
+  await central.sql('DELETE FROM waypost.table_reads');
+  await central.sql(`UPDATE waypost.manifests SET expires_at = expires_at - interval '2 days'`);
+  // A central that starts prunes.
+  await using _other = await startCentral({ databaseUrl: database.url, plan: PLAN });
+  while ((await central.sql('SELECT FROM waypost.changes')).length > 0);
+  await central.sql(`UPDATE waypost.manifests SET expires_at = expires_at + interval '2 days'`);
+  const next = await central.manifestFor(MAC, have(manifest));
+  expect(next.manifestId).not.toBe(manifest.manifestId);
+  expect((await central.manifestFor(MAC, have(next))).manifestId).toBe(next.manifestId);
+  expect((await central.audit(1))[0]).toMatchObject({ reason: 'unchanged' });
+});

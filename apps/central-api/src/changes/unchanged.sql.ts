@@ -3,6 +3,9 @@ import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
 
+/** A key of waypost.central_state: changes of transactions before this one may be pruned. */
+const PRUNED_BEFORE = 'changes_pruned_before';
+
 /** What a transaction sees, for what is made from it, and the definitions as of then. $1, $2, $3: as of FINGERPRINT_CATALOG. */
 export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;
 
@@ -30,6 +33,7 @@ export const ANSWER_UNCHANGED = `
   ), held AS MATERIALIZED (
     SELECT p.*, m.sha256 FROM polled p JOIN waypost.manifests m ON m.manifest_id = p.manifest_id AND m.mac = p.mac
     WHERE m.epoch = $7 AND m.watch = $8
+      AND pg_snapshot_xmin(m.seen) >= coalesce((SELECT value::xid8 FROM waypost.central_state WHERE key = '${PRUNED_BEFORE}'), '0')
       AND m.expires_at > $10::timestamptz + $11::float8 / 2 * interval '1 ms' AND m.expires_at <= $10::timestamptz + $11::float8 * interval '1 ms'
       AND NOT EXISTS (SELECT FROM waypost.manifests later WHERE later.mac = p.mac AND later.epoch = $7 AND later.sequence > m.sequence)
       AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY($9::oid[]) AND c.xid >= pg_snapshot_xmin(m.seen)
@@ -55,12 +59,16 @@ export const READ_HORIZON = 'SELECT pg_snapshot_xmin(pg_current_snapshot())::tex
 
 /**
  * What transactions before this one changed was seen by every live manifest and table read, and will be by every later one. $1: what READ_HORIZON gave;
- * every build that was in progress then must have ended since: its own snapshot may be older.
+ * every build that was in progress then must have ended since: its own snapshot may be older. It is written down before anything is pruned: which
+ * manifests are live is told by a clock, which may be wrong, and the others must never pass for current.
  */
 export const READ_SEEN_BY_ALL = `
-  SELECT least($1::xid8,
+  INSERT INTO waypost.central_state
+  SELECT '${PRUNED_BEFORE}', least($1::xid8,
                (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.manifests WHERE expires_at > now()),
-               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.table_reads))::text AS xid`;
+               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.table_reads))::text
+  ON CONFLICT (key) DO UPDATE SET value = greatest(central_state.value::xid8, excluded.value::xid8)::text
+  RETURNING value AS xid`;
 
 /** $1: what READ_SEEN_BY_ALL gave, $2: how many at most. */
 export const PRUNE_CHANGES = `

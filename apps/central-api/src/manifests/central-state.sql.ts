@@ -20,9 +20,12 @@ export const READ_CLUSTER = `
 /** 32 bytes that come from the server's strong random source and are in no statement's text or parameters. */
 export const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
 
-/** The key of receipts belongs to the epoch: those of earlier ones go. One transaction, without savepoints. $1: epoch, $2: cluster. */
+/** The key of receipts belongs to the epoch: those of earlier ones go. Transactions of
+ * another database say nothing of what was pruned here. One transaction, without savepoints. $1: epoch, $2: cluster. */
 export const WRITE_STATE = `
-  WITH forgotten AS (DELETE FROM waypost.receipt_keys WHERE epoch <> $1), made AS (
+  WITH forgotten AS (DELETE FROM waypost.receipt_keys WHERE epoch <> $1), unpruned AS (
+    DELETE FROM waypost.central_state WHERE key = 'changes_pruned_before'
+  ), made AS (
     INSERT INTO waypost.receipt_keys (epoch, key) VALUES ($1, ${RANDOM_KEY})
   )
   INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2), ('written_by', pg_current_xact_id()::xid::text)
