@@ -185,6 +185,10 @@ test('capture install, show and remove; plan check shows it where the plan asks 
   expect(await run('capture', 'install')).toMatchObject({ code: 0, json: { whole: true, tables, unwatched: [], wanted: true } });
   expect((await waypost(['plan', 'check', '--plan', plan], asOwner)).out).toContain('Every change to the 3 tables');
   expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true } });
+  await pair.atCentral("INSERT INTO waypost.shadow_findings (table_name, manifest_id, mac) VALUES ('users', 'x', 'y')");
+  expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false, findings: [{ table: 'users' }] } });
+  expect(await waypostJson(['capture', 'trust', 'users'], asOwner)).toMatchObject({ code: 0, json: { cleared: true } });
+  expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true, findings: [] } });
   expect(await waypostJson(['capture', 'remove'], asOwner)).toMatchObject({ code: 0, json: { removed: tables } });
   expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false } });
 });

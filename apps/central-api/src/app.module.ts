@@ -12,6 +12,7 @@ import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
 import { RequestAudit } from './audit/request-audit.js';
 import { ChangeWatch } from './changes/change-watch.js';
 import { FindUnchanged } from './changes/find-unchanged.js';
+import { ShadowReads } from './changes/shadow-reads.js';
 import { TableReads } from './changes/table-reads.js';
 import { CONFIG, type Config } from './config.js';
 import { BUILD_POOL, DatabaseModule } from './database/database.module.js';
@@ -87,6 +88,7 @@ export class AppModule {
         EpochKeeper,
         PlanRecheck,
         ChangeWatch,
+        ShadowReads,
         FindUnchanged,
         TableReads,
         FindShare,

@@ -53,6 +53,12 @@ export const schema = z.object({
   MAX_DOWNLOADS_PER_DEVICE: integer(1, 1000).prefault('4'),
   /** A chunk stream that is not taken in full by then is broken off; the device resumes it. */
   DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h'),
+  /** One answer "unchanged" in so many is compared with the tables, and each table once a day; `off`: none. */
+  SHADOW_READS: z
+    .literal('off')
+    .transform(() => 0)
+    .or(integer(1, 1_000_000_000))
+    .prefault('1000'),
   /** Further connections are closed unanswered. */
   MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
   /** How long single requests, manifests and acknowledgements are kept; 0 for ever. Hourly counts and the states of devices stay. */

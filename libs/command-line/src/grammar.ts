@@ -151,7 +151,8 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'capture show',
     side: 'central',
     summary: 'whether every change to what the plan reads is recorded',
-    description: 'Exits with 1 where a change could pass unnoticed, with the reasons; requests read all tables then.',
+    description:
+      'Exits with 1 where a change could pass unnoticed, or a shadow read found that one did, with the reasons; requests read all tables then.',
     arguments: [],
     options: [PLAN_OPTION],
     examples: ['waypost capture show --plan plans/fleet.yaml'],
@@ -175,6 +176,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     arguments: [],
     options: [],
     examples: ['waypost capture remove'],
+    timeout: QUICK,
+  },
+  {
+    name: 'capture trust',
+    side: 'central',
+    summary: 'ends the finding of a shadow read: captured changes count again',
+    description:
+      'After you found and mended why a change was not captured (docs/runbooks/capture-lied.md). Every device has its tables read once more, then polls are answered from captured changes again. `capture show` lists open findings.',
+    arguments: [{ name: '<table>', description: 'as capture show names it, or (scope)' }],
+    options: [],
+    examples: ['waypost capture trust users', "waypost capture trust '(scope)'"],
     timeout: QUICK,
   },
   {

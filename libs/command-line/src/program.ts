@@ -79,7 +79,7 @@ export function readCommandLine(argv: readonly string[], version: string, output
 const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
-  capture: 'triggers that tell central of changes: show, install, remove',
+  capture: 'triggers that tell central of changes: show, install, remove, trust',
 };
 
 /** `plan check` is a command below `plan`. */

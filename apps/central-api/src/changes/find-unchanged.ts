@@ -8,6 +8,7 @@ import { CONFIG, type Config } from '../config.js';
 import { EpochKeeper } from '../manifests/epoch-keeper.js';
 import { catalogParameters, ChangeWatch } from './change-watch.js';
 import { ManifestCache } from './manifest-cache.js';
+import { ShadowReads } from './shadow-reads.js';
 import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES } from './unchanged.sql.js';
 
 /** What a device holds, and should hold. */
@@ -31,6 +32,7 @@ interface Circumstances {
   epoch: string | null;
   cluster: string | null;
   lastSequence: string;
+  hasFinding: boolean;
 }
 
 /** One statement's work; more polls than that wait for the next. */
@@ -53,6 +55,7 @@ export class FindUnchanged implements OnApplicationShutdown {
     private readonly watch: ChangeWatch,
     private readonly epochs: EpochKeeper,
     private readonly audit: RequestAudit,
+    private readonly shadows: ShadowReads,
   ) {
     this.pool = createPool({
       url: config.DATABASE_URL,
@@ -83,6 +86,7 @@ export class FindUnchanged implements OnApplicationShutdown {
     if (found) {
       noteIds({ manifestId: found.manifestId });
       this.audit.count(facts, 'unchanged');
+      this.shadows.answered(facts.mac as string, found.manifestId);
     }
     return found;
   }
@@ -113,6 +117,8 @@ export class FindUnchanged implements OnApplicationShutdown {
     // Definitions first: what is altered after this is found by the next poll.
     const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
     if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
+    // A change was missed: nothing is unchanged before an operator has looked.
+    if (now.hasFinding) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
     if (asked.length === 0) return new Map();
     const rows = await askPrepared<{ requestId: string; sha256: string }>(client, 'unchanged', ANSWER_UNCHANGED, [

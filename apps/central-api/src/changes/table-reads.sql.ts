@@ -1,3 +1,5 @@
+import { HAS_FINDING } from './shadow-reads.sql.js';
+
 /** A read that was used within this time is not written to for being used again. */
 const TOUCH_AFTER = "interval '10 minutes'";
 
@@ -5,12 +7,12 @@ const tableLock = (key: string): string => `hashtextextended('waypost table ' ||
 
 /**
  * Reads whose rows the query would give in the transaction under way: they are visible to it, and so is no change to what they were read from that
- * they have not seen. $1: keys, $2: epoch, $3: fingerprint.
+ * they have not seen; none while it is known that changes were missed. $1: keys, $2: epoch, $3: fingerprint.
  */
 export const FIND_FRESH = `
   SELECT r.key, r.sha256, r.format, r.used_at < now() - ${TOUCH_AFTER} AS "isIdle"
   FROM waypost.table_reads r
-  WHERE r.key = ANY($1::text[]) AND r.epoch = $2 AND r.watch = $3
+  WHERE r.key = ANY($1::text[]) AND r.epoch = $2 AND r.watch = $3 AND NOT ${HAS_FINDING}
     AND NOT EXISTS (SELECT FROM waypost.table_contents content WHERE content.sha256 = r.sha256 AND content.format = r.format AND content.unneeded)
     AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY(r.sources) AND c.xid >= pg_snapshot_xmin(r.seen)
                     AND NOT pg_visible_in_snapshot(c.xid, r.seen))`;

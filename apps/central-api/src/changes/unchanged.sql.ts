@@ -1,10 +1,9 @@
 import { hasProven } from '../audit/audit.sql.js';
+import { CURRENT_CLUSTER, CURRENT_EPOCH, PRUNED_BEFORE } from '../manifests/central-state.sql.js';
+import { HAS_FINDING } from './shadow-reads.sql.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
-
-/** A key of waypost.central_state: changes of transactions before this one may be pruned. */
-const PRUNED_BEFORE = 'changes_pruned_before';
 
 /** What a transaction sees, for what is made from it, and the definitions as of then. $1, $2, $3: as of FINGERPRINT_CATALOG. */
 export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;
@@ -12,11 +11,10 @@ export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERP
 /** $1: ids of manifests, $2: what they were made from, $3: the fingerprint. */
 export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = ANY($1::text[])';
 
-/** $1, $2, $3: as of FINGERPRINT_CATALOG. Definitions, epoch and the last sequence as they are now. */
+/** $1, $2, $3: as of FINGERPRINT_CATALOG. Definitions, epoch, the last sequence, and whether capture is in doubt, as they are now. */
 export const READ_CIRCUMSTANCES = `
-  SELECT (${FINGERPRINT_CATALOG}) AS fingerprint,
-         (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
-         (SELECT value FROM waypost.central_state WHERE key = 'cluster') AS cluster,
+  SELECT (${FINGERPRINT_CATALOG}) AS fingerprint, ${HAS_FINDING} AS "hasFinding",
+         ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster,
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS "lastSequence"`;
 
 /**

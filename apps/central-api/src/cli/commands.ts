@@ -13,6 +13,7 @@ export const commands: SideCommands = {
   'capture show': async () => (await import('./capture.js')).captureShow,
   'capture install': async () => (await import('./capture.js')).captureInstall,
   'capture remove': async () => (await import('./capture.js')).captureRemove,
+  'capture trust': async () => (await import('./capture.js')).captureTrust,
   'store check': async () => (await import('./store.js')).storeCheck,
   release: async () => (await import('./release.js')).release,
   status: async () => (await import('./status.js')).status,

@@ -18,6 +18,7 @@ import { CreateTableReads1795610000000 } from './migrations/1795610000000-create
 import { CreateHeldShrinks1796300000000 } from './migrations/1796300000000-create-held-shrinks.js';
 import { MarkUnneededContents1796300000010 } from './migrations/1796300000010-mark-unneeded-contents.js';
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
+import { CreateShadowReads1796400000000 } from './migrations/1796400000000-create-shadow-reads.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
@@ -56,6 +57,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       BoundDurations1796200000010,
       CreateHeldShrinks1796300000000,
       MarkUnneededContents1796300000010,
+      CreateShadowReads1796400000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -60,10 +60,24 @@ export class SyncMetrics {
     registers: this.registers,
   });
 
+  private readonly shadowReads = new Counter({
+    name: 'waypost_central_shadow_reads_total',
+    help: 'Unchanged manifests whose tables were read and compared, by result: equal, different (a change was not captured), skipped, failed.',
+    labelNames: ['result'],
+    registers: this.registers,
+  });
+  private readonly shadowSeconds = new Counter({
+    name: 'waypost_central_shadow_read_seconds_total',
+    help: 'Time spent on shadow reads.',
+    registers: this.registers,
+  });
+  private builds = { waiting: 0 };
+
   constructor(@Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore) {
     // An increase from nothing to 1 is none to Prometheus: what alarms look at starts at 0.
     for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
     for (const source of ['built', 'shared']) this.tableSnapshots.inc({ source }, 0);
+    for (const result of ['equal', 'different', 'skipped', 'failed']) this.shadowReads.inc({ result }, 0);
     this.watchStore();
   }
 
@@ -89,8 +103,26 @@ export class SyncMetrics {
     this.acks.inc({ result });
   }
 
+  shadowRead(result: 'equal' | 'different' | 'skipped' | 'failed', seconds: number): void {
+    this.shadowReads.inc({ result });
+    this.shadowSeconds.inc(seconds);
+  }
+
+  /** To be called once, by who makes shadow reads. */
+  watchShadowReads(read: () => Promise<{ findings: number; age: number | null } | undefined>): void {
+    const findings = 'Open findings of shadow reads: tables whose changes were not captured; NaN if unknown.';
+    this.gauge('waypost_central_shadow_findings', findings, async () => (await read())?.findings ?? NaN);
+    const age = 'Age of the oldest of the last comparisons of each table that was compared; NaN before the first.';
+    this.gauge('waypost_central_shadow_read_age_seconds', age, async () => (await read())?.age ?? NaN);
+  }
+
+  get buildsWaiting(): number {
+    return this.builds.waiting;
+  }
+
   /** To be called once, by the owner of the places. */
   watchBuilds(builds: { inUse: number; waiting: number }): void {
+    this.builds = builds;
     this.gauge(
       'waypost_central_builds_in_flight',
       'MAX_CONCURRENT_BUILDS places in use; one serves all requests of a share.',

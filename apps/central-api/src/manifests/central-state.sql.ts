@@ -4,6 +4,9 @@
  */
 const IS_ORIGINAL = `xmin::text = (SELECT value FROM waypost.central_state WHERE key = 'written_by')`;
 
+/** A key of waypost.central_state: changes of transactions before this one may be pruned. */
+export const PRUNED_BEFORE = 'changes_pruned_before';
+
 /** The epoch, unless its row came here by a restore. A scalar. */
 export const CURRENT_EPOCH = `(SELECT value FROM waypost.central_state WHERE key = 'epoch' AND ${IS_ORIGINAL})`;
 
@@ -24,7 +27,7 @@ export const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_
  * another database say nothing of what was pruned here. One transaction, without savepoints. $1: epoch, $2: cluster. */
 export const WRITE_STATE = `
   WITH forgotten AS (DELETE FROM waypost.receipt_keys WHERE epoch <> $1), unpruned AS (
-    DELETE FROM waypost.central_state WHERE key = 'changes_pruned_before'
+    DELETE FROM waypost.central_state WHERE key = '${PRUNED_BEFORE}'
   ), made AS (
     INSERT INTO waypost.receipt_keys (epoch, key) VALUES ($1, ${RANDOM_KEY})
   )

@@ -84,7 +84,10 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
 }
 
 /** What each table's query is now, its parameters bound in the transaction under way. */
-async function scopeTables(client: pg.ClientBase, { plan, scope }: BuildOptions): Promise<{ scoped: ScopedTable[]; types: UserType[] }> {
+export async function scopeTables(
+  client: pg.ClientBase,
+  { plan, scope }: Pick<BuildOptions, 'plan' | 'scope'>,
+): Promise<{ scoped: ScopedTable[]; types: UserType[] }> {
   const described = await describeTables(
     client,
     plan.tables.map((table) => table.identifier),
