@@ -11,16 +11,19 @@ const mac = z.string().transform((text, context) => {
   }
 });
 
-const tableNames = z.string().transform((text, context): '*' | ReadonlySet<string> => {
-  if (text.trim() === '*') return '*';
+/** Commas within quotes belong to a name. */
+const LISTED_NAME = /(?:"(?:[^"]|"")*"|[^,"])+/g;
+
+/** By quoteTable. */
+function tableNames(text: string, context: z.RefinementCtx): ReadonlySet<string> {
+  const names = (text.match(LISTED_NAME) ?? []).map((name) => name.trim()).filter((name) => name !== '');
   try {
-    const names = text.split(',').map((name) => name.trim());
-    return new Set(names.filter((name) => name !== '').map((name) => quoteTable(parseTableName(name))));
+    return new Set(names.map((name) => quoteTable(parseTableName(name))));
   } catch (error) {
-    context.addIssue({ code: 'custom', message: `must be tables such as users,sales.areas, or *: ${(error as Error).message}` });
+    context.addIssue({ code: 'custom', message: `must be tables such as users,sales.areas: ${(error as Error).message}` });
     return z.NEVER;
   }
-});
+}
 
 /** Every variable that an edge knows. */
 export const configSchema = z.object({
@@ -39,7 +42,12 @@ export const configSchema = z.object({
   /** How changed tables get their rows: `auto` fills empty ones and merges into the others, so that readers never wait. */
   LOAD_STRATEGY: z.enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' }).default('auto'),
   /** Tables of the device that hold rows and are handed over to Waypost all the same: names separated by commas, or `*` for all. */
-  ADOPT_TABLES: tableNames.prefault(''),
+  ADOPT_TABLES: z
+    .string()
+    .default('')
+    .transform((text, context): '*' | ReadonlySet<string> => (text.trim() === '*' ? '*' : tableNames(text, context))),
+  /** Tables of the device's own, as SQL names them, that triggers of mirrored tables may write to; separated by commas. */
+  SIDE_EFFECT_TABLES: z.string().default('').transform(tableNames),
   /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
   DOWNLOAD_DIR: z.string().default('./var/downloads'),
   /** With less space than this for downloads the service is not healthy. */

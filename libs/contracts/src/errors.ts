@@ -229,6 +229,12 @@ export const ERROR_KINDS = {
     title: 'Rows of the device’s own reference mirrored rows that have to go',
     hint: 'Remove the references that the detail names, or let the plan keep such rows (onReferenced: keep). With LOAD_STRATEGY=truncate no local table may reference a mirrored one: use auto.',
   },
+  SIDE_EFFECT: {
+    status: 409,
+    heals: 'operator',
+    title: 'The sync would have written to a table that it does not mean to change',
+    hint: 'Everything was rolled back. Drop or disable the trigger, rule or foreign key action that the detail names. A table of the device’s own that triggers of mirrored tables may write to is declared in SIDE_EFFECT_TABLES.',
+  },
   CHUNK_CORRUPT: {
     status: 502,
     heals: 'retry',

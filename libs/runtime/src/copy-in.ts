@@ -15,15 +15,18 @@ const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
 /**
  * Runs a COPY … FROM STDIN with what `source` yields. Each buffer is sent as it is, and its memory given back once it is sent: `source` must not
  * touch it again. Where `source` throws, PostgreSQL hears of it, the COPY fails, and the connection can be used further.
+ * @returns how many rows PostgreSQL says it copied
  */
-export async function copyIn(client: pg.ClientBase, statement: string, source: AsyncIterable<Buffer>): Promise<void> {
+export async function copyIn(client: pg.ClientBase, statement: string, source: AsyncIterable<Buffer>): Promise<number> {
   const query = new CopyInQuery(statement, source);
   client.query(query as unknown as pg.Submittable);
   await query.done;
+  return query.rowCount;
 }
 
 class CopyInQuery {
   readonly done: Promise<void>;
+  rowCount = 0;
   private resolve!: () => void;
   private reject!: (error: unknown) => void;
   private failed = false;
@@ -54,7 +57,9 @@ class CopyInQuery {
     this.reject(this.sourceError ?? error);
   }
 
-  handleCommandComplete(): void {}
+  handleCommandComplete({ text }: { text: string }): void {
+    this.rowCount = Number(/^COPY (\d+)$/.exec(text)?.[1] ?? 0);
+  }
 
   handleReadyForQuery(): void {
     this.resolve();

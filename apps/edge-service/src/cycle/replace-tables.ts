@@ -102,7 +102,7 @@ export class ReplaceTables {
       spooled,
       settle: async () => {
         await whenArrived?.();
-        return plan.changed;
+        return plan.manifest.tables;
       },
       record: (transaction) => record(cycle, transaction, plan, applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),

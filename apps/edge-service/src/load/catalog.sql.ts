@@ -6,24 +6,48 @@ export const FIND_TYPES = `
   JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = wanted.name`;
 
 /**
- * Foreign keys onto tables. $1: their oids. A partitioned table's keys are repeated for each of its partitions, with conparentid set:
- * one of them is enough.
+ * Foreign keys onto tables and onto their partitions. $1: the tables' oids. A partition counts for its root, on both sides; the condition then says
+ * which partition. A partitioned table's keys are repeated for each of its partitions, with conparentid set: one of them is enough.
  */
 export const FIND_REFERENCES = `
-  SELECT k.conname AS "constraint", k.conrelid::int8 AS "fromOid", k.confrelid::int8 AS "toOid",
+  WITH members AS (
+    SELECT w.oid AS root, coalesce(p.relid, w.oid)::oid AS oid FROM unnest($1::oid[]) AS w(oid) LEFT JOIN LATERAL pg_partition_tree(w.oid) AS p ON true
+  )
+  SELECT k.conname AS "constraint", coalesce(pg_partition_root(k.conrelid), k.conrelid)::oid::int8 AS "fromOid", m.root::int8 AS "toOid",
          format('%I.%I', n.nspname, c.relname) AS "fromTable",
-         k.confdeltype <> 'a' AS "actsOnDelete",
+         k.confdeltype <> 'a' AS "actsOnDelete", k.confupdtype <> 'a' AS "actsOnUpdate",
+         ARRAY(SELECT t.attname::text FROM unnest(k.confkey) AS to_attnum JOIN pg_attribute t ON t.attrelid = k.confrelid AND t.attnum = to_attnum) AS "columns",
          (SELECT string_agg(format('t.%I OPERATOR(%I.%s) f.%I', t.attname, o_n.nspname, o.oprname, f.attname), ' AND ')
           FROM unnest(k.confkey, k.conkey, k.conpfeqop) AS pair(to_attnum, from_attnum, operator)
           JOIN pg_attribute t ON t.attrelid = k.confrelid AND t.attnum = pair.to_attnum
           JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = pair.from_attnum
           JOIN pg_operator o ON o.oid = pair.operator
-          JOIN pg_namespace o_n ON o_n.oid = o.oprnamespace) AS "match"
+          JOIN pg_namespace o_n ON o_n.oid = o.oprnamespace)
+         || CASE WHEN k.confrelid <> m.root THEN format(' AND t.tableoid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%s))', k.confrelid::oid) ELSE '' END
+         || CASE WHEN pg_partition_root(k.conrelid) <> k.conrelid
+                 THEN format(' AND f.tableoid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%s))', k.conrelid::oid) ELSE '' END AS "match"
   FROM pg_constraint k
+  JOIN members m ON m.oid = k.confrelid
   JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1::oid[])
+  WHERE k.contype = 'f' AND k.conparentid = 0
   ORDER BY 4, 1`;
+
+/**
+ * Unique and exclusion indexes of tables, but for primary keys, with their columns. $1: the tables' oids. `isReferenced`: a foreign key references the column;
+ * `references`: the column is part of a foreign key.
+ */
+export const FIND_UNIQUE_INDEXES = `
+  SELECT i.indrelid::int8 AS "tableOid", i.indexrelid::regclass::text AS name,
+         (SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, NULL), 'length', a.atttypmod - 4,
+                   'mayBeNull', NOT a.attnotnull AND NOT i.indnullsnotdistinct,
+                   'isReferenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = i.indrelid AND a.attnum = ANY(k.confkey)),
+                   'references', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = i.indrelid AND a.attnum = ANY(k.conkey)))
+                 ORDER BY u.position)
+          FROM unnest(i.indkey) WITH ORDINALITY AS u(attnum, position) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+          WHERE u.position <= i.indnkeyatts) AS columns
+  FROM pg_index i WHERE i.indrelid = ANY($1::oid[]) AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary
+  ORDER BY 2`;
 
 /**
  * Whether each text is the name of one existing type, and nothing else: only then may it stand in SQL text. PostgreSQL parses it as a

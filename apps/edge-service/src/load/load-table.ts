@@ -10,11 +10,11 @@ interface EmptyTable {
   isNew: boolean;
 }
 
-/** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. */
-export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: FrameSource): Promise<void> {
+/** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. @returns how many rows it took */
+export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: FrameSource): Promise<number> {
   const statement = copyInStatement(empty);
   describeSpan(statementOf(statement));
-  await copyIn(client, statement, copyDataOf(spooled, empty.table.format));
+  return copyIn(client, statement, copyDataOf(spooled, empty.table.format));
 }
 
 /** FREEZE spares a later pass over all rows; PostgreSQL refuses it for partitioned tables, and for tables that others see. */
@@ -29,14 +29,19 @@ function copyInStatement({ table: { name, columns, format }, local, isNew }: Emp
  * leaves the rows of inheriting tables alone, which then fail verification rather than vanish.
  */
 export function truncateStatement(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
-  return `TRUNCATE ${emptied(tables, locals)} RESTART IDENTITY`;
+  return `TRUNCATE ${onlyTables(tables, locals)} RESTART IDENTITY`;
 }
 
 /** The locks that TRUNCATE needs. */
 export function lockStatement(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
-  return `LOCK TABLE ${emptied(tables, locals)} IN ACCESS EXCLUSIVE MODE`;
+  return `LOCK TABLE ${onlyTables(tables, locals)} IN ACCESS EXCLUSIVE MODE`;
 }
 
-function emptied(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
+/** Keeps writers out until COMMIT, readers and the checks of local foreign keys not. */
+export function lockWritersStatement(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
+  return `LOCK TABLE ${onlyTables(tables, locals)} IN SHARE ROW EXCLUSIVE MODE`;
+}
+
+function onlyTables(tables: readonly TableShape[], locals: ReadonlyMap<string, CatalogTable>): string {
   return tables.map(({ name }) => `${locals.get(name)?.kind === 'table' ? 'ONLY ' : ''}${quoteTable(parseTableName(name))}`).join(', ');
 }

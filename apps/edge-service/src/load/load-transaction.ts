@@ -6,7 +6,6 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import { mustMatch, readFacts } from '../verify/verify-table.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
 import { chooseWays, type Way } from './choose-way.js';
@@ -14,9 +13,11 @@ import type { FrameSource } from './copy-data.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
-import { loadTable, lockStatement, truncateStatement } from './load-table.js';
+import { loadTable, lockStatement, lockWritersStatement, truncateStatement } from './load-table.js';
 import { withReferencing } from './local-references.js';
 import { type MergedTable, mergedTable, mergeTables, stageTable } from './merge-tables.js';
+import { verifyLoad } from './verify-load.js';
+import { WriteLedger } from './write-ledger.js';
 
 /** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it get their turn. */
 const LOCK_RETRIES = 5;
@@ -26,7 +27,7 @@ export interface LoadOrder {
   /** The tables to load; for `truncate`, what references them here is among them. */
   tables: readonly TableShape[];
   spooled: ReadonlyMap<string, FrameSource>;
-  /** Called when all rows are loaded: what `tables` must hold now, by the manifest. */
+  /** Called when all rows are loaded: the manifest's tables, of which those in `tables` are verified. */
   settle: () => Promise<readonly ManifestTable[]>;
   /** Runs as the transaction's last statements: what must be true together with the rows. */
   record: (client: pg.ClientBase) => Promise<void>;
@@ -37,10 +38,11 @@ export interface LoadOrder {
 }
 
 /** What the transaction found before it writes rows. */
-interface Prepared extends Mirror {
+export interface Prepared extends Mirror {
   ways: ReadonlyMap<string, Way>;
   /** Names of tables that did not exist. */
   created: ReadonlySet<string>;
+  ledger: WriteLedger;
 }
 
 /** Puts downloaded tables into the database: all of them, verified and written down, or nothing. */
@@ -53,8 +55,8 @@ export class LoadTransaction {
   ) {}
 
   /**
-   * @throws WaypostError LOCK_TIMEOUT after several tries; MIRROR_ALTERED, LOAD_REFUSED, SCHEMA_MISMATCH, TABLE_NOT_OURS, LOCAL_REFERENCE, CHUNK_CORRUPT, VERIFICATION_FAILED,
-   * DATABASE_UNAVAILABLE, SHUTTING_DOWN: in all cases nothing was changed
+   * @throws WaypostError LOCK_TIMEOUT after several tries; MIRROR_ALTERED, LOAD_REFUSED, SCHEMA_MISMATCH, TABLE_NOT_OURS, LOCAL_REFERENCE, SIDE_EFFECT,
+   * CHUNK_CORRUPT, VERIFICATION_FAILED, DATABASE_UNAVAILABLE, SHUTTING_DOWN: in all cases nothing was changed
    */
   async run(client: pg.PoolClient, order: LoadOrder): Promise<void> {
     const locked = (error: unknown): boolean => error instanceof WaypostError && error.code === ('LOCK_TIMEOUT' satisfies ErrorCode);
@@ -92,23 +94,17 @@ export class LoadTransaction {
       await faultPoint('edge.tables-prepared');
       await this.loadEmptyTables(client, order, prepared);
       await this.merge(client, order, prepared);
+      // What constraint triggers would do at COMMIT they do now, before it is accounted for and verified.
+      await client.query('SET CONSTRAINTS ALL IMMEDIATE');
       await faultPoint('edge.before-verify');
-      const settled = await settle();
-      // After the last row: a trigger of one table may have touched another.
-      const withKept = await tablesWithKeptRows(client);
-      for (const table of settled) {
-        const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
-        const reading = { hasKept: withKept.has(table.name), merged: prepared.ways.get(table.name) === 'merge' };
-        await step('verify', facts, async () =>
-          mustMatch(await readFacts(client, table, prepared.tables.get(table.name)!, reading), table),
-        );
-      }
+      await verifyLoad(client, { ...prepared, loaded: tables, manifest: await settle(), allowed: this.config.SIDE_EFFECT_TABLES, step });
       await record(client);
     });
   }
 
   /** Creates what is missing, checks again what may have changed during the download, and empties the tables that are to be truncated. */
   private async prepare(client: pg.ClientBase, shape: MirrorShape, tables: readonly TableShape[]): Promise<Prepared> {
+    const ledger = await WriteLedger.open(client);
     const before = await inspectMirror(client, shape);
     const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
     await createTables(client, shape, missing);
@@ -125,9 +121,23 @@ export class LoadTransaction {
     if (truncates && tables.length > 0) {
       await this.lockTables(client, lockStatement(tables, mirror.tables));
       await client.query(truncateStatement(tables, mirror.tables));
+      for (const { name } of tables) ledger.noteLock(mirror.tables.get(name)!.oid);
+    } else {
+      await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
     const ways = await chooseWays(client, this.config.LOAD_STRATEGY, tables, mirror);
-    return { ...mirror, ways, created };
+    return { ...mirror, ways, created, ledger };
+  }
+
+  /** From here to COMMIT no other session writes to what is loaded, so that what is verified is what is committed. Tables that are new here need no lock. */
+  private async lockWriters(
+    client: pg.ClientBase,
+    shape: MirrorShape,
+    { tables, existing }: { tables: readonly TableShape[]; existing: Mirror['tables'] },
+  ): Promise<void> {
+    const withKept = await tablesWithKeptRows(client);
+    const locked = shape.tables.filter((table) => existing.has(table.name) && (tables.includes(table) || withKept.has(table.name)));
+    if (locked.length > 0) await this.lockTables(client, lockWritersStatement(locked, existing));
   }
 
   private async loadEmptyTables(client: pg.ClientBase, { tables, spooled, step }: LoadOrder, prepared: Prepared): Promise<void> {
@@ -136,12 +146,13 @@ export class LoadTransaction {
       if (way === 'merge') continue;
       const isNew = way === 'truncate' || prepared.created.has(table.name);
       const empty = { table, local: prepared.tables.get(table.name)!, isNew };
-      await step('load', factsOf(table, way), () => loadTable(client, empty, spooled.get(table.name)!));
+      const inserted = await step('load', factsOf(table, way), () => loadTable(client, empty, spooled.get(table.name)!));
+      prepared.ledger.note(empty.local.oid, { inserted });
     }
   }
 
   /** Also looks through the rows that earlier cycles kept: whichever is not referenced any more goes. */
-  private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references }: Prepared): Promise<void> {
+  private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references, ledger }: Prepared): Promise<void> {
     const { shape, tables, spooled, step } = order;
     const withKept = await tablesWithKeptRows(client);
     const merged: MergedTable[] = [];
@@ -153,8 +164,11 @@ export class LoadTransaction {
       merged.push(entry);
     }
     if (merged.length === 0) return;
-    const counts = await step('merge', { tables: merged.map(({ table }) => table.name) }, () => mergeTables(client, merged, references));
+    const counts = await step('merge', { tables: merged.map(({ table }) => table.name) }, () =>
+      mergeTables(client, merged, references, ledger),
+    );
     for (const [table, written] of counts) {
+      ledger.note(locals.get(table)!.oid, written);
       this.logger[written.kept > 0 ? 'warn' : 'info']({ table, ...written }, 'table merged');
     }
   }

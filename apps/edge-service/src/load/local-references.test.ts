@@ -8,6 +8,8 @@ const reference = (from: string | undefined, to: string): LocalReference => ({
   constraint: `${from}_${to}`,
   fromTable: from ?? 'mine',
   actsOnDelete: false,
+  actsOnUpdate: false,
+  columns: [],
   match: 't.id = f.id',
 });
 const names = (changed: string[], references: LocalReference[]) =>

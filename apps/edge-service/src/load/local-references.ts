@@ -3,7 +3,7 @@ import { askPrepared, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_REFERENCES } from './catalog.sql.js';
 
-/** A foreign key onto a mirrored table. */
+/** A foreign key onto a mirrored table, or onto a partition of one. */
 export interface LocalReference {
   constraint: string;
   /** The mirrored table that is referenced, by the manifest's name. */
@@ -14,11 +14,15 @@ export interface LocalReference {
   fromTable: string;
   /** ON DELETE does more than to refuse at the statement's end: CASCADE, SET NULL, SET DEFAULT, RESTRICT. */
   actsOnDelete: boolean;
+  /** The same for ON UPDATE. */
+  actsOnUpdate: boolean;
+  /** The referenced columns. */
+  columns: string[];
   /** SQL condition: the row `f` of the referencing table references the row `t`. */
   match: string;
 }
 
-interface ReferenceRow extends Pick<LocalReference, 'constraint' | 'fromTable' | 'actsOnDelete' | 'match'> {
+interface ReferenceRow extends Omit<LocalReference, 'to' | 'from'> {
   fromOid: string;
   toOid: string;
 }

@@ -1,9 +1,11 @@
 import { type TableShape, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, copyIn, describeSpan, statementOf, sqlStateOf } from '@waypost/runtime';
+import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_EQUALITY } from './catalog.sql.js';
 import { copyDataOf, type FrameSource } from './copy-data.js';
+import { applyMerge, CHANGED_REFERENCE_HINT } from './apply-merge.js';
 import type { LocalReference } from './local-references.js';
+import type { WriteLedger } from './write-ledger.js';
 import * as sql from './merge.sql.js';
 
 /** A table whose rows are compared with the local ones; only what differs is written. */
@@ -25,9 +27,6 @@ export interface MergeCounts {
   inserted: number;
   kept: number;
 }
-
-/** Unique and exclusion constraints, which PostgreSQL checks row by row: two rows that swap their values are in each other's way. */
-const ROWS_IN_THE_WAY = /^(23505|23P01)$/;
 
 export async function mergedTable(
   client: pg.ClientBase,
@@ -58,19 +57,23 @@ export async function mergeTables(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
   references: readonly LocalReference[],
+  ledger: WriteLedger,
 ): Promise<Map<string, MergeCounts>> {
+  const repeated = new Map<MergedTable, number>();
   for (const merged of tables) {
-    if (merged.staged && !isGuarded(merged)) await client.query(sql.deleteRepeatedKeys(merged));
+    if (merged.staged && !isGuarded(merged)) repeated.set(merged, (await client.query(sql.deleteRepeatedKeys(merged))).rowCount ?? 0);
     await client.query(merged.staged ? sql.createDifferences(merged) : sql.createDifferencesOfKeptRows(merged));
     await client.query(`ANALYZE ${sql.differences(merged)}`);
   }
   const kept = await keepReferencedRows(client, tables, references);
-  const counts = await applyInOneStatement(client, tables, references);
+  await refuseChangedReferences(client, tables, references);
+  const counts = await applyMerge(client, tables, { references, ledger });
   return new Map(
-    tables.map(({ table, position }) => {
-      const count = (what: string): number => Number(counts[`${what}_${position}`] ?? 0);
-      const { name } = table;
-      return [name, { deleted: count('deleted'), updated: count('updated'), inserted: count('inserted'), kept: kept.get(name) ?? 0 }];
+    tables.map((merged) => {
+      const { name } = merged.table;
+      const count = (what: string): number => Number(counts[`${what}_${merged.position}`] ?? 0);
+      const deleted = count('deleted') + (repeated.get(merged) ?? 0);
+      return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: kept.get(name) ?? 0 }];
     }),
   );
 }
@@ -102,6 +105,31 @@ async function keepReferencedRows(
   return kept;
 }
 
+/**
+ * Rows of the device's own that reference a value which changes would be altered by their foreign key's action, or dangle. A row's new value is not its old one, so
+ * that `onReferenced: keep` has nothing to keep.
+ */
+async function refuseChangedReferences(
+  client: pg.ClientBase,
+  tables: readonly MergedTable[],
+  references: readonly LocalReference[],
+): Promise<void> {
+  const byName = new Map(tables.filter(({ staged }) => staged).map((merged) => [merged.table.name, merged]));
+  for (const { to, from, fromTable, constraint, match, columns, actsOnUpdate } of references) {
+    const merged = byName.get(to);
+    const mirrored = columns.filter((name) => merged?.table.columns.some((column) => column.name === name));
+    if (!merged || from !== undefined || !actsOnUpdate || mirrored.length === 0) continue;
+    const { rows } = await client.query<{ key: string; total: string }>(sql.findChangedReferences(merged, match, fromTable, mirrored));
+    if (rows.length === 0) continue;
+    const { name, key } = merged.table;
+    const examples = rows.map((row) => `(${key.join(', ')})=${row.key}`).join('; ');
+    throw new WaypostError('LOCAL_REFERENCE', {
+      detail: `${rows[0]!.total} rows of ${name} change ${mirrored.join(', ')}, which rows of ${fromTable} reference by ${constraint}: ${examples}.`,
+      hint: CHANGED_REFERENCE_HINT,
+    });
+  }
+}
+
 /** @returns how many rows are kept */
 async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<number> {
   const { rows } = await client.query<{ key: string; kept: string; total: string }>(sql.findKept(merged));
@@ -115,31 +143,7 @@ async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<numb
   });
 }
 
-async function applyInOneStatement(
-  client: pg.ClientBase,
-  tables: readonly MergedTable[],
-  references: readonly LocalReference[],
-): Promise<Record<string, string>> {
-  const immovable = (merged: MergedTable): boolean =>
-    merged.local.columns.some((column) => column.identityAlways && !isKey(merged, column.name));
-  const untouchable = new Set(references.filter(({ actsOnDelete }) => actsOnDelete).map(({ to }) => to));
-  const run = async (replacing: ReadonlySet<MergedTable>) =>
-    (await client.query<Record<string, string>>(sql.applyDifferences(tables, replacing))).rows[0]!;
-  await client.query('SAVEPOINT waypost_merge');
-  try {
-    return await run(new Set(tables.filter(immovable)));
-  } catch (error) {
-    if (!ROWS_IN_THE_WAY.test(sqlStateOf(error) ?? '')) throw error;
-    await client.query('ROLLBACK TO SAVEPOINT waypost_merge');
-    return run(new Set(tables.filter(({ table }) => !untouchable.has(table.name))));
-  }
-}
-
 /** Whether the table's primary key sees to it that no key comes twice. */
 function isGuarded({ table, local }: MergedTable): boolean {
   return local.primaryKey.length > 0 && local.primaryKey.every((column) => table.key.includes(column));
-}
-
-function isKey({ table }: MergedTable, column: string): boolean {
-  return table.key.includes(column);
 }

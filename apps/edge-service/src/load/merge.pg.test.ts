@@ -265,6 +265,8 @@ test('a row that a local session holds makes the load step back and try again', 
 });
 
 test('views, triggers, indexes, grants and publications on mirror tables survive', async () => {
+  await edge[Symbol.asyncDispose]();
+  edge = await Edge.start({ databaseUrl: edge.databaseUrl, centralUrl: central.url, env: { SIDE_EFFECT_TABLES: 'other, seen' } });
   await edge.query(`
     CREATE TABLE seen (id int, op text);
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (coalesce(NEW.id, OLD.id), TG_OP); RETURN NULL; END $$;

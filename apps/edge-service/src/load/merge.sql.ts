@@ -88,6 +88,54 @@ export function findKept(merged: MergedTable): string {
     FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL LIMIT 5`;
 }
 
+/** Some of the rows that change values which rows of another table reference, and how many there are. @param columns the referenced ones */
+export function findChangedReferences(merged: MergedTable, match: string, fromTable: string, columns: readonly string[]): string {
+  return `
+    SELECT ${keyText('t', merged.table.key)} AS key, count(*) OVER () AS total
+    FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
+    WHERE ${differ(columns)} AND EXISTS (SELECT FROM ${fromTable} AS f WHERE ${match}) LIMIT 5`;
+}
+
+/** Whether a row changes a value of these columns. */
+export function findChanged(merged: MergedTable, columns: readonly string[]): string {
+  return `
+    SELECT EXISTS (
+      SELECT FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new WHERE ${differ(columns)}
+    ) AS changes`;
+}
+
+/** Lets values be written into identity columns that are GENERATED ALWAYS, or no longer. */
+export function alterIdentities(merged: MergedTable, columns: readonly string[], generated: 'BY DEFAULT' | 'ALWAYS'): string {
+  const actions = columns.map((name) => `ALTER COLUMN ${quoteIdentifier(name)} SET GENERATED ${generated}`);
+  return `ALTER TABLE ${quoteTable(parseTableName(merged.table.name))} ${actions.join(', ')}`;
+}
+
+/**
+ * Gives rows whose values of `columns` change a value that no row has, so that others may take theirs. What differs is known by its new place afterwards.
+ * @param value SQL of the temporary value
+ */
+export function assignTemporaryValues(
+  merged: MergedTable,
+  columns: readonly string[],
+  { column, value }: { column: string; value: string },
+): string {
+  return `
+    WITH moved AS (
+      UPDATE ${mirror(merged)} AS t SET ${quoteIdentifier(column)} = ${value}
+      FROM (
+        SELECT d.ctid AS place, d.part, d.old, d.new, row_number() OVER () AS position
+        FROM ${differences(merged)} AS d WHERE d.old IS NOT NULL AND d.new IS NOT NULL
+      ) AS d JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
+      WHERE ${OLD_ROW} AND ${differ(columns)} RETURNING d.place, t.tableoid AS part, t.ctid AS old
+    )
+    UPDATE ${differences(merged)} AS d SET part = moved.part, old = moved.old FROM moved WHERE d.ctid = moved.place`;
+}
+
+function differ(columns: readonly string[]): string {
+  const list = (alias: string): string => columns.map((name) => `${alias}.${quoteIdentifier(name)}`).join(', ');
+  return `ROW(${list('t')})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(${list('s')})::pg_catalog.record`;
+}
+
 /** $1: the table's name. */
 export function recordKept(merged: MergedTable): string {
   return `
@@ -100,12 +148,18 @@ export function recordKept(merged: MergedTable): string {
     INSERT INTO ${KEPT_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, kept FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
 }
 
+export interface Application {
+  /** Tables whose changed rows are deleted and inserted rather than updated. */
+  replacing: ReadonlySet<MergedTable>;
+  /** Tables whose identity columns take values. */
+  withIdentities: ReadonlySet<MergedTable>;
+}
+
 /**
  * Brings all tables up to their staged rows in one statement, since PostgreSQL checks foreign keys at a statement's end: so neither the tables'
  * order nor cycles matter. Within a table rows go, change and come in this order, each part waiting for the count of the one before.
- * @param replacing tables whose changed rows are deleted and inserted rather than updated
  */
-export function applyDifferences(tables: readonly MergedTable[], replacing: ReadonlySet<MergedTable>): string {
+export function applyDifferences(tables: readonly MergedTable[], { replacing, withIdentities }: Application): string {
   const parts: string[] = [];
   const counts: string[] = [];
   for (const merged of tables) {
@@ -116,7 +170,9 @@ export function applyDifferences(tables: readonly MergedTable[], replacing: Read
       WHERE ${OLD_ROW} AND d.kept IS NULL${replaces ? '' : ' AND d.new IS NULL'} RETURNING 1)`);
     counts.push(`(SELECT count(*) FROM deleted_${at}) AS deleted_${at}`);
     if (!merged.staged) continue;
-    const updated = merged.local.columns.filter(({ name, identityAlways }) => !identityAlways && isMirrored(merged, name));
+    const updated = merged.local.columns.filter(
+      ({ name, identityAlways }) => (!identityAlways || withIdentities.has(merged)) && isMirrored(merged, name),
+    );
     if (!replaces) {
       const assignments = updated.map(({ name }) => `${quoteIdentifier(name)} = s.${quoteIdentifier(name)}`).join(', ');
       parts.push(`updated_${at} AS (

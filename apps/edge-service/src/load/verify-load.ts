@@ -1,0 +1,61 @@
+import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
+import type pg from 'pg';
+import { tablesWithKeptRows } from '../state/kept-rows.js';
+import { matches, mustMatch, readFacts } from '../verify/verify-table.js';
+import type { Way } from './choose-way.js';
+import type { Mirror } from './inspect-mirror.js';
+import { lockWritersStatement } from './load-table.js';
+import type { LoadOrder } from './load-transaction.js';
+import type { SideEffect, WriteLedger } from './write-ledger.js';
+
+interface Loaded {
+  tables: Mirror['tables'];
+  ways: ReadonlyMap<string, Way>;
+  ledger: WriteLedger;
+  /** The tables that were loaded. */
+  loaded: readonly TableShape[];
+  /** All tables of the manifest. */
+  manifest: readonly ManifestTable[];
+  /** Tables of the device's own that triggers may write to, by quoteTable. */
+  allowed: ReadonlySet<string>;
+  step: LoadOrder['step'];
+}
+
+/**
+ * Proves, before COMMIT, that the loaded tables hold what the manifest says and that nothing else was changed: a table of the device's own has no write, and a
+ * mirrored table that something else wrote to is read again, too, whether it was to be loaded or not.
+ * @throws WaypostError SIDE_EFFECT that names the table, and what can have written to it; VERIFICATION_FAILED
+ */
+export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<void> {
+  const { manifest, loaded, tables, step } = load;
+  const effects = await load.ledger.findSideEffects();
+  const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
+  const withKept = await tablesWithKeptRows(client);
+  const struck = new Map<string, SideEffect>();
+  for (const effect of effects) {
+    const name = names.get(effect.oid);
+    if (name === undefined && load.allowed.has(quoteTable(parseTableName(effect.name)))) continue;
+    // No hash covers rows of the device's own, nor those that are kept beside the mirror.
+    if (name === undefined || withKept.has(name)) throw await sideEffect(load, effect);
+    struck.set(name, effect);
+  }
+  const verified = manifest.filter(({ name }) => struck.has(name) || loaded.some((table) => table.name === name));
+  for (const table of verified) {
+    const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
+    const effect = struck.get(table.name);
+    const reading = { hasKept: withKept.has(table.name), merged: load.ways.get(table.name) === 'merge' || effect !== undefined };
+    await step('verify', facts, async () => {
+      // Tables that were to be loaded are locked already.
+      if (effect) await client.query(lockWritersStatement([table], tables));
+      const held = await readFacts(client, table, tables.get(table.name)!, reading);
+      if (effect && !matches(held, table)) throw await sideEffect(load, effect);
+      mustMatch(held, table);
+    });
+  }
+}
+
+async function sideEffect({ ledger }: Loaded, { oid, name }: SideEffect): Promise<WaypostError> {
+  const causes = await ledger.findCauses(oid);
+  const detail = `Loading the mirror made something else write to ${name}; what can have done it: ${causes.join(', ') || 'nothing that the catalog shows'}.`;
+  return new WaypostError('SIDE_EFFECT', { detail });
+}
