@@ -79,9 +79,12 @@ const STEPS: Record<string, () => Promise<Held>> = {
   'it commits': atStatement({
     statement: 'COMMIT',
     hold: `SELECT pg_advisory_xact_lock(${HOLD})`,
+    // The load makes all constraints immediate: this one is deferred again, after that.
     prepare: `CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON waypost.edge_sync_state DEFERRABLE INITIALLY DEFERRED
-              FOR EACH ROW EXECUTE FUNCTION hold()`,
-    restore: 'DROP TRIGGER hold ON waypost.edge_sync_state',
+              FOR EACH ROW EXECUTE FUNCTION hold();
+              CREATE FUNCTION waypost.defer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN NULL; END';
+              CREATE TRIGGER defer BEFORE INSERT OR UPDATE ON waypost.edge_sync_state FOR EACH STATEMENT EXECUTE FUNCTION waypost.defer()`,
+    restore: 'DROP TRIGGER hold ON waypost.edge_sync_state; DROP TRIGGER defer ON waypost.edge_sync_state; DROP FUNCTION waypost.defer',
   }),
   'it acknowledges': atRequest('/ack'),
 };

@@ -12,6 +12,9 @@ export interface Mirror {
   references: readonly LocalReference[];
 }
 
+const TYPES_HINT =
+  'Alter the type as the detail says: it stays when its tables are dropped. To have all of it made anew, drop the tables and the type; the next cycle creates them.';
+
 /**
  * Compares the local tables with the manifest. Call it in a transaction, which it leaves with search_path at pg_catalog.
  * @throws WaypostError SCHEMA_MISMATCH that names every difference
@@ -29,8 +32,11 @@ export async function inspectMirror(client: pg.ClientBase, manifest: MirrorShape
     tables.set(table.name, local);
     differences.push(...compareColumns(table, local));
   }
-  differences.push(...(await checkTypes(client, manifest.types)));
-  if (differences.length > 0) throw new WaypostError('SCHEMA_MISMATCH', { detail: `${differences.join('; ')}.` });
+  const types = await checkTypes(client, manifest.types);
+  differences.push(...types);
+  if (differences.length > 0) {
+    throw new WaypostError('SCHEMA_MISMATCH', { detail: `${differences.join('; ')}.`, ...(types.length > 0 && { hint: TYPES_HINT }) });
+  }
   return { tables, references: await findReferences(client, tables) };
 }
 

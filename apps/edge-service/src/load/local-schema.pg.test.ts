@@ -59,6 +59,32 @@ test.each([
   expect((await edge.status()).alert).toMatchObject({ code: 'SCHEMA_MISMATCH' });
 });
 
+test('labels that central added to an enum are named with the statements that add them here, which heal', async () => {
+  await change("ALTER TYPE level ADD VALUE 'middle' BEFORE 'high'; ALTER TYPE level ADD VALUE 'it''s lowest' BEFORE 'low'");
+  const answer = await edge.sync();
+  expect(answer).toMatchObject({ code: 'SCHEMA_MISMATCH', hint: expect.stringContaining('Alter the type') as unknown });
+  const [, statements] = /\(run (.*)\)/.exec(answer.detail!)!;
+  expect(statements).toBe(
+    "ALTER TYPE public.level ADD VALUE 'it''s lowest' BEFORE 'low'; ALTER TYPE public.level ADD VALUE 'middle' AFTER 'low'",
+  );
+  for (const statement of statements!.split('; ')) await edge.query(statement);
+  await change("UPDATE users SET level = 'middle' WHERE id = 1");
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+});
+
+test('a row that no local partition takes is refused with the table, and what to attach', async () => {
+  await edge.query(`
+    DROP TABLE areas; CREATE TABLE areas (id int PRIMARY KEY, name varchar(20)) PARTITION BY RANGE (id);
+    CREATE TABLE areas_low PARTITION OF areas FOR VALUES FROM (0) TO (4)`);
+  expect(await edge.sync()).toMatchObject({
+    code: 'LOAD_REFUSED',
+    detail: expect.stringContaining('No partition of public.areas') as unknown,
+    hint: expect.stringContaining("'public.areas'::regclass") as unknown,
+  });
+  await edge.query('CREATE TABLE areas_rest PARTITION OF areas DEFAULT');
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+});
+
 test('a generated column of the device and another order of columns do not matter', async () => {
   await edge.query(
     'DROP TABLE areas; CREATE TABLE areas (size int GENERATED ALWAYS AS (length(name)) STORED, name varchar(20), id int PRIMARY KEY)',
@@ -87,6 +113,7 @@ test('rows that a trigger alters on the way fail verification, roll back all tab
     httpStatus: 500,
     code: 'VERIFICATION_FAILED',
     detail: expect.stringContaining('areas') as unknown,
+    hint: expect.stringContaining('trigger shout on areas') as unknown,
   });
   expect(await companies(edge.databaseUrl)).toEqual(before);
   expect(central.acks.at(-1)).toMatchObject({ status: 'Failed' });

@@ -11,8 +11,27 @@ export async function checkTypes(client: pg.ClientBase, types: readonly UserType
     if (!found || type.kind === 'external') return [];
     if (found.kind !== type.kind) return [`${type.name} is not ${article(type.kind)} type here`];
     const [here, there] = [found, type].map(describe);
-    return here === there ? [] : [`the ${type.kind} type ${type.name} has ${here} here, ${there} in the manifest`];
+    if (here === there) return [];
+    const added = type.kind === 'enum' && found.kind === 'enum' ? addedLabels(type.name, found.labels, type.labels) : [];
+    const remedy = added.length > 0 ? ` (run ${added.join('; ')})` : '';
+    return [`the ${type.kind} type ${type.name} has ${here} here, ${there} in the manifest${remedy}`];
   });
+}
+
+/** Statements that add the labels which are missing here; none where labels were renamed, removed or moved. */
+function addedLabels(name: string, here: readonly string[], there: readonly string[]): string[] {
+  const isHere = new Set(here);
+  if (there.filter((label) => isHere.has(label)).join('\0') !== here.join('\0')) return [];
+  return there.flatMap((label, at) => {
+    if (isHere.has(label)) return [];
+    const before = there[at - 1];
+    const place = before === undefined ? (here[0] === undefined ? '' : ` BEFORE ${quoteLabel(here[0])}`) : ` AFTER ${quoteLabel(before)}`;
+    return [`ALTER TYPE ${name} ADD VALUE ${quoteLabel(label)}${place}`];
+  });
+}
+
+function quoteLabel(label: string): string {
+  return `'${label.replaceAll("'", "''")}'`;
 }
 
 /** Creates the manifest's types that are missing, in its order. External ones are left out. */

@@ -1,7 +1,7 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { matches, mustMatch, readFacts } from '../verify/verify-table.js';
+import { matches, mustMatch, readFacts, type TableFacts } from '../verify/verify-table.js';
 import type { Way } from './choose-way.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
@@ -49,9 +49,21 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
       if (effect) await client.query(lockWritersStatement([table], tables));
       const held = await readFacts(client, table, tables.get(table.name)!, reading);
       if (effect && !matches(held, table)) throw await sideEffect(load, effect);
-      mustMatch(held, table);
+      if (!matches(held, table)) await explainMismatch(load, held, table);
     });
   }
+}
+
+/** @throws WaypostError VERIFICATION_FAILED that names what can have altered the rows */
+async function explainMismatch({ ledger, tables }: Loaded, held: TableFacts, table: ManifestTable): Promise<void> {
+  const causes = await ledger.findTriggers(tables.get(table.name)!.oid);
+  mustMatch(
+    held,
+    table,
+    causes.length === 0
+      ? undefined
+      : `Everything was rolled back. Rows can have been altered by ${causes.join(', ')}: disable what alters them.`,
+  );
 }
 
 async function sideEffect({ ledger }: Loaded, { oid, name }: SideEffect): Promise<WaypostError> {

@@ -3,6 +3,9 @@ import { SqlState, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { COUNT_WRITES, FIND_CAUSES, FIND_WRITES, TRACK_COUNTS } from './write-ledger.sql.js';
 
+/** No table has this oid: no foreign key counts. */
+const NO_TABLE = 0;
+
 /** Rows that statements of the load wrote to a table, by their own row counts. */
 export interface RowCounts {
   inserted: number;
@@ -105,6 +108,11 @@ export class WriteLedger {
   async findCauses(oid: number | null): Promise<string[]> {
     const written = [...new Set([...this.meant.keys(), ...this.locked])];
     return (await this.client.query<{ cause: string }>(FIND_CAUSES, [written, oid])).rows.map(({ cause }) => cause);
+  }
+
+  /** Triggers and rules of a table. */
+  async findTriggers(oid: number): Promise<string[]> {
+    return (await this.client.query<{ cause: string }>(FIND_CAUSES, [[oid], NO_TABLE])).rows.map(({ cause }) => cause);
   }
 
   private isMeant(row: WritesRow): boolean {

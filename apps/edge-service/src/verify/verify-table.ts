@@ -45,10 +45,11 @@ export async function readFacts(
 }
 
 /** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */
-export function mustMatch(facts: TableFacts, table: ManifestTable): void {
+export function mustMatch(facts: TableFacts, table: ManifestTable, hint?: string): void {
   if (matches(facts, table)) return;
   throw new WaypostError('VERIFICATION_FAILED', {
     detail: `${table.name} holds ${facts.rowCount} rows with sha256 ${facts.sha256}, the manifest says ${table.rowCount} with ${table.sha256}.`,
+    ...(hint !== undefined && { hint }),
   });
 }
 
