@@ -4,6 +4,8 @@ const GOOD = { DATABASE_URL: 'postgres://u:p@localhost/edge', CENTRAL_URL: 'http
 
 test('the defaults are those of the README', () => {
   expect(readEdgeConfig(GOOD)).toEqual({
+    ADOPT_TABLES: new Set(),
+    SIDE_EFFECT_TABLES: new Set(),
     PORT: 8081,
     HOST: '127.0.0.1',
     AUDIT_RETENTION: 30 * 86_400_000,

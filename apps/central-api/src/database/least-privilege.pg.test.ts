@@ -3,7 +3,7 @@ import { startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
-test('a role that may read the business tables and owns schema waypost is enough', async () => {
+test('a role that may read the business tables, make temporary views and owns schema waypost is enough', async () => {
   await using server = await startTestServer();
   await using database = await server.createDatabase('shop');
   const name = new URL(database.url).pathname.slice(1);
@@ -13,7 +13,7 @@ test('a role that may read the business tables and owns schema waypost is enough
     `${SHOP_SCHEMA};
      REVOKE ALL ON DATABASE ${name} FROM PUBLIC;
      CREATE ROLE ${role} LOGIN PASSWORD 'test';
-     GRANT CONNECT ON DATABASE ${name} TO ${role};
+     GRANT CONNECT, TEMPORARY ON DATABASE ${name} TO ${role};
      CREATE SCHEMA waypost AUTHORIZATION ${role};
      GRANT USAGE ON SCHEMA public, "Odd/Schema?" TO ${role};
      GRANT SELECT ON ALL TABLES IN SCHEMA public, "Odd/Schema?" TO ${role}`,

@@ -30,6 +30,8 @@ export interface CheckedPlan {
   tables: CheckedTable[];
   /** Quoted names of the tables and views that the scope query and all tables' queries read. */
   reads: string[];
+  /** Those among them that the scope query reads. */
+  scopeReads: string[];
   /** Materialized views that they read. */
   materialized: MaterializedRead[];
 }
@@ -83,7 +85,9 @@ export async function checkPlan(pool: pg.Pool, file: PlanFile): Promise<CheckedP
       faults.push(`${file.locate(place)}: ${name}, which this reads, is unlogged: a crash of the server would empty it, and then devices`);
     }
     if (faults.length > 0) throw planInvalid(faults);
-    return { ...checked, reads, materialized };
+    const scopeQuery = texts.slice(-1);
+    const { names: scopeReads } = await withTransaction(client, 'READ WRITE', () => findRelations(client, scopeQuery, []));
+    return { ...checked, reads, scopeReads, materialized };
   });
 }
 

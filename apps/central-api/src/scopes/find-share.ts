@@ -7,6 +7,7 @@ import { CONFIG, type Config } from '../config.js';
 import { Batches } from '../database/batches.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { PlanRecheck } from '../plan/plan-recheck.js';
+import { lockTables } from '../sync/session-locks.js';
 import { resolveScopes, shareOf } from './resolve-scope.js';
 
 /** In one transaction: it is over soon, so that nobody waits long for the next. */
@@ -74,6 +75,8 @@ export class FindShare implements OnApplicationShutdown {
         await client.query(
           `SET LOCAL lock_timeout = ${this.config.LOCK_TIMEOUT}; SET LOCAL statement_timeout = ${this.config.BUILD_TIMEOUT}`,
         );
+        // A refusal is an answer: a table that is truncated and filled again meanwhile must not make a device look unknown.
+        await lockTables(client, { reads: this.plan.scopeReads });
         const scopes = await resolveScopes(client, this.plan, macs);
         return scopes.map((scope) => (scope instanceof WaypostError ? scope : shareOf(this.plan, scope)));
       }),

@@ -52,7 +52,7 @@ export async function lockDevice(client: pg.ClientBase, mac: string, { BUILD_QUE
  * All that is read, before the transaction has its snapshot: whoever truncates or rewrites a table after that would leave it empty for an older
  * snapshot, and the manifest would be of a state that never was. Only ACCESS EXCLUSIVE waits for this lock; readers and writers do not.
  */
-export async function lockTables(client: pg.ClientBase, { reads }: CheckedPlan): Promise<void> {
+export async function lockTables(client: pg.ClientBase, { reads }: Pick<CheckedPlan, 'reads'>): Promise<void> {
   if (reads.length > 0) await client.query(`LOCK TABLE ${reads.join(', ')} IN ACCESS SHARE MODE`).catch(asAltered);
 }
 
