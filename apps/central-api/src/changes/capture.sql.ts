@@ -3,7 +3,7 @@ import { quoteIdentifier, sha256Hex } from '@waypost/contracts';
 /** More keys than this are not listed: the whole table counts as changed. */
 export const MAX_KEYS = 1000;
 
-/** What a function of a trigger searches names in, whoever writes. */
+/** The search path of the trigger functions, independent of the writer. */
 const SEARCH_PATH = 'pg_catalog, pg_temp';
 
 /** Of a function p in language l: declared as ours are. */

@@ -62,7 +62,7 @@ const LOOK_UP_MS = 1000;
  */
 @Injectable()
 export class TableReads {
-  /** Reads that were made anew for a device in doubt, by its manifest and the read's key. */
+  /** Reads that were repeated for a device in doubt, by its manifest and the read's key. */
   private readonly readAgain = new ExpiringMap<string, true>(READ_AGAIN);
 
   constructor(

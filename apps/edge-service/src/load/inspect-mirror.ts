@@ -13,7 +13,7 @@ export interface Mirror {
 }
 
 const TYPES_HINT =
-  'Alter the type as the detail says: it stays when its tables are dropped. To have all of it made anew, drop the tables and the type; the next cycle creates them.';
+  'Alter the type as the detail says: it stays when its tables are dropped. To have all of it created again, drop the tables and the type; the next cycle creates them.';
 
 /**
  * Compares the local tables with the manifest. Call it in a transaction, which it leaves with search_path at pg_catalog.
