@@ -177,7 +177,8 @@ function reportError(error: unknown, json: boolean, secrets: readonly string[]):
           hint: 'This is a defect, or a database of another version of Waypost: report it with the command and both versions.',
         };
   const redact = (text: string): string => secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text);
-  const { code, detail, hint } = { ...known, detail: redact(known.detail), hint: redact(known.hint) };
+  // Hints are ours, and hold no secret; a password such as `waypost` would make riddles of them.
+  const { code, detail, hint } = { ...known, detail: redact(known.detail) };
   if (json) return print(`${JSON.stringify({ error: { code, detail, hint } }, null, 2)}\n`);
   const paint = paintFor(process.stderr);
   const lines = detail.split('\n').map(printable).join('\n');

@@ -1,9 +1,8 @@
 import type { LoggerService } from '@nestjs/common';
-import { WaypostError } from '@waypost/contracts';
 import type { Logger as NestLogger, Params } from 'nestjs-pino';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { redactLine } from './redact.js';
-import { sqlStateOf } from './sql-state.js';
+import { serializeError } from './serialize-error.js';
 import { currentTraceIds } from './tracing.js';
 import { currentWork } from './work-context.js';
 
@@ -39,25 +38,6 @@ export function createLogger(service: string, level: string, sinks: readonly Lin
     },
     destination,
   );
-}
-
-/**
- * An error with its code and hint, those of its causes folded into message and stack. Nothing else that it carries: errors of databases hold
- * parameters and rows.
- */
-function serializeError(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const { type, message, stack } = pino.stdSerializers.err(error);
-  const { constraint, table } = error as { constraint?: unknown; table?: unknown };
-  const known = error instanceof WaypostError ? { code: error.code, heals: error.heals, hint: error.hint } : { code: sqlStateOf(error) };
-  return { type, message: message || errorsOf(error), ...known, constraint, table, stack };
-}
-
-/** What Node reports when no address of a host answers has no message of its own. */
-function errorsOf(error: Error): string {
-  return error instanceof AggregateError
-    ? error.errors.map((part) => (part instanceof Error ? part.message : String(part))).join('; ')
-    : '';
 }
 
 /** Options of nestjs-pino. Requests are logged by http.ts. */
