@@ -10,6 +10,7 @@ import { StoreAck } from './acks/store-ack.js';
 import { AuditSweeper } from './audit/audit-sweeper.js';
 import { AuditedProblemFilter } from './audit/audited-problem.filter.js';
 import { RequestAudit } from './audit/request-audit.js';
+import { Canary } from './changes/canary.js';
 import { ChangeWatch } from './changes/change-watch.js';
 import { FindUnchanged } from './changes/find-unchanged.js';
 import { ShadowReads } from './changes/shadow-reads.js';
@@ -89,6 +90,7 @@ export class AppModule {
         PlanRecheck,
         ChangeWatch,
         ShadowReads,
+        Canary,
         FindUnchanged,
         TableReads,
         FindShare,

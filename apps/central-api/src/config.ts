@@ -11,6 +11,8 @@ export const snapshotStore = z.string().transform((text, context) => {
 /** PostgreSQL and Node take 0 for no limit at all. */
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
+const SHORTEST_CANARY_MS = 1000;
+
 /** `off` sets no limit: nothing can lose more than all of its rows. */
 const fractionOrOff = z.string().transform((text, context) => {
   const fraction = text.trim() === 'off' ? Infinity : /^\d*\.?\d+$/.test(text.trim()) ? Number(text) : NaN;
@@ -59,6 +61,12 @@ export const schema = z.object({
     .transform(() => 0)
     .or(integer(1, 1_000_000_000))
     .prefault('1000'),
+  /** How often central tries whether writes to captured tables are recorded, besides at its start; `off`: never. */
+  CANARY_INTERVAL: z
+    .literal('off')
+    .transform(() => 0)
+    .or(durationMs.refine((ms) => ms >= SHORTEST_CANARY_MS, { message: 'must be off or at least 1s' }))
+    .prefault('1h'),
   /** Further connections are closed unanswered. */
   MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
   /** How long single requests, manifests and acknowledgements are kept; 0 for ever. Hourly counts and the states of devices stay. */

@@ -1,10 +1,11 @@
 import { createPool, withClient, withTransaction } from '@waypost/runtime';
-import { captureFor, type Coverage, describeCapture } from '../src/changes/capture.js';
-import { checkPlan } from '../src/plan/check-plan.js';
+import type pg from 'pg';
+import { captureFor, type Coverage, describeCapture, type Installed } from '../src/changes/capture.js';
+import { type CheckedPlan, checkPlan } from '../src/plan/check-plan.js';
 import { parsePlan } from '../src/plan/read-plan.js';
 
 /** As `waypost capture install` does. */
-export function installCapture(databaseUrl: string, plan: string): Promise<Coverage> {
+export function installCapture(databaseUrl: string, plan: string): Promise<Installed> {
   return onPlan(databaseUrl, plan, captureFor);
 }
 
@@ -13,7 +14,11 @@ export function showCapture(databaseUrl: string, plan: string): Promise<Coverage
   return onPlan(databaseUrl, plan, describeCapture);
 }
 
-async function onPlan(databaseUrl: string, plan: string, work: typeof describeCapture): Promise<Coverage> {
+async function onPlan<Found>(
+  databaseUrl: string,
+  plan: string,
+  work: (client: pg.ClientBase, plan: CheckedPlan) => Promise<Found>,
+): Promise<Found> {
   const pool = createPool({ url: databaseUrl, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
   try {
     const checked = await checkPlan(pool, parsePlan('plan.yaml', plan));

@@ -152,7 +152,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     side: 'central',
     summary: 'whether every change to what the plan reads is recorded',
     description:
-      'Exits with 1 where a change could pass unnoticed, or a shadow read found that one did, with the reasons; requests read all tables then.',
+      'Exits with 1 where a change could pass unnoticed, or a shadow read or the canary found that one did, with the reasons; requests read all tables then. Says when central last tried each table.',
     arguments: [],
     options: [PLAN_OPTION],
     examples: ['waypost capture show --plan plans/fleet.yaml'],
@@ -163,7 +163,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     side: 'central',
     summary: 'triggers on every table that the plan reads, for `changes: triggers`',
     description:
-      'Changes the database: four statement triggers on each table, in one transaction that locks each table against writers for a moment. The role must own the tables. Again after tables were added to the plan, or partitions to a table.',
+      'Changes the database: four statement triggers on each table, in one transaction that locks each table against writers for a moment and sees that each of them records. The role must own the tables. Again after tables were added to the plan, or partitions to a table.',
     arguments: [],
     options: [PLAN_OPTION],
     examples: ['DATABASE_URL=postgres://owner@… waypost capture install --plan plans/fleet.yaml'],
@@ -181,9 +181,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: 'capture trust',
     side: 'central',
-    summary: 'ends the finding of a shadow read: captured changes count again',
+    summary: 'ends the finding of a shadow read or of the canary: captured changes count again',
     description:
-      'After you found and mended why a change was not captured (docs/runbooks/capture-lied.md). Every device has its tables read once more, then polls are answered from captured changes again. `capture show` lists open findings.',
+      'After you found and mended why a change was not captured (docs/runbooks/capture-lied.md, canary-failed.md). Every device has its tables read once more, then polls are answered from captured changes again. `capture show` lists open findings.',
     arguments: [{ name: '<table>', description: 'as capture show names it, or (scope)' }],
     options: [],
     examples: ['waypost capture trust users', "waypost capture trust '(scope)'"],

@@ -95,6 +95,12 @@ export const ERROR_KINDS = {
     title: 'Change capture cannot be installed by this role',
     hint: 'Run it as the tables’ owner, who needs in schema waypost: GRANT USAGE, CREATE ON SCHEMA waypost TO owner; GRANT SELECT, INSERT ON waypost.changes TO owner.',
   },
+  CAPTURE_UNPROVEN: {
+    status: 500,
+    heals: 'operator',
+    title: 'A write to a captured table was not recorded',
+    hint: 'Nothing was installed. Look for what keeps the table’s triggers from firing or from writing waypost.changes: \\d of the table, pg_class.relhastriggers, roles and rights.',
+  },
   NAME_INVALID: {
     status: 400,
     heals: 'operator',

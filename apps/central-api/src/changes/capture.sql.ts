@@ -10,7 +10,22 @@ const SEARCH_PATH = 'pg_catalog, pg_temp';
 export const RUNS_AS_OWNER = `l.lanname = 'plpgsql' AND p.prosecdef AND p.proconfig IS NOT DISTINCT FROM ARRAY['search_path=${SEARCH_PATH}']`;
 
 /** Of a function p: its owner may record changes. */
-export const MAY_RECORD = "coalesce(has_table_privilege(p.proowner, to_regclass('waypost.changes'), 'INSERT'), false)";
+export const MAY_RECORD = `coalesce(has_schema_privilege(p.proowner, to_regnamespace('waypost'), 'USAGE')
+    AND has_table_privilege(p.proowner, to_regclass('waypost.changes'), 'INSERT'), false)`;
+
+/**
+ * The triggers write with the rights of who installs them. Where those come from being a member of the service's role, they are given by name as well: else
+ * every write of the application would fail on the day the membership ends.
+ */
+export const KEEP_RIGHT_TO_RECORD = `
+  DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = current_user
+               WHERE c.oid = to_regclass('waypost.changes') AND NOT r.rolsuper AND r.oid NOT IN (c.relowner, n.nspowner)
+                 AND pg_has_role(c.relowner, 'USAGE') AND pg_has_role(n.nspowner, 'USAGE')) THEN
+      GRANT USAGE ON SCHEMA waypost TO CURRENT_USER;
+      GRANT INSERT ON waypost.changes TO CURRENT_USER;
+    END IF;
+  END $$`;
 
 /** An operation of a trigger, with the rows that it can see. `type` is pg_trigger.tgtype of an AFTER trigger for each statement. */
 const OPERATIONS = {

@@ -6,13 +6,16 @@ import {
   createFunction,
   createTrigger,
   dropTriggers,
+  KEEP_RIGHT_TO_RECORD,
   READ_FUNCTION_PRESENT,
   READ_UNUSED_FUNCTIONS,
   READ_WATCHED,
 } from './capture.sql.js';
+import { createCanary, READ_UNUSED_CANARIES } from './canary.sql.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { type CaptureCheck, checkCapture, readKeys, type Table } from './check-capture.js';
 import { findSources } from './find-sources.js';
+import { assertRecorded, readCanaries, tryCapture } from './try-capture.js';
 
 /** What capture covers of what a plan reads. */
 export interface Coverage {
@@ -26,6 +29,11 @@ export interface Coverage {
   obstacles: string[];
 }
 
+export interface Installed extends Coverage {
+  /** Why the installation could not prove itself on a table, by its name: nothing is known to be wrong there. */
+  notChecked: Record<string, string>;
+}
+
 /** Looks at the database as it is now, in a READ WRITE transaction that leaves nothing. */
 export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan): Promise<Coverage> {
   const { tables, obstacles } = await findSources(client, plan);
@@ -34,16 +42,18 @@ export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan):
 
 /**
  * Makes all tables that the plan reads record their changes, in the transaction under way. Those that do are left as they are; each of the others is
- * locked against writers for a moment. The role must own the tables, or have TRIGGER on them, may create functions in schema waypost, and write to
- * waypost.changes. @returns what is covered then
- * @throws WaypostError CAPTURE_REFUSED with the right that is missing
+ * locked against writers for a moment. Then each table is written to without changing a row, to see that it is recorded. The role must own the tables,
+ * may create functions in schema waypost, and read and write waypost.changes. @returns what is covered then
+ * @throws WaypostError CAPTURE_REFUSED with the right that is missing; CAPTURE_UNPROVEN with the table and the operation that was not recorded
  */
-export async function captureFor(client: pg.ClientBase, plan: CheckedPlan): Promise<Coverage> {
+export async function captureFor(client: pg.ClientBase, plan: CheckedPlan): Promise<Installed> {
   const { tables, obstacles } = await findSources(client, plan);
   const { unwatched } = await checkCapture(client, tables);
-  await installCapture(client, unwatched).catch(asRefused);
+  const notChecked = await installCapture(client, unwatched)
+    .then(() => proveCapture(client, tables))
+    .catch(asRefused);
   await dropUnusedFunctions(client);
-  return coverageOf(tables, obstacles, await checkCapture(client, tables));
+  return { ...coverageOf(tables, obstacles, await checkCapture(client, tables)), notChecked };
 }
 
 /** Takes all triggers away again, in the transaction under way. @returns the tables that had some */
@@ -68,6 +78,7 @@ function namesOf(tables: readonly Table[]): string[] {
 }
 
 async function installCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<void> {
+  await client.query(KEEP_RIGHT_TO_RECORD);
   const keys = await readKeys(
     client,
     tables.map(({ oid }) => oid),
@@ -82,9 +93,38 @@ async function installCapture(client: pg.ClientBase, tables: readonly Table[]): 
   }
 }
 
+/** @returns why tables could not be tried, by their names */
+async function proveCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<Record<string, string>> {
+  const oids = tables.map(({ oid }) => oid);
+  const missing = (await readCanaries(client, oids)).filter((table) => table.function === null);
+  const owners = new Map(missing.map(({ owner, service }) => [owner, service]));
+  for (const [owner, service] of owners) await createCanaryFor(client, owner, service);
+  const notChecked: Record<string, string> = {};
+  for (const table of await readCanaries(client, oids)) {
+    const trial = await tryCapture(client, table);
+    assertRecorded(trial);
+    if (trial.notChecked !== undefined) notChecked[table.name] = trial.notChecked;
+  }
+  return notChecked;
+}
+
+/** Where the tables' owner may not have functions in schema waypost, its tables are not checked. */
+async function createCanaryFor(client: pg.ClientBase, owner: string, service: string): Promise<void> {
+  await client.query('SAVEPOINT waypost_canary');
+  try {
+    await client.query(createCanary(owner, service));
+  } catch (error) {
+    if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT waypost_canary');
+  }
+  await client.query('RELEASE SAVEPOINT waypost_canary');
+}
+
 async function dropUnusedFunctions(client: pg.ClientBase): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(READ_UNUSED_FUNCTIONS);
-  for (const { name } of rows) await client.query(`DROP FUNCTION ${name}`);
+  for (const unused of [READ_UNUSED_FUNCTIONS, READ_UNUSED_CANARIES]) {
+    const { rows } = await client.query<{ name: string }>(unused);
+    for (const { name } of rows) await client.query(`DROP FUNCTION ${name}`);
+  }
 }
 
 function asRefused(error: unknown): never {

@@ -9,6 +9,7 @@ import { temporaryFolder } from '../../../../test/support/temporary-folder.js';
 import { installCapture, showCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
+import { Canary } from './canary.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `
@@ -39,6 +40,11 @@ const poll = (central: Central, held: Manifest): Promise<Manifest> => {
   const { epoch, sequence, manifestId } = held;
   return central.manifestFor(MAC, { have: { epoch, sequence, manifestId } });
 };
+const canaries = async (central: Central): Promise<unknown[]> => {
+  await central.app.get(Canary).tryAll();
+  return central.sql('SELECT table_name, not_checked FROM waypost.canaries WHERE checked_at IS NOT NULL ORDER BY 1');
+};
+const ALL_RECORDED = ['devices', 'prices', 'users'].map((table_name) => ({ table_name, not_checked: null }));
 const changesSeen = (central: Central): Promise<{ name: string }[]> =>
   central.sql('SELECT DISTINCT relation::regclass::text AS name FROM waypost.changes ORDER BY 1');
 
@@ -87,6 +93,7 @@ test('tables that a restore made again, with other oids, record their changes un
   expect(await showCapture(database.url, PLAN)).toMatchObject({ unwatched: [], obstacles: [] });
   await central.sql('TRUNCATE waypost.changes');
   await expectNothingMissed(central, first);
+  expect(await canaries(central)).toEqual(ALL_RECORDED);
   expect((await changesSeen(central)).map(({ name }) => name)).toEqual(['prices', 'users']);
 });
 
@@ -244,6 +251,7 @@ function isInstalled(name: string): boolean {
       const { tables } = await central.manifestFor(MAC);
       expect(tables).not.toEqual(first.tables);
       await expectNothingMissed(central, first);
+      expect(await canaries(central)).toEqual(ALL_RECORDED);
       expect((await changesSeen(central)).map(({ name }) => name)).toEqual(['prices', 'users']);
     });
   },

@@ -43,11 +43,11 @@ export const DROP_READS = 'DELETE FROM waypost.table_reads';
 
 /** $1: tables of the plan. */
 export const READ_SHADOW_STATE = `
-  SELECT (SELECT count(*)::int FROM waypost.shadow_findings WHERE cleared_at IS NULL) AS findings,
+  SELECT (SELECT count(*)::int FROM waypost.shadow_findings WHERE cleared_at IS NULL AND found_by = 'shadow read') AS findings,
          (SELECT extract(epoch FROM now() - min(r.last_read_at))::float8 FROM waypost.shadow_reads r WHERE r.table_name = ANY($1::text[])) AS age`;
 
 export const READ_FINDINGS = `
-  SELECT table_name AS "table", found_at AS "foundAt", manifest_id AS "manifestId", mac FROM waypost.shadow_findings
+  SELECT table_name AS "table", found_at AS "foundAt", found_by AS "foundBy", detail, manifest_id AS "manifestId", mac FROM waypost.shadow_findings
   WHERE cleared_at IS NULL ORDER BY table_name`;
 
 /** $1: table. */

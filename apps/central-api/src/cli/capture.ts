@@ -1,6 +1,7 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
 import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
+import { READ_CANARY_STATES } from '../changes/canary.sql.js';
 import { captureFor, type Coverage, describeCapture, removeCapture } from '../changes/capture.js';
 import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS } from '../changes/shadow-reads.sql.js';
 import { checkedPlan } from './plan.js';
@@ -8,13 +9,20 @@ import { checkedPlan } from './plan.js';
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */
 export async function captureShow(context: CommandContext): Promise<Answer> {
   const coverage = await onPlan(context, describeCapture);
-  return answer(context, coverage, await readFindings(context));
+  return answer(context, coverage, await readWhatCentralFound(context));
 }
 
-/** `waypost capture install`: triggers on every table that the plan reads, in one transaction; those that are there are replaced. */
+/** `waypost capture install`: triggers on every table that the plan reads, in one transaction that sees each of them record; what is right stays. */
 export async function captureInstall(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
-  return answer(context, await onPlan(context, captureFor));
+  const { notChecked, ...coverage } = await onPlan(context, captureFor);
+  const canaries = Object.entries(notChecked).map(([table, reason]) => ({
+    table,
+    triedAt: new Date(),
+    checkedAt: null,
+    notChecked: reason,
+  }));
+  return answer(context, coverage, { findings: [], canaries });
 }
 
 /** `waypost capture remove`: takes all triggers away; requests read tables again. */
@@ -32,8 +40,25 @@ export async function captureRemove(context: CommandContext): Promise<Answer> {
 interface Finding {
   table: string;
   foundAt: Date;
-  manifestId: string;
-  mac: string;
+  foundBy: string;
+  /** Of a canary. */
+  detail: string | null;
+  /** Of a shadow read. */
+  manifestId: string | null;
+  mac: string | null;
+}
+
+/** What came of trying whether writes to a table are recorded. */
+interface CanaryState {
+  table: string;
+  triedAt: Date;
+  checkedAt: Date | null;
+  notChecked: string | null;
+}
+
+interface FoundByCentral {
+  findings: Finding[];
+  canaries: CanaryState[];
 }
 
 /** `waypost capture trust`: ends a table's finding; what was read and issued before counts no more. */
@@ -60,15 +85,19 @@ export async function captureTrust(context: CommandContext): Promise<Answer> {
   };
 }
 
-/** Empty before a central with shadow reads ran on this database. */
-async function readFindings(context: CommandContext): Promise<Finding[]> {
-  const [known] = await context.database.query<{ is: boolean }>("SELECT to_regclass('waypost.shadow_findings') IS NOT NULL AS is");
-  return known?.is ? context.database.query<Finding>(READ_FINDINGS) : [];
+/** Empty before a central of this version ran on this database. */
+async function readWhatCentralFound(context: CommandContext): Promise<FoundByCentral> {
+  const [known] = await context.database.query<{ is: boolean }>("SELECT to_regclass('waypost.canaries') IS NOT NULL AS is");
+  if (!known?.is) return { findings: [], canaries: [] };
+  return {
+    findings: await context.database.query<Finding>(READ_FINDINGS),
+    canaries: await context.database.query<CanaryState>(READ_CANARY_STATES),
+  };
 }
 
-type OnPlan = (client: pg.ClientBase, plan: Awaited<ReturnType<typeof checkedPlan>>['plan']) => Promise<Coverage>;
+type OnPlan<Found> = (client: pg.ClientBase, plan: Awaited<ReturnType<typeof checkedPlan>>['plan']) => Promise<Found>;
 
-async function onPlan(context: CommandContext, work: OnPlan): Promise<Coverage & { wanted: boolean }> {
+async function onPlan<Found extends Coverage>(context: CommandContext, work: OnPlan<Found>): Promise<Found & { wanted: boolean }> {
   return context.database.run(async (pool) => {
     const { plan } = await checkedPlan(context, pool);
     const coverage = await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => work(client, plan)));
@@ -76,18 +105,39 @@ async function onPlan(context: CommandContext, work: OnPlan): Promise<Coverage &
   });
 }
 
-function answer(context: CommandContext, coverage: Coverage & { wanted: boolean }, findings: readonly Finding[] = []): Answer {
+function answer(context: CommandContext, coverage: Coverage & { wanted: boolean }, { findings, canaries }: FoundByCentral): Answer {
   const isWhole = coverage.unwatched.length === 0 && coverage.obstacles.length === 0 && findings.length === 0;
   return {
-    data: { whole: isWhole, ...coverage, findings },
-    text: [...findings.map((finding) => describeFinding(finding, context.paint)), ...describeCoverage(coverage, context.paint)].join('\n'),
+    data: { whole: isWhole, ...coverage, findings, canaries },
+    text: [
+      ...findings.map((finding) => describeFinding(finding, context.paint)),
+      ...describeCoverage(coverage, context.paint),
+      ...describeCanaries(canaries),
+    ].join('\n'),
     exitCode: isWhole ? ExitCode.ok : ExitCode.finding,
   };
 }
 
-function describeFinding({ table, foundAt, mac, manifestId }: Finding, paint: CommandContext['paint']): string {
-  const what = `A change to ${printable(table)} was not captured: found ${formatTime(foundAt.toISOString())}, manifest ${manifestId} of ${mac}.`;
+function describeFinding({ table, foundAt, foundBy, detail, mac, manifestId }: Finding, paint: CommandContext['paint']): string {
+  const found = `found ${formatTime(foundAt.toISOString())}`;
+  const what =
+    foundBy === 'canary'
+      ? `Writes to ${printable(table)} are not captured: ${found}, ${detail} (docs/runbooks/canary-failed.md).`
+      : `A change to ${printable(table)} was not captured: ${found}, manifest ${manifestId} of ${mac} (docs/runbooks/capture-lied.md).`;
   return `${paint('bad', what)} Requests read all tables until: waypost capture trust ${printable(table)}`;
+}
+
+function describeCanaries(canaries: readonly CanaryState[]): string[] {
+  const tried = canaries.filter(({ checkedAt }) => checkedAt !== null);
+  const oldest = Math.min(...tried.map(({ checkedAt }) => (checkedAt as Date).getTime()));
+  return [
+    ...(tried.length === 0
+      ? []
+      : [`canary: writes to ${plural(tried.length, 'table')} tried since ${formatTime(new Date(oldest).toISOString())}`]),
+    ...canaries
+      .filter(({ notChecked }) => notChecked !== null)
+      .map(({ table, notChecked }) => `canary: ${printable(table)} not checked: ${printable(notChecked as string)}`),
+  ];
 }
 
 /** Lines for people: the verdict first, then what stands in the way, then what to do. */

@@ -19,6 +19,7 @@ import { CreateHeldShrinks1796300000000 } from './migrations/1796300000000-creat
 import { MarkUnneededContents1796300000010 } from './migrations/1796300000010-mark-unneeded-contents.js';
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateShadowReads1796400000000 } from './migrations/1796400000000-create-shadow-reads.js';
+import { CreateCanaries1797000000100 } from './migrations/1797000000100-create-canaries.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
@@ -58,6 +59,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateHeldShrinks1796300000000,
       MarkUnneededContents1796300000010,
       CreateShadowReads1796400000000,
+      CreateCanaries1797000000100,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

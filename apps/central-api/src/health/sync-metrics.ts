@@ -71,6 +71,12 @@ export class SyncMetrics {
     help: 'Time spent on shadow reads.',
     registers: this.registers,
   });
+  private readonly canaries = new Counter({
+    name: 'waypost_central_canaries_total',
+    help: 'Captured tables that were written to without changing a row, by result: recorded, missed (a change is not captured), not_checked (locked, or refused).',
+    labelNames: ['result'],
+    registers: this.registers,
+  });
   private builds = { waiting: 0 };
 
   constructor(@Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore) {
@@ -78,6 +84,7 @@ export class SyncMetrics {
     for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
     for (const source of ['built', 'shared']) this.tableSnapshots.inc({ source }, 0);
     for (const result of ['equal', 'different', 'skipped', 'failed']) this.shadowReads.inc({ result }, 0);
+    for (const result of ['recorded', 'missed', 'not_checked']) this.canaries.inc({ result }, 0);
     this.watchStore();
   }
 
@@ -114,6 +121,16 @@ export class SyncMetrics {
     this.gauge('waypost_central_shadow_findings', findings, async () => (await read())?.findings ?? NaN);
     const age = 'Age of the oldest of the last comparisons of each table that was compared; NaN before the first.';
     this.gauge('waypost_central_shadow_read_age_seconds', age, async () => (await read())?.age ?? NaN);
+  }
+
+  canaryTried(result: 'recorded' | 'missed' | 'not_checked'): void {
+    this.canaries.inc({ result });
+  }
+
+  /** To be called once, by who tries whether writes are captured. */
+  watchCanary(read: () => Promise<number | undefined>): void {
+    const findings = 'Open findings of the canary: tables that can be written to without being captured; NaN if unknown.';
+    this.gauge('waypost_central_canary_findings', findings, async () => (await read()) ?? NaN);
   }
 
   get buildsWaiting(): number {
