@@ -187,6 +187,15 @@ test('capture install, show and remove; plan check shows it where the plan asks 
   expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true } });
   await pair.atCentral("INSERT INTO waypost.shadow_findings (table_name, manifest_id, mac) VALUES ('users', 'x', 'y')");
   expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false, findings: [{ table: 'users' }] } });
+  const found = "INSERT INTO waypost.shadow_findings (table_name, found_by, detail) VALUES ('articles', 'canary', 'DELETE left nothing')";
+  await pair.atCentral(`${found}; INSERT INTO waypost.canaries (table_name, checked_at) VALUES ('shops', now())`);
+  await pair.atCentral("INSERT INTO waypost.canaries (table_name, not_checked) VALUES ('articles', 'INSERT: the table is locked')");
+  const shown = (await waypost(['capture', 'show', '--plan', plan], asOwner)).out;
+  expect(shown).toMatch(/A change to users was not captured.*capture-lied\.md.*waypost capture trust users/);
+  expect(shown).toMatch(/Writes to articles are not captured.*DELETE left nothing.*canary-failed\.md.*waypost capture trust articles/);
+  expect(shown).toMatch(/canary: writes to 1 table tried since .*\ncanary: articles not checked: INSERT: the table is locked/);
+  expect((await waypost(['status'], atCentral)).out).toMatch(/Changes to articles were not captured[^]*waypost capture trust articles/);
+  expect(await waypostJson(['capture', 'trust', 'articles'], asOwner)).toMatchObject({ code: 0, json: { cleared: true } });
   expect(await waypostJson(['capture', 'trust', 'users'], asOwner)).toMatchObject({ code: 0, json: { cleared: true } });
   expect(await run('capture', 'show')).toMatchObject({ code: 0, json: { whole: true, findings: [] } });
   expect(await waypostJson(['capture', 'remove'], asOwner)).toMatchObject({ code: 0, json: { removed: tables } });

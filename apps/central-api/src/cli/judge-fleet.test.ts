@@ -5,6 +5,7 @@ const HEALTHY: FleetFacts = {
   thresholds: { staleMs: 3_600_000, silentMs: 86_400_000 },
   repeatedFailures: 0,
   heldDevices: 0,
+  uncaptured: [],
   devices: { failing: 0, silent: 0, stale: 0, never: 0, fresh: 3 },
   worst: [],
   epoch: 'e',
@@ -32,6 +33,11 @@ test.each<[string, Partial<FleetFacts>, object]>([
     { severity: 'warn', what: '1 device failed since the last proof' },
   ],
   ['devices that are held back', { heldDevices: 2 }, { severity: 'bad', what: expect.stringContaining('2 devices held back') }],
+  [
+    'tables whose changes were not captured',
+    { uncaptured: ['users'] },
+    { severity: 'bad', what: expect.stringContaining('Changes to users'), next: expect.stringContaining('waypost capture trust users') },
+  ],
   [
     'silent devices',
     { devices: { ...HEALTHY.devices, silent: 1 } },

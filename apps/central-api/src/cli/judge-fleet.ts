@@ -1,4 +1,4 @@
-import { type Finding, formatSpan, plural } from '@waypost/command-line';
+import { type Finding, formatSpan, plural, printable } from '@waypost/command-line';
 import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
 import { REPEATED_FAILURES } from '../health/fleet.sql.js';
 import type { FleetFacts } from './read-fleet.js';
@@ -21,7 +21,11 @@ const LOW_SHARE = 0.1;
 
 /** What is wrong with the fleet or with central, and what to do about it. */
 export function judgeFleet(fleet: FleetFacts | null, service: ServiceFacts | null, store: StoreFacts | null): Finding[] {
-  return [...judgeService(service), ...(fleet ? [...judgeDevices(fleet), ...judgeRequests(fleet)] : []), ...judgeStore(store)];
+  return [
+    ...judgeService(service),
+    ...(fleet ? [...judgeDevices(fleet), ...judgeRequests(fleet), ...judgeCapture(fleet)] : []),
+    ...judgeStore(store),
+  ];
 }
 
 function judgeService(service: ServiceFacts | null): Finding[] {
@@ -89,6 +93,14 @@ function judgeRequests({ troubles }: FleetFacts): Finding[] {
       what: `${plural(requests, 'request')} of ${plural(devices, 'device')} within the last hour: ${reason ?? status}`,
       next: hintOf(reason ?? ''),
     }));
+}
+
+function judgeCapture({ uncaptured }: FleetFacts): Finding[] {
+  return uncaptured.map((table) => ({
+    severity: 'bad',
+    what: `Changes to ${printable(table)} were not captured: every request reads all tables until an operator has looked.`,
+    next: `waypost capture show says what was found and where to look; when it is mended: waypost capture trust ${printable(table)}`,
+  }));
 }
 
 function judgeStore(store: StoreFacts | null): Finding[] {

@@ -10,6 +10,7 @@ const STATE = `
          (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8 AS sequence,
          (SELECT count(*)::int FROM waypost.manifests WHERE expires_at > now()) AS live_manifests,
          (SELECT count(DISTINCT mac)::int FROM waypost.held_shrinks WHERE ${IS_HELD_BACK}) AS held_devices,
+         (SELECT coalesce(array_agg(table_name ORDER BY table_name), '{}') FROM waypost.shadow_findings WHERE cleared_at IS NULL) AS uncaptured,
          (SELECT max(last_request_at) FROM waypost.device_status) AS last_request_at,
          now() AS now`;
 const LAST_REQUESTS = `
@@ -44,6 +45,8 @@ export interface FleetFacts {
   repeatedFailures: number;
   /** Held back because a table of their share shrank too much. */
   heldDevices: number;
+  /** Tables of which a change was not captured: shadow reads or the canary found it, and nobody has looked yet. */
+  uncaptured: string[];
   worst: DeviceRow[];
   epoch: string | null;
   sequence: number;
@@ -59,6 +62,7 @@ interface StateRow {
   sequence: string;
   live_manifests: number;
   held_devices: number;
+  uncaptured: string[];
   last_request_at: Date | null;
   now: Date;
 }
@@ -89,6 +93,7 @@ export async function readFleet(database: CommandDatabase, thresholds: Threshold
     devices,
     repeatedFailures: repeated,
     heldDevices: state.held_devices,
+    uncaptured: state.uncaptured,
     worst,
     epoch: state.epoch,
     sequence: Number(state.sequence),
