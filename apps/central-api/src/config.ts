@@ -57,15 +57,16 @@ export const schema = z.object({
   DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h'),
   /** One answer "unchanged" in so many is compared with the tables, and each table once a day; `off`: none. */
   SHADOW_READS: z
-    .literal('off')
-    .transform(() => 0)
-    .or(integer(1, 1_000_000_000))
+    .union([z.literal('off').transform(() => 0), integer(1, 1_000_000_000)], { error: 'must be off or a whole number, such as 1000' })
     .prefault('1000'),
   /** How often central tries whether writes to captured tables are recorded, besides at its start; `off`: never. */
   CANARY_INTERVAL: z
-    .literal('off')
-    .transform(() => 0)
-    .or(durationMs.refine((ms) => ms >= SHORTEST_CANARY_MS, { message: 'must be off or at least 1s' }))
+    .union(
+      [z.literal('off').transform(() => 0), durationMs.refine((ms) => ms >= SHORTEST_CANARY_MS, { message: 'must be off or at least 1s' })],
+      {
+        error: 'must be off or a duration, such as 1h',
+      },
+    )
     .prefault('1h'),
   /** Further connections are closed unanswered. */
   MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),

@@ -1,0 +1,18 @@
+import { readCentralConfig } from './config.js';
+
+const read = (more: Record<string, string>) => readCentralConfig({ DATABASE_URL: 'postgres://a@b/c', SYNC_PLAN: 'plan.yaml', ...more });
+
+test('what can be off is off, or has a value with a unit', () => {
+  expect(read({})).toMatchObject({ CANARY_INTERVAL: 3_600_000, SHADOW_READS: 1000 });
+  expect(read({ CANARY_INTERVAL: 'off', SHADOW_READS: 'off' })).toMatchObject({ CANARY_INTERVAL: 0, SHADOW_READS: 0 });
+  expect(read({ CANARY_INTERVAL: '30m', SHADOW_READS: '1' })).toMatchObject({ CANARY_INTERVAL: 1_800_000, SHADOW_READS: 1 });
+});
+
+test.each([
+  ['CANARY_INTERVAL', 'nonsense', 'must be off or a duration'],
+  ['CANARY_INTERVAL', '0s', 'must be off or at least 1s'],
+  ['SHADOW_READS', 'nonsense', 'must be off or a whole number'],
+  ['SHADOW_READS', '0', 'SHADOW_READS'],
+])('%s=%s is refused with what it must be', (name, value, message) => {
+  expect(() => read({ [name]: value })).toThrow(message);
+});
