@@ -26,6 +26,8 @@ afterAll(async () => {
 const SETUPS = [
   { strategy: 'auto', captured: true, preloaded: false },
   { strategy: 'merge', captured: false, preloaded: false },
+  { strategy: 'auto', captured: true, preloaded: true },
+  { strategy: 'merge', captured: false, preloaded: true },
 ] as const;
 
 describe.each([RENTAL, BLOG, SEATING])('$name', (schema: ApplicationSchema) => {

@@ -66,10 +66,12 @@ export const BLOG: ApplicationSchema = {
     (random) => `UPDATE posts SET shop = ${SHOP} + ${OTHER_SHOP} - shop WHERE id IN ${sample(random, 'posts', 'id', 2)}`,
     (random) => `DELETE FROM comments WHERE id IN ${sample(random, someComments, 'id', 3)}`,
     (random) => `UPDATE comments SET id = ${1000 + random.below(100_000)} WHERE id IN ${sample(random, someComments, 'id', 1)}`,
+    // A comment and its parent have one post, so that the share has both or none.
     (random) =>
-      `UPDATE comments SET post_id = (SELECT id FROM ${sample(random, 'posts', 'id', 1)} p) WHERE id IN ${sample(random, someComments, 'id', 2)}`,
+      `UPDATE comments AS c SET parent_id = NULL, post_id = (SELECT id FROM ${sample(random, 'posts', 'id', 1)} p)
+       WHERE id IN ${sample(random, someComments, 'id', 2)} AND NOT EXISTS (SELECT FROM comments WHERE parent_id = c.id)`,
     (random) =>
-      `UPDATE comments SET parent_id = (SELECT id FROM ${sample(random, someComments, 'id', 1)} c) WHERE id IN ${sample(random, someComments, 'id', 2)}`,
+      `UPDATE comments AS c SET parent_id = (SELECT max(id) FROM comments WHERE post_id = c.post_id) WHERE id IN ${sample(random, someComments, 'id', 2)}`,
     (random) =>
       `INSERT INTO comments SELECT 200000 + (SELECT count(*) FROM comments) + ${random.below(100_000)}, id, NULL, 'new' FROM ${sample(random, `posts WHERE shop = ${SHOP}`, 'id', 1)} p`,
     (random) => `UPDATE tags SET position = 4 - position WHERE post_slug IN ${sample(random, `posts WHERE shop = ${SHOP}`, 'slug', 2)}`,

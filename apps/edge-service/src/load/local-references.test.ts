@@ -5,12 +5,14 @@ const tables = ['a', 'b', 'c', 'd'].map((name) => ({ name }) as ManifestTable);
 const reference = (from: string | undefined, to: string): LocalReference => ({
   from,
   to,
+  oid: '1',
   constraint: `${from}_${to}`,
   fromTable: from ?? 'mine',
   actsOnDelete: false,
   actsOnUpdate: false,
   columns: [],
   match: 't.id = f.id',
+  equal: 'l.id = a.id',
 });
 const names = (changed: string[], references: LocalReference[]) =>
   withReferencing(tables, new Set(changed), references).map(({ name }) => name);

@@ -5,6 +5,7 @@ import { FIND_REFERENCES } from './catalog.sql.js';
 
 /** A foreign key onto a mirrored table, or onto a partition of one. */
 export interface LocalReference {
+  oid: string;
   constraint: string;
   /** The mirrored table that is referenced, by the manifest's name. */
   to: string;
@@ -20,6 +21,8 @@ export interface LocalReference {
   columns: string[];
   /** SQL condition: the row `f` of the referencing table references the row `t`. */
   match: string;
+  /** SQL condition: the referenced values of rows `l` and `a` are equal. */
+  equal: string;
 }
 
 interface ReferenceRow extends Omit<LocalReference, 'to' | 'from'> {

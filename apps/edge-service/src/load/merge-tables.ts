@@ -28,6 +28,13 @@ export interface MergeCounts {
   kept: number;
 }
 
+/** Rows of a table that left the share and stay, since others reference them. */
+export interface KeptRows {
+  total: number;
+  /** Keys and references of some, for an operator. */
+  examples: string;
+}
+
 export async function mergedTable(
   client: pg.ClientBase,
   { table, local, position, staged }: Omit<MergedTable, 'equality'>,
@@ -67,13 +74,13 @@ export async function mergeTables(
   }
   const kept = await keepReferencedRows(client, tables, references);
   await refuseChangedReferences(client, tables, references);
-  const counts = await applyMerge(client, tables, { references, ledger });
+  const counts = await applyMerge(client, tables, { references, ledger, kept });
   return new Map(
     tables.map((merged) => {
       const { name } = merged.table;
       const count = (what: string): number => Number(counts[`${what}_${merged.position}`] ?? 0);
       const deleted = count('deleted') + (repeated.get(merged) ?? 0);
-      return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: kept.get(name) ?? 0 }];
+      return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: kept.get(name)?.total ?? 0 }];
     }),
   );
 }
@@ -83,26 +90,35 @@ async function keepReferencedRows(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
   references: readonly LocalReference[],
-): Promise<Map<string, number>> {
+): Promise<Map<string, KeptRows>> {
   const byName = new Map(tables.map((merged) => [merged.table.name, merged]));
   const relevant = references.filter(({ to }) => byName.has(to));
   const referenced = new Set(relevant.map(({ to }) => byName.get(to)!));
   for (const merged of referenced) await client.query(sql.lockLeavingRows(merged));
   for (let added = 1; added > 0;) {
     added = 0;
-    for (const { to, from, fromTable, constraint, match } of relevant) {
-      const referencing = (from === undefined ? undefined : byName.get(from)) ?? fromTable;
-      const statement = sql.keepReferenced(byName.get(to)!, match, referencing);
-      added += (await client.query(statement, [`${fromTable} (${constraint})`])).rowCount ?? 0;
+    for (const reference of relevant) {
+      const statement = keepStatement(byName.get(reference.to)!, reference, byName.get(reference.from ?? ''));
+      added += (await client.query(statement, [`${reference.fromTable} (${reference.constraint})`])).rowCount ?? 0;
     }
   }
-  const kept = new Map<string, number>();
+  const kept = new Map<string, KeptRows>();
   for (const merged of tables) {
-    const total = referenced.has(merged) ? await mayKeep(client, merged) : 0;
-    kept.set(merged.table.name, total);
+    const rows = referenced.has(merged) ? await mayKeep(client, merged) : undefined;
+    if (rows) kept.set(merged.table.name, rows);
     await client.query(sql.recordKept(merged), [merged.table.name]);
   }
   return kept;
+}
+
+/** @param referencing where its rows may leave too */
+function keepStatement(merged: MergedTable, reference: LocalReference, referencing: MergedTable | undefined): string {
+  const { from, fromTable, match, equal, columns, actsOnDelete } = reference;
+  if (referencing) return sql.keepReferencedByKept(merged, match, referencing);
+  const isStaged = merged.staged && columns.every((name) => merged.table.columns.some((column) => column.name === name));
+  // Only the key says which row is which: another one may have the value, which is all that a reference wants. An action that would fire nevertheless can be held back in the mirror alone.
+  const mayPassOn = isStaged && (from !== undefined || !actsOnDelete);
+  return sql.keepReferenced(merged, { match, fromTable, ...(mayPassOn && { unless: equal }) });
 }
 
 /**
@@ -130,16 +146,16 @@ async function refuseChangedReferences(
   }
 }
 
-/** @returns how many rows are kept */
-async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<number> {
+/** @returns undefined where no row is kept */
+async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<KeptRows | undefined> {
   const { rows } = await client.query<{ key: string; kept: string; total: string }>(sql.findKept(merged));
-  if (rows.length === 0) return 0;
+  if (rows.length === 0) return undefined;
   const total = Number(rows[0]!.total);
   const { name, key, onReferenced } = merged.table;
-  if (onReferenced === 'keep') return total;
-  const examples = rows.map((row) => `(${key.join(', ')})=${row.key} by ${row.kept}`).join('; ');
+  const examples = rows.map((row) => `(${key.join(', ')})=${row.key} by ${row.kept}`).join('; ') + (total > rows.length ? '; …' : '');
+  if (onReferenced === 'keep') return { total, examples };
   throw new WaypostError('LOCAL_REFERENCE', {
-    detail: `${total} rows of ${name} left this device's share and are still referenced: ${examples}${total > rows.length ? '; …' : ''}.`,
+    detail: `${total} rows of ${name} left this device's share and are still referenced: ${examples}.`,
   });
 }
 

@@ -184,7 +184,11 @@ test('onReferenced: keep: the row stays, with what it references itself, beside 
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   const kept = () => edge.query('SELECT table_name, row_key, referenced_by FROM waypost.edge_kept_rows ORDER BY 1, 2');
   expect(await kept()).toEqual([
-    { table_name: 'companies', row_key: '(2)', referenced_by: 'public.users (users_company_id_fkey)' },
+    {
+      table_name: 'companies',
+      row_key: '(2)',
+      referenced_by: 'public.readings (readings_user_id_fkey) through public.users (users_company_id_fkey)',
+    },
     { table_name: 'users', row_key: '(1)', referenced_by: 'public.readings (readings_user_id_fkey)' },
     { table_name: 'users', row_key: '(7)', referenced_by: 'public.readings (readings_user_id_fkey)' },
   ]);

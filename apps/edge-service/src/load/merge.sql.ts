@@ -11,6 +11,7 @@ export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypos
 export const differences = ({ position }: MergedTable): string => `pg_temp.waypost_differences_${position}`;
 
 const OLD_ROW = 't.tableoid = d.part AND t.ctid = d.old';
+const LEAVES = `d.new IS NULL AND d.kept IS NULL AND ${OLD_ROW}`;
 
 /** The local table in FROM, UPDATE and DELETE. Rows of inheriting tables are not the mirror's: they fail verification rather than vanish. */
 function mirror({ table, local }: MergedTable): string {
@@ -69,16 +70,24 @@ export function lockLeavingRows(merged: MergedTable): string {
 
 /**
  * Keeps leaving rows that are referenced. $1: the reference in words.
- * @param referencing the referencing table; of a merged one only the rows count that are kept themselves
+ * @param unless condition on the leaving row `l` and a row `a` of the manifest that has its referenced values now: then the reference holds without it
  */
-export function keepReferenced(merged: MergedTable, match: string, referencing: string | MergedTable): string {
-  const from =
-    typeof referencing === 'string'
-      ? `${referencing} AS f`
-      : `${mirror(referencing)} AS f JOIN ${differences(referencing)} AS k ON f.tableoid = k.part AND f.ctid = k.old AND k.kept IS NOT NULL`;
+export function keepReferenced(
+  merged: MergedTable,
+  { match, fromTable, unless }: { match: string; fromTable: string; unless?: string },
+): string {
+  const taken = unless ? `AND NOT EXISTS (SELECT FROM ${stagedRows(merged)} AS a, LATERAL (SELECT t.*) AS l WHERE ${unless})` : '';
   return `
     UPDATE ${differences(merged)} AS d SET kept = $1 FROM ${mirror(merged)} AS t
-    WHERE d.new IS NULL AND d.kept IS NULL AND ${OLD_ROW} AND EXISTS (SELECT FROM ${from} WHERE ${match})`;
+    WHERE ${LEAVES} AND EXISTS (SELECT FROM ${fromTable} AS f WHERE ${match}) ${taken}`;
+}
+
+/** The same for rows that kept rows of a merged table reference. The reference at the end of the chain comes first in the text: it is the device's own. */
+export function keepReferencedByKept(merged: MergedTable, match: string, referencing: MergedTable): string {
+  return `
+    UPDATE ${differences(merged)} AS d SET kept = pg_catalog.split_part(k.kept, ' through ', 1) || ' through ' || $1
+    FROM ${mirror(merged)} AS t, ${mirror(referencing)} AS f JOIN ${differences(referencing)} AS k ON f.tableoid = k.part AND f.ctid = k.old
+    WHERE ${LEAVES} AND k.kept IS NOT NULL AND ${match}`;
 }
 
 /** Some of the kept rows, and how many there are. */
@@ -102,6 +111,21 @@ export function findChanged(merged: MergedTable, columns: readonly string[]): st
     SELECT EXISTS (
       SELECT FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new WHERE ${differ(columns)}
     ) AS changes`;
+}
+
+/** Whether a row takes a value of these columns that another row gives up, or writes its own otherwise. @param equal condition on rows `l` and `a` */
+export function findPassingValues(merged: MergedTable, columns: readonly string[], equal: string): string {
+  const list = (alias: string): string => columns.map((name) => `${alias}.${quoteIdentifier(name)}`).join(', ');
+  return `
+    SELECT EXISTS (
+      SELECT FROM (
+        SELECT ${list('t')} FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} LEFT JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
+        WHERE d.kept IS NULL AND (d.new IS NULL OR ${differ(columns)})
+      ) AS l JOIN (
+        SELECT ${list('s')} FROM ${differences(merged)} AS d JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new LEFT JOIN ${mirror(merged)} AS t ON ${OLD_ROW}
+        WHERE d.old IS NULL OR ${differ(columns)}
+      ) AS a ON ${equal}
+    ) AS passes`;
 }
 
 /** Lets values be written into identity columns that are GENERATED ALWAYS, or no longer. */
