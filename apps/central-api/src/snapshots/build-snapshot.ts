@@ -2,6 +2,7 @@ import { type ChunkIndex, type Draft, quoteTable, type TableShape, type UserType
 import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCatalog, typesOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
+import { queryFault } from '../plan/query-fault.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
 import type { OpenReads } from '../changes/table-reads.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
@@ -45,7 +46,7 @@ interface BuildOptions {
 /**
  * Reads a device's share of all tables and stores it, in the transaction under way, which must be REPEATABLE READ, so that all
  * tables are of one moment. Streams: memory does not depend on the size of the tables.
- * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more; STORAGE_FAILED, ROW_TOO_LARGE,
+ * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more, or a query fails on a row; STORAGE_FAILED, ROW_TOO_LARGE,
  * KEY_NOT_UNIQUE
  */
 export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions): Promise<Snapshot> {
@@ -132,11 +133,12 @@ async function readTable(
   const { table, query } = scoped;
   const startedAt = performance.now();
   observer?.table();
-  if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
-  const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, () =>
-    storeTable(client, { query, layout: scoped, store, signal, observer }),
-  ).catch((error: unknown) => {
-    throw isRowTooLarge(error) ? new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error }) : error;
+  const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, async () => {
+    if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
+    return storeTable(client, { query, layout: scoped, store, signal, observer });
+  }).catch((error: unknown) => {
+    if (isRowTooLarge(error)) throw new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error });
+    throw queryFault(error, `query of ${table.name}`);
   });
   onTable?.((performance.now() - startedAt) / 1000);
   return index;

@@ -25,6 +25,7 @@ import { EpochKeeper } from '../manifests/epoch-keeper.js';
 import { type IssuedManifest, issueManifests, type Recipient } from '../manifests/issue-manifests.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { PlanRecheck } from '../plan/plan-recheck.js';
+import { queryFault } from '../plan/query-fault.js';
 import { resolveScopes, shareOf } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
 import { enterBuild } from '../snapshots/builds.js';
@@ -144,7 +145,9 @@ export class AnswerFlight {
         client,
         this.plan,
         members.map(({ mac }) => mac),
-      ),
+      ).catch((error: unknown) => {
+        throw queryFault(error, 'scope query');
+      }),
     );
     const recipients = new Map<Member, Recipient>();
     let share: string | undefined;
