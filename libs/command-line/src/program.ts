@@ -16,8 +16,8 @@ interface Output {
 
 const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
-Commands only read, in read-only sessions with time limits, but for those that say what they write: \`capture install\`,
-\`capture remove\` and \`store check --repair\`. docs/cli.md shows what each prints.`;
+These change a database: \`adopt TABLE…\`, \`release TABLE\`, \`capture install\`, \`capture remove\`, \`capture trust\` and
+\`store check --repair\`. All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
 Examples:
