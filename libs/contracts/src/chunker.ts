@@ -88,7 +88,7 @@ export class Chunker {
     if (needed > this.buffer.length) {
       const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.buffer.length * 2));
       this.buffer.copy(larger, 0, 0, this.length);
-      this.buffer = larger;
+      this.replaceBuffer(larger);
     }
     this.buffer.set(input, this.length);
     this.length = needed;
@@ -133,13 +133,19 @@ export class Chunker {
     if (this.buffer.length > 4 * CHUNK_SOFT_LIMIT_BYTES && rest < CHUNK_SOFT_LIMIT_BYTES) {
       const smaller = Buffer.allocUnsafeSlow(Math.max(INITIAL_CAPACITY, rest));
       this.buffer.copy(smaller, 0, count, this.length);
-      this.buffer = smaller;
+      this.replaceBuffer(smaller);
     } else {
       this.buffer.copyWithin(0, count, this.length);
     }
     this.length = rest;
     this.rowStart -= count;
     this.scanned = Math.max(0, this.scanned - count);
+  }
+
+  /** Gives the old one's memory back at once: V8 may leave several of a long row's size to its next collection. */
+  private replaceBuffer(buffer: Buffer<ArrayBuffer>): void {
+    this.buffer.buffer.transfer(0);
+    this.buffer = buffer;
   }
 
   private cut(): void {

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { faultPoint, releaseMemory, ZSTD_SLACK_BYTES } from '@waypost/runtime';
+import { faultPoint, releaseMemory } from '@waypost/runtime';
 import { ulid } from 'ulid';
 import type { BlobStore, BlobWriter } from './blob-store.js';
 import type { Pack, PackedChunk } from './chunk-catalog.js';
@@ -83,7 +83,7 @@ export class PackWriter {
     this.frames = [];
     this.pendingBytes = 0;
     await writer.append(frames);
-    for (const frame of frames) releaseMemory(frame, ZSTD_SLACK_BYTES);
+    for (const frame of frames) releaseMemory(frame, Infinity); // whatever zstd did not fill
   }
 
   private async close(pack: OpenPack): Promise<void> {

@@ -9,6 +9,8 @@ import { bytesOf, runsOf } from './runs.js';
 const LOOKED_UP = 512;
 /** What is read at once, unless one frame is longer; a receiver that takes nothing holds this in memory, twice. */
 const READ_BYTES = 64 << 10;
+/** A longer frame, one of a long row, is never in memory as a whole. */
+const LONG_FRAME_BYTES = 2 << 20;
 
 /** What should be stored is not, or not as it was written. */
 export class LostChunks extends Error {
@@ -54,9 +56,13 @@ export async function* readFrames({ blobs, catalog }: Source, index: ChunkIndex,
           }
           open = { packId, reader };
         }
-        const frames = await readRun(open.reader, run, (place) => index.entry(at + place).digest);
+        if (bytesOf(run) > LONG_FRAME_BYTES) {
+          yield* readLongFrame(open.reader, run[0] as ChunkPlace, index.entry(at).digest, skip);
+        } else {
+          const frames = await readRun(open.reader, run, (place) => index.entry(at + place).digest);
+          yield skip === 0 ? frames : frames.subarray(skip);
+        }
         at += run.length;
-        yield skip === 0 ? frames : frames.subarray(skip);
         skip = 0;
       }
     }
@@ -82,6 +88,23 @@ export async function readRun(reader: BlobReader, run: readonly ChunkPlace[], di
     }
   }
   return bytes;
+}
+
+/** Reads it twice: to compare it with its checksum, then to give it, in pieces. @throws LostChunks */
+async function* readLongFrame(reader: BlobReader, place: ChunkPlace, digest: Buffer, skip: number): AsyncGenerator<Buffer> {
+  let checksum = 0;
+  for await (const piece of readPieces(reader, place, 0)) checksum = crc32(piece, checksum);
+  if (checksum !== place.crc32) throw new LostChunks('a frame in it is damaged', place.packId, digest);
+  yield* readPieces(reader, place, skip);
+}
+
+async function* readPieces(reader: BlobReader, { packId, start, frameBytes }: ChunkPlace, skip: number): AsyncGenerator<Buffer> {
+  for (let at = skip; at < frameBytes; at += READ_BYTES) {
+    const length = Math.min(READ_BYTES, frameBytes - at);
+    const piece = await reader.read(start + at, length);
+    if (piece.length < length) throw new LostChunks('it is cut', packId);
+    yield piece;
+  }
 }
 
 /** The entry that the frame at a byte position belongs to. */

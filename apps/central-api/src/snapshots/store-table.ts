@@ -97,8 +97,11 @@ class Batches {
     const { observer } = this;
     const isObserved = observer?.wantsChunks ?? false;
     const frames: Buffer[] = [];
-    // A frame's memory is given back as soon as it is written.
-    const lengths = await this.writer.put(batch.chunks, isObserved ? (at, frame) => (frames[at] = Buffer.from(frame)) : undefined);
+    // A frame's memory is given back as soon as it is written. A long row's is made once more, rather than held twice.
+    const keep = (at: number, frame: Buffer): void => {
+      if (frame.length <= BATCH_BYTES) frames[at] = Buffer.from(frame);
+    };
+    const lengths = await this.writer.put(batch.chunks, isObserved ? keep : undefined);
     for (const [at, { digest, bytes, rowCount }] of batch.chunks.entries()) {
       const entry = { digest, rowCount, rawBytes: bytes.length };
       this.index.add({ ...entry, frameBytes: lengths[at] as number });

@@ -18,6 +18,8 @@ const MAX_BACKLOG_BYTES = 8 << 20;
 
 /** Small records are sent together. */
 const SEND_BYTES = 128 << 10;
+/** Longer ones, with a long row, are not copied to be sent. */
+const LONG_BYTES = 2 << 20;
 /** More than that are answered in the ordinary way: each may hold a backlog in memory. */
 const MAX_AT_ONCE = 4;
 
@@ -101,6 +103,14 @@ export class LiveAnswer implements BuildObserver {
     this.send();
   }
 
+  /** Small parts together, a long row's frame as it is. @returns whether more is wanted */
+  private push(parts: readonly Buffer[], length: number): boolean {
+    if (length > LONG_BYTES) return parts.map((part) => this.body.push(part)).at(-1) ?? true;
+    const wanted = this.body.push(Buffer.concat(parts, length));
+    for (const part of parts) releaseMemory(part);
+    return wanted;
+  }
+
   /** An empty record is the end. */
   private send(): void {
     while (this.isWanted && this.queue.length > 0) {
@@ -112,8 +122,7 @@ export class LiveAnswer implements BuildObserver {
         parts.push(...record);
       }
       this.backlogBytes -= length;
-      if (length > 0) this.isWanted = this.body.push(Buffer.concat(parts, length));
-      for (const part of parts) releaseMemory(part);
+      if (length > 0) this.isWanted = this.push(parts, length);
       if (this.isWanted && this.queue[0]?.length === 0) {
         this.queue = [];
         this.isWanted = this.body.push(null);

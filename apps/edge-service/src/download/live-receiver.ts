@@ -7,6 +7,7 @@ import {
   readLiveHead,
   WaypostError,
 } from '@waypost/contracts';
+import { releaseMemory } from '@waypost/runtime';
 
 /** Frames are collected and handed over together. */
 const BLOCK_BYTES = 512 << 10;
@@ -61,6 +62,8 @@ export class LiveReceiver {
       }
       case 'frame':
         this.used += this.target.length;
+        // A long row's frame does not stay in memory until the next one comes.
+        if (this.block.length > BLOCK_BYTES) await this.handOver();
         return this.expectHead();
       case 'json': {
         const { type } = this.record!;
@@ -97,7 +100,7 @@ export class LiveReceiver {
   private async makeRoom(frameBytes: number): Promise<void> {
     if (this.used + frameBytes <= this.block.length) return;
     await this.handOver();
-    if (frameBytes > this.block.length) this.block = Buffer.allocUnsafeSlow(frameBytes);
+    if (frameBytes > this.block.length) this.replaceBlock(frameBytes);
   }
 
   private async handOver(): Promise<void> {
@@ -105,6 +108,12 @@ export class LiveReceiver {
     await this.records.chunks(this.block.subarray(0, this.used), this.entries);
     this.used = 0;
     this.entries = [];
+    if (this.block.length > BLOCK_BYTES) this.replaceBlock(BLOCK_BYTES);
+  }
+
+  private replaceBlock(bytes: number): void {
+    releaseMemory(this.block);
+    this.block = Buffer.allocUnsafeSlow(bytes);
   }
 }
 

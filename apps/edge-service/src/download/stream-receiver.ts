@@ -1,5 +1,5 @@
 import { type ChunkIndex, HEADER_BYTES } from '@waypost/contracts';
-import { faultPoint } from '@waypost/runtime';
+import { faultPoint, releaseMemory } from '@waypost/runtime';
 import { checkHeader, checkIndex, corrupt } from './check-index.js';
 import { checkChunk } from './open-chunk.js';
 import type { SpooledTable } from './spooled-table.js';
@@ -75,6 +75,8 @@ export class StreamReceiver {
       this.goodFrames += 1;
       this.nextChunk += 1;
       this.gathered = 0;
+      // A long row's frame does not stay in memory until the next one comes.
+      if (this.block.length > BLOCK_BYTES) await this.write();
     }
     return taken;
   }
@@ -82,7 +84,7 @@ export class StreamReceiver {
   private async makeRoom(frameBytes: number): Promise<void> {
     if (this.goodBytes + frameBytes <= this.block.length) return;
     await this.write();
-    if (frameBytes > this.block.length) this.block = Buffer.allocUnsafeSlow(frameBytes);
+    if (frameBytes > this.block.length) this.replaceBlock(frameBytes);
   }
 
   private async write(): Promise<void> {
@@ -92,5 +94,11 @@ export class StreamReceiver {
     await faultPoint('edge.chunks-spooled');
     this.goodBytes = 0;
     this.goodFrames = 0;
+    if (this.block.length > BLOCK_BYTES) this.replaceBlock(BLOCK_BYTES);
+  }
+
+  private replaceBlock(bytes: number): void {
+    releaseMemory(this.block);
+    this.block = Buffer.allocUnsafeSlow(bytes);
   }
 }
