@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type pg from 'pg';
 import { releaseMemory } from './release-memory.js';
 import { ZSTD_SLACK_BYTES } from './zstd.js';
@@ -10,6 +11,8 @@ interface Connection {
 }
 
 const COPY_DATA = 0x64;
+/** A source that never waits, and a socket that takes everything at once, would keep PostgreSQL's refusal from being read. */
+const BYTES_PER_TURN = 1 << 20;
 const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
 
 /**
@@ -67,10 +70,15 @@ class CopyInQuery {
 
   private async send(): Promise<void> {
     const { stream } = this.connection;
+    let sent = 0;
     try {
       for await (const bytes of this.source) {
         if (this.failed || !stream.writable) return;
+        sent += bytes.length;
         if (!this.write(stream, bytes)) await this.drained(stream);
+        if (sent < BYTES_PER_TURN) continue;
+        sent = 0;
+        await nextTurn();
       }
     } catch (error) {
       this.sourceError = error;
