@@ -33,7 +33,7 @@ interface Peaks {
   edge: number;
 }
 
-/** The peaks of a pair that brings so many rows of this length: first to an empty device, then all of them anew. */
+/** The peak RSS of both services: while a first sync brings so many long rows, and while the next one brings them changed. */
 async function peaksWith(rowBytes: number, rows: number): Promise<Record<'first' | 'changed', Peaks>> {
   const [atCentral, atEdge] = [await server.createSide('central'), await server.createSide('edge')];
   const source = new pg.Client({ connectionString: atCentral.ownerUrl });

@@ -59,7 +59,7 @@ export function createCanary(owner: string, service: string): string {
 
 /** Of a function p: it is the one above. */
 const IS_CANARY = `p.pronamespace = to_regnamespace('waypost') AND p.prosrc = $canary$${CANARY_BODY}$canary$ AND p.prosecdef
-    AND p.proconfig = ARRAY[${STORED_SETTINGS.map((setting) => `'${setting}'`).join(', ')}] AND p.proargtypes = '${2205} ${25}'::oidvector`;
+    AND p.proconfig = ARRAY[${STORED_SETTINGS.map((setting) => `'${setting}'`).join(', ')}] AND oidvectortypes(p.proargtypes) = 'regclass, text'`;
 
 /** Tables, their owners, the function that tries them, and the role of the service: who owns waypost.changes. $1: oids of tables. */
 export const READ_CANARIES = `

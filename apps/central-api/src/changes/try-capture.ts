@@ -18,7 +18,7 @@ export interface Trial extends Table {
   missed: string[];
   /** Why operations could not be tried: that says nothing about them. */
   notChecked: string | undefined;
-  /** Errors that a trigger function of ours raised: whoever writes gets them, too. */
+  /** The message of an error that a trigger function of Waypost raised: every write to the table fails with it. */
   broken: string | undefined;
 }
 

@@ -14,6 +14,7 @@ import { pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { type Coverage, describeCapture } from '../changes/capture.js';
 import { checkPlan, type CheckedPlan } from '../plan/check-plan.js';
+import { queryFault } from '../plan/query-fault.js';
 import { describeExplanation } from '../plan/describe-explanation.js';
 import { explainPlan, failsForAll } from '../plan/explain-plan.js';
 import { readPlan } from '../plan/read-plan.js';
@@ -122,7 +123,9 @@ async function readShare(context: CommandContext, pool: pg.Pool, mac: string): P
   return withClient(pool, (client) =>
     withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       await pinSession(client);
-      const scope = await resolveScope(client, plan, mac);
+      const scope = await resolveScope(client, plan, mac).catch((error: unknown) => {
+        throw queryFault(error, 'scope query');
+      });
       return { plan, scope, snapshot: await buildSnapshot(client, { plan, scope, store: discardingStore }) };
     }),
   );

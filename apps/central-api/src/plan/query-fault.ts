@@ -14,7 +14,7 @@ export function queryFault(error: unknown, query: string): unknown {
   if (error instanceof WaypostError || !DATA_ERROR.test(state)) return error;
   return new WaypostError('PLAN_INVALID', {
     detail: `The ${query} fails on a row of central's database (SQLSTATE ${state}).`,
-    hint: "Central's log has PostgreSQL's message, with the request's id. Correct the row, or write the query so that it takes such rows (NULLIF, CASE, LIMIT 1), and restart central.",
+    hint: "Central's log has PostgreSQL's message, with the request's id. Correct the row: devices then go on by themselves. Or write the query so that it takes such rows (NULLIF, CASE, LIMIT 1), and restart central.",
     cause: error,
   });
 }
