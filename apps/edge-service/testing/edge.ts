@@ -39,12 +39,12 @@ export class Edge implements AsyncDisposable {
     private app: NestFastifyApplication,
     readonly databaseUrl: string,
     private readonly folder: string,
-    private readonly startApp: () => Promise<NestFastifyApplication>,
+    private readonly startApp: (changed?: Record<string, string>) => Promise<NestFastifyApplication>,
   ) {}
 
   static async start({ databaseUrl, centralUrl, env = {}, limits = {} }: EdgeOptions): Promise<Edge> {
     const folder = await mkdtemp(join(tmpdir(), 'waypost-edge-'));
-    const config = readEdgeConfig({
+    const settings = {
       DATABASE_URL: databaseUrl,
       CENTRAL_URL: centralUrl,
       DEVICE_MAC: TEST_MAC,
@@ -52,8 +52,9 @@ export class Edge implements AsyncDisposable {
       DOWNLOAD_DIR: folder,
       LOCK_TIMEOUT: '100ms',
       ...env,
-    });
-    const startApp = async (): Promise<NestFastifyApplication> => {
+    };
+    const startApp = async (changed: Record<string, string> = {}): Promise<NestFastifyApplication> => {
+      const config = readEdgeConfig({ ...settings, ...changed });
       const app = await createEdgeApp(config, pino({ level: process.env['TEST_LOG'] ?? 'silent' }), { ...TEST_LIMITS, ...limits });
       await app.listen(0, '127.0.0.1');
       return app;
@@ -84,10 +85,10 @@ export class Edge implements AsyncDisposable {
     return files.filter((file) => file.endsWith('.part')).map((file) => join(this.folder, file));
   }
 
-  /** Ends the service and starts it anew with the same settings, database and files. */
-  async restart(): Promise<void> {
+  /** Ends the service and starts it anew with the same database, files and settings, but for those given. */
+  async restart(changed?: Record<string, string>): Promise<void> {
     await this.app.close();
-    this.app = await this.startApp();
+    this.app = await this.startApp(changed);
     this.url = await this.app.getUrl();
   }
 

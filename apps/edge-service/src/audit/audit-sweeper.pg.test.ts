@@ -9,10 +9,10 @@ beforeAll(async () => {
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-/** An edge whose audit reaches ten days back; nobody answers at its central. */
-async function filledEdge(retention: string): Promise<Edge> {
+/** An edge whose audit reaches ten days back, and which removes nothing of it; nobody answers at its central. */
+async function filledEdge(): Promise<Edge> {
   const { url } = await server.createDatabase('edge');
-  const edge = await Edge.start({ databaseUrl: url, centralUrl: 'http://127.0.0.1:1', env: { AUDIT_RETENTION: retention } });
+  const edge = await Edge.start({ databaseUrl: url, centralUrl: 'http://127.0.0.1:1', env: { AUDIT_RETENTION: '0' } });
   await until(async () =>
     (await edge.query("SELECT to_regclass('waypost.edge_hourly_cycles') AS found")).some((row) => (row as { found: string }).found),
   );
@@ -24,11 +24,11 @@ const COUNTS = 'SELECT * FROM waypost.edge_cycles_by_hour ORDER BY hour, status,
 const OLD = "SELECT id, status FROM waypost.edge_sync_log WHERE started_at < now() - interval '2 days'";
 
 test('hourly counts and totals are the same when the cycles that they count are gone', async () => {
-  await using edge = await filledEdge('2d');
+  await using edge = await filledEdge();
   const [before, totals] = [await edge.query(COUNTS), (await edge.status()).totals];
   expect(totals).toMatchObject({ cycles: 2880 });
   expect(before.length).toBeGreaterThan(200);
-  await edge.restart();
+  await edge.restart({ AUDIT_RETENTION: '2d' });
   await until(async () => (await edge.query(OLD)).length === 0);
   expect(await edge.query(COUNTS)).toEqual(before);
   expect((await edge.status()).totals).toEqual(totals);
@@ -38,7 +38,7 @@ test('hourly counts and totals are the same when the cycles that they count are 
 });
 
 test('what is still needed stays: the last success, the manifest that is applied, cycles whose ack waits', async () => {
-  await using edge = await filledEdge('2d');
+  await using edge = await filledEdge();
   const manifest = (n: number) => `01JAUDIT${String(n).padStart(18, '0')}`;
   await edge.query(
     "UPDATE waypost.edge_sync_log SET status = 'Failed', error_code = 'LOCK_TIMEOUT' WHERE started_at > now() - interval '95 h'",
@@ -60,7 +60,7 @@ test('what is still needed stays: the last success, the manifest that is applied
   ]);
   const needed = [...named, lastSuccess!, lastGood!].map(({ id }) => id).sort();
   expect(needed.length).toBeGreaterThan(3 * 60);
-  await edge.restart();
+  await edge.restart({ AUDIT_RETENTION: '2d' });
   const kept = async () => (await edge.query<{ id: string }>(`${OLD} ORDER BY id`)).map(({ id }) => id);
   await until(async () => (await kept()).length <= needed.length);
   expect(await kept()).toEqual(needed);
@@ -71,7 +71,7 @@ test('what is still needed stays: the last success, the manifest that is applied
 });
 
 test('views tell the slowest cycles, failures by code and how tables grew', async () => {
-  await using edge = await filledEdge('0');
+  await using edge = await filledEdge();
   const slow = await edge.query<{ duration_ms: string }>('SELECT * FROM waypost.edge_slowest_cycles LIMIT 3');
   expect(slow).toEqual(Array(3).fill(expect.objectContaining({ duration_ms: '9000', error_code: expect.any(String) })));
   const codes = await edge.query<{ error_code: string }>('SELECT DISTINCT error_code FROM waypost.edge_failures_by_code ORDER BY 1');
