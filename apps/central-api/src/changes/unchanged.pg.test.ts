@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { awaitsTable } from '../../testing/awaits-table.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
@@ -76,7 +77,7 @@ async function isAnsweredUnread(held: Manifest): Promise<boolean> {
     await blocker.query('BEGIN; LOCK TABLE devices, members, users, prices, cheap IN ACCESS EXCLUSIVE MODE');
     const asked = poll(held);
     const blocked = async (): Promise<boolean> => {
-      while ((await central.sql('SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL')).length === 0) {
+      while (!(await awaitsTable(central.sql))) {
         await new Promise((resolve) => setTimeout(resolve, 10));
         if (answered) return false;
       }

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { startTestServer } from '../../../../test/support/postgres.js';
+import { awaitsTable } from '../../testing/awaits-table.js';
 import { startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -40,9 +41,7 @@ test.each([
   try {
     await writer.query(`BEGIN; UPDATE users SET name = 'new ' || id; ${refresh}`);
     const asked = central.manifestFor(MAC);
-    while ((await central.sql('SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL')).length === 0) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    while (!(await awaitsTable(central.sql))) await new Promise((resolve) => setTimeout(resolve, 10));
     await writer.query('COMMIT');
     const meanwhile = await asked;
     expect(meanwhile.tables.map(({ rowCount }) => rowCount)).toEqual([20, 20]);

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { awaitsTable } from '../../testing/awaits-table.js';
 import { startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -47,7 +48,7 @@ test.each([
   try {
     await writer.query(`BEGIN; TRUNCATE ${table}; ${refill}; UPDATE users SET name = 'new ' || id`);
     const asked = central.manifestFor(MAC);
-    while (!(await isWaiting(central.sql))) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!(await awaitsTable(central.sql))) await new Promise((resolve) => setTimeout(resolve, 10));
     await writer.query('COMMIT');
     const meanwhile = await asked;
     const after = await central.manifestFor(MAC);
@@ -60,7 +61,3 @@ test.each([
     await writer.end();
   }
 });
-
-async function isWaiting(sql: <Row extends pg.QueryResultRow>(text: string) => Promise<Row[]>): Promise<boolean> {
-  return (await sql('SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL')).length > 0;
-}
