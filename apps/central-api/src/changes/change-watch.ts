@@ -100,7 +100,7 @@ export class ChangeWatch {
       const isWhole = reasons.length === 0;
       const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
       // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
-      this.known = isComplete ? known : undefined;
+      this.known = isComplete && capture.isComplete ? known : undefined;
       return known;
     });
   }

@@ -1,5 +1,7 @@
+import { quoteIdentifier } from '@waypost/contracts';
 import type pg from 'pg';
 import { captureTriggers, READ_KEYS, type CaptureTrigger } from './capture.sql.js';
+import { READ_FORBIDDEN_IDENTITY } from '../manifests/central-state.sql.js';
 import { READ_CHANGES_TABLE, READ_TRIGGERS } from './check-capture.sql.js';
 
 /** A table by its oid, and as SQL writes its name. */
@@ -20,6 +22,8 @@ export interface CaptureCheck {
   /** Oids of the functions that triggers call, and of waypost.changes: what was found holds while their definitions stay as they are. */
   functions: string[];
   changesTable: string | undefined;
+  /** False where a right is missing: that shows in no definition. */
+  isComplete: boolean;
 }
 
 interface FoundTrigger {
@@ -66,6 +70,7 @@ export async function checkCapture(client: pg.ClientBase, tables: readonly Table
   const oids = tables.map(({ oid }) => oid);
   const { rows: found } = await client.query<FoundTrigger>(READ_TRIGGERS, [oids]);
   const { rows: changes } = await client.query<ChangesTable>(READ_CHANGES_TABLE);
+  const { rows: forbidden } = await client.query<{ name: string; role: string }>(READ_FORBIDDEN_IDENTITY);
   const keys = await readKeys(client, oids);
   const unwatched = tables.flatMap((table) => {
     const triggers = found.filter(({ oid }) => oid === table.oid);
@@ -74,9 +79,10 @@ export async function checkCapture(client: pg.ClientBase, tables: readonly Table
   });
   return {
     unwatched,
-    blockers: whyNotRecorded(changes[0]),
+    blockers: [...whyNotRecorded(changes[0]), ...forbidden.map(whyNotKnown)],
     functions: [...new Set(found.map(({ functionOid }) => functionOid))],
     changesTable: changes[0]?.oid,
+    isComplete: forbidden.length === 0,
   };
 }
 
@@ -124,4 +130,8 @@ function whyNotRecorded(table: ChangesTable | undefined): string[] {
   }
   if (!table.isLogged) return ['waypost.changes is unlogged: a crash empties it'];
   return table.isPlain ? [] : ['waypost.changes has triggers, rules or row-level security: they may hide or swallow what is recorded'];
+}
+
+function whyNotKnown({ name, role }: { name: string; role: string }): string {
+  return `${role} may not call ${name}: a database that failed over or was copied would not be noticed. GRANT EXECUTE ON FUNCTION ${name} TO ${quoteIdentifier(role)}`;
 }

@@ -116,7 +116,10 @@ export class FindUnchanged implements OnApplicationShutdown {
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
     const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
-    if (!now?.epoch || now.cluster !== (await this.epochs.clusterOf(client)) || !this.watch.isCurrent(now.fingerprint)) return new Map();
+    if (!now?.epoch || !this.watch.isCurrent(now.fingerprint)) return new Map();
+    const cluster = await this.epochs.clusterOf(client);
+    // Another database, or one that does not say which it is: what was recorded may not be what happened here.
+    if (cluster === undefined || now.cluster !== cluster) return new Map();
     // A change was missed: nothing is unchanged before an operator has looked.
     if (now.hasFinding) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));

@@ -99,7 +99,7 @@ async function keepComparing(signal: AbortSignal): Promise<number> {
   for (let at = 0; !signal.aborted; at += 1) {
     await withClient(pool, async (client) => {
       await enterBuild(client);
-      const epoch = await central.app.get(EpochKeeper).current(client, []);
+      const { epoch } = await central.app.get(EpochKeeper).current(client, []);
       const current = (await watch.refresh(client)) as Watch;
       await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);

@@ -28,18 +28,20 @@ const DATES_AND_TIMES = '1082|1083|1114|1184|1266|1182|1183|1115|1185|1270';
 
 /**
  * Functions that a view and the views within it call, as far as their result may depend on more than their arguments and the pinned session:
- * not immutable, and not a stable one of PostgreSQL's own that only converts or formats. The rule's stored tree names what pg_depend leaves out,
- * the functions of PostgreSQL itself. $1: the view, $2: oids of the views within it.
+ * not immutable, and not a stable one of PostgreSQL's own that only converts or formats; those that go by a text search configuration, too. The rule's
+ * stored tree names what pg_depend leaves out, the functions of PostgreSQL itself. $1: the view, $2: oids of the views within it.
  */
 export const READ_UNSTEADY = `
   WITH trees AS (SELECT ev_action::text AS tree FROM pg_rewrite WHERE ev_class = $1::regclass OR ev_class = ANY($2::oid[])),
   called AS (
     SELECT DISTINCT found[1]::oid AS oid
     FROM trees, regexp_matches(tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|eqop|eqfuncid) (\\d+)', 'g') AS found
+  ), searching AS (
+    SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^(to_tsvector|(|plainto_|phraseto_|websearch_)to_tsquery|ts_headline|ts_lexize|ts_parse)$'
   )
-  SELECT p.oid::regprocedure::text || '()' AS what
+  SELECT p.oid::regprocedure::text AS what
   FROM called JOIN pg_proc p USING (oid) JOIN pg_namespace n ON n.oid = p.pronamespace
-  WHERE p.provolatile <> 'i' AND NOT (
+  WHERE p.oid IN (SELECT oid FROM searching) OR p.provolatile <> 'i' AND NOT (
     p.provolatile = 's' AND n.nspname = 'pg_catalog'
     AND p.proname !~ '^(now|transaction_timestamp|statement_timestamp|age|current_setting|pg_|txid_|has_|to_reg|row_security_active|inet_|query_to_|table_to_|cursor_to_|schema_to_|database_to_|.*_description)'
   )
@@ -84,13 +86,21 @@ export const READ_FOREIGN_APPLIERS = `
   ORDER BY 1`;
 
 /**
+ * All versions of what is not PostgreSQL's own, in a number: the plan names functions and operators, and which ones are meant is told by all that bear the
+ * name and by all casts; functions call others.
+ */
+const allOf = (catalog: string): string =>
+  `SELECT format('${catalog} %s %s', count(*), sum(hashint8extended(xmin::text::int8, oid::int8))) FROM ${catalog} WHERE oid >= 16384`;
+
+/**
  * Whatever may change what queries say without any row being changed: definitions of tables, columns, types, views, partitions, policies, schemas, and our
- * own triggers; functions, and subscriptions and other appliers, which fire no statement triggers. Names of versions (xmin) stand for contents.
+ * own triggers; functions, operators and casts, and subscriptions and other appliers, which fire no statement triggers. Names of versions (xmin) stand for
+ * contents.
  * $1: relations, $2: functions, $3: types.
  */
 export const FINGERPRINT_CATALOG = `
   WITH classes AS (SELECT oid, xmin, relfilenode, relnamespace FROM pg_class WHERE oid = ANY($1::oid[])),
-  procedures AS (SELECT oid, xmin, pronamespace FROM pg_proc WHERE oid = ANY($2::oid[])),
+  procedures AS (SELECT pronamespace FROM pg_proc WHERE oid = ANY($2::oid[])),
   types AS (SELECT oid, xmin, typrelid, typnamespace FROM pg_type WHERE oid = ANY($3::oid[])),
   facts(fact) AS (
     SELECT format('class %s %s %s', oid, xmin, relfilenode) FROM classes
@@ -102,7 +112,7 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
               WHERE tgrelid = ANY($1::oid[]) AND (tgname LIKE 'waypost\\_capture\\_%' OR tgrelid = to_regclass('waypost.changes'))
     UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY($1::oid[])
-    UNION ALL SELECT format('function %s %s', oid, xmin) FROM procedures
+    UNION ALL ${allOf('pg_proc')} UNION ALL ${allOf('pg_operator')} UNION ALL ${allOf('pg_cast')}
     UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])
     UNION ALL SELECT format('type %s %s', oid, xmin) FROM types
     UNION ALL SELECT format('label %s %s', oid, xmin) FROM pg_enum WHERE enumtypid = ANY($3::oid[])

@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import { jest } from '@jest/globals';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
@@ -6,6 +7,7 @@ import { awaitsTable } from '../../testing/awaits-table.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
+import { SnapshotSweeper } from '../snapshots/snapshot-sweeper.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `
@@ -207,6 +209,40 @@ test.each([
   expect(await isAnsweredUnread(second)).toBe(true);
 });
 
+test.each([
+  [
+    'a function that fits better than the one that was meant',
+    'CREATE FUNCTION is_shown(id int) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$SELECT false$$',
+  ],
+  [
+    'a function that a function of the plan calls',
+    'CREATE OR REPLACE FUNCTION largest() RETURNS numeric IMMUTABLE LANGUAGE sql AS $$SELECT 0$$',
+  ],
+  [
+    'an operator that fits better',
+    `CREATE FUNCTION differ(int, int) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$SELECT false$$;
+     CREATE OPERATOR public.<-> (LEFTARG = int, RIGHTARG = int, FUNCTION = differ)`,
+  ],
+  ['a cast by which a call has two meanings', 'CREATE CAST (int AS label) WITH FUNCTION label_of(int) AS IMPLICIT'],
+])('%s, is defined: that alters what the plan says, and the tables are read', async (_, sql) => {
+  await runSql(
+    database.url,
+    `CREATE FUNCTION largest() RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT 1000';
+     CREATE FUNCTION is_shown(id numeric) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT id < public.largest()';
+     CREATE FUNCTION same(numeric, numeric) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
+     CREATE OPERATOR public.<-> (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = same);
+     CREATE TYPE label AS (id int);
+     CREATE FUNCTION is_shown(label) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT false';
+     CREATE FUNCTION label_of(int) RETURNS label IMMUTABLE LANGUAGE sql AS 'SELECT ROW($1)::label'`,
+  );
+  await start({ plan: PLAN.replace('name: walls', 'name: walls\n    where: is_shown(id) AND id <-> 1') });
+  const first = await central.manifestFor(MAC);
+  expect(await isAnsweredUnread(first)).toBe(true);
+  await runSql(database.url, sql);
+  const next = await poll(first).catch(() => undefined);
+  expect(next?.manifestId).not.toBe(first.manifestId);
+});
+
 test('what changes nothing for this device is read once, then polls are free again', async () => {
   await start();
   const first = await central.manifestFor(MAC);
@@ -239,6 +275,11 @@ test.each([
   ['where a query draws lots', PLAN.replace('key: [id]', 'key: [id]\n    where: random() < 2'), true],
   ['where a literal means today', PLAN.replace('key: [id]', "key: [id]\n    where: price > 0 AND date '2020-01-01' < 'today'"), true],
   ['where a text is read as a date', PLAN.replace('key: [id]', "key: [id]\n    where: date '2020-01-01' < ('to' || 'day')::date"), true],
+  [
+    'where a text search configuration decides',
+    PLAN.replace('name: walls', "name: walls\n    where: to_tsvector('simple', 'a') @@ 'a'"),
+    true,
+  ],
   ['where a query asks for CURRENT_DATE', PLAN.replace('key: [id]', "key: [id]\n    where: CURRENT_DATE > date '2020-01-01'"), true],
 ])('%s, every poll reads', async (_, plan, install) => {
   await start({ plan, install });
@@ -273,6 +314,31 @@ test('where others apply rows that fire no statement triggers, every poll reads'
     expect(await isAnsweredUnread(first)).toBe(false);
   } finally {
     await runSql(database.url, "SELECT pg_replication_origin_drop('another applier')");
+  }
+});
+
+/** Of this process, and so of central; it stands still then. */
+function setClock(days: number): void {
+  const timers = ['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', 'clearImmediate'] as const;
+  const doNotFake = ['hrtime', 'nextTick', 'performance', 'queueMicrotask', ...timers] as const;
+  jest.useFakeTimers({ now: Date.now() + days * 86_400_000, doNotFake: [...doNotFake] });
+}
+
+test.each([
+  ['ahead of', 10],
+  ['behind', -10],
+])('central’s clock is days %s PostgreSQL’s: what was issued is kept, can be downloaded, and is current', async (_, days) => {
+  await start();
+  setClock(days);
+  try {
+    const manifest = await central.manifestFor(MAC);
+    await central.app.get(SnapshotSweeper).sweep();
+    for (const { name } of manifest.tables) expect((await central.download(manifest, name)).status).toBe(200);
+    expect((await poll(manifest)).manifestId).toBe(manifest.manifestId);
+    expect(await isAnsweredUnread(manifest)).toBe(true);
+    expect(Date.parse(manifest.expiresAt)).toBeGreaterThan(Date.now());
+  } finally {
+    jest.useRealTimers();
   }
 });
 

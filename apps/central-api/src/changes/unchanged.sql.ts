@@ -1,5 +1,6 @@
 import { hasProven } from '../audit/audit.sql.js';
 import { CURRENT_CLUSTER, CURRENT_EPOCH, PRUNED_BEFORE } from '../manifests/central-state.sql.js';
+import { livesOn } from '../manifests/manifests.sql.js';
 import { HAS_FINDING } from './shadow-reads.sql.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 
@@ -20,7 +21,7 @@ export const READ_CIRCUMSTANCES = `
 /**
  * Answers polls of devices: audits those that hold their last manifest while no change to the tables it came from is visible now that it has not
  * seen, and returns their request ids with the manifests' hashes. One statement has one snapshot: a change is missed only by not being committed yet, and then the
- * next poll finds it. A manifest counts while more than half of its life is left, yet not more than a whole one.
+ * next poll finds it.
  * $1…$6, one element for each poll: MAC, manifest, time, ms since then, request id, cycle id. $7: epoch, $8: fingerprint, $9: oids of the tables,
  * $10: central's clock, $11: ms of a manifest's life.
  */
@@ -32,7 +33,7 @@ export const ANSWER_UNCHANGED = `
     SELECT p.*, m.sha256 FROM polled p JOIN waypost.manifests m ON m.manifest_id = p.manifest_id AND m.mac = p.mac
     WHERE m.epoch = $7 AND m.watch = $8
       AND pg_snapshot_xmin(m.seen) >= coalesce((SELECT value::xid8 FROM waypost.central_state WHERE key = '${PRUNED_BEFORE}'), '0')
-      AND m.expires_at > $10::timestamptz + $11::float8 / 2 * interval '1 ms' AND m.expires_at <= $10::timestamptz + $11::float8 * interval '1 ms'
+      AND ${livesOn('m', { time: '$10', life: '$11' })}
       AND NOT EXISTS (SELECT FROM waypost.manifests later WHERE later.mac = p.mac AND later.epoch = $7 AND later.sequence > m.sequence)
       AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY($9::oid[]) AND c.xid >= pg_snapshot_xmin(m.seen)
                       AND NOT pg_visible_in_snapshot(c.xid, m.seen))

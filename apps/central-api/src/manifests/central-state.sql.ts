@@ -16,9 +16,22 @@ export const CURRENT_CLUSTER = `(SELECT value FROM waypost.central_state WHERE k
 export const READ_STATE = `
   SELECT ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster, EXISTS (SELECT FROM waypost.central_state WHERE key = 'epoch') AS "hadEpoch"`;
 
+/** What tells one database from another. PostgreSQL lets every role call them until someone revokes it. */
+const IDENTIFYING = ['pg_control_system()', 'pg_current_wal_lsn()', 'pg_walfile_name(pg_lsn)'];
+
+/**
+ * System identifier, timeline and oid of the database; null on a standby, whose timeline may change under an open connection. The timeline is that of
+ * the WAL being written: pg_control_checkpoint() still names the former one after a failover, until the first checkpoint ends.
+ */
 export const READ_CLUSTER = `
-  SELECT (pg_control_system()).system_identifier || '/' || (pg_control_checkpoint()).timeline_id || '/' ||
-         (SELECT oid FROM pg_database WHERE datname = current_database()) AS cluster`;
+  SELECT CASE WHEN NOT pg_is_in_recovery() THEN
+           (pg_control_system()).system_identifier || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int || '/' ||
+           (SELECT oid FROM pg_database WHERE datname = current_database()) END AS cluster`;
+
+/** Those functions that the role of the service, who owns waypost.changes, may not call. */
+export const READ_FORBIDDEN_IDENTITY = `
+  SELECT name, pg_get_userbyid(c.relowner)::text AS role FROM unnest(ARRAY[${IDENTIFYING.map((name) => `'pg_catalog.${name}'`).join(', ')}]) AS name, pg_class c
+  WHERE c.oid = to_regclass('waypost.changes') AND NOT has_function_privilege(c.relowner, name, 'EXECUTE')`;
 
 /** 32 bytes that come from the server's strong random source and are in no statement's text or parameters. */
 export const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';

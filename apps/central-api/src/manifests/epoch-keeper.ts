@@ -20,6 +20,16 @@ interface State {
   hadEpoch: boolean;
 }
 
+/** What is in force. */
+export interface Epoch {
+  epoch: string;
+  /** False where the database does not say which one it is: then it may be another one than before, and nothing in it can be called unchanged. */
+  isKnown: boolean;
+}
+
+/** In the place of a database that does not say which one it is. */
+const UNKNOWN = 'unknown';
+
 /** Of how many devices it is remembered, for an hour, that their unproven claim was logged. */
 const REMEMBERED_WARNINGS = { ttlMs: 3_600_000, maxEntries: 1000 };
 
@@ -36,17 +46,19 @@ export class EpochKeeper {
   constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 
   /** The epoch in force. Call it outside of a transaction. */
-  async current(client: pg.ClientBase, claims: readonly Claim[]): Promise<string> {
+  async current(client: pg.ClientBase, claims: readonly Claim[]): Promise<Epoch> {
     const ask = askerOf(client);
-    const cluster = await this.readCluster(ask);
+    const found = await this.readCluster(ask);
+    const cluster = found ?? UNKNOWN;
     const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, claims);
-    return (await isRight()) ?? this.startEpoch(client, cluster, isRight);
+    const epoch = (await isRight()) ?? (await this.startEpoch(client, cluster, isRight));
+    return { epoch, isKnown: found !== undefined };
   }
 
-  /** Which database this is. A connection never comes to another one. */
-  async clusterOf(client: pg.ClientBase): Promise<string> {
+  /** Which database this is; undefined where it does not say. A connection to one that does never comes to another one. */
+  async clusterOf(client: pg.ClientBase): Promise<string | undefined> {
     const cluster = this.clusters.get(client) ?? (await this.readCluster(askerOf(client)));
-    this.clusters.set(client, cluster);
+    if (cluster !== undefined) this.clusters.set(client, cluster);
     return cluster;
   }
 
@@ -100,13 +112,13 @@ export class EpochKeeper {
   }
 
   /** Where the server does not let us see its identity, xmin and devices' receipts remain as the way to notice a restore. */
-  private async readCluster(ask: Ask): Promise<string> {
+  private async readCluster(ask: Ask): Promise<string | undefined> {
     try {
-      const [row] = await ask<{ cluster: string }>(READ_CLUSTER);
-      return row?.cluster ?? 'unknown';
+      const [row] = await ask<{ cluster: string | null }>(READ_CLUSTER);
+      return row?.cluster ?? undefined;
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
-      return 'unknown';
+      return undefined;
     }
   }
 }

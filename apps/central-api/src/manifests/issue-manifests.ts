@@ -56,10 +56,8 @@ export async function issueManifests(
   const { epoch, ttlMs, seen } = options;
   const now = new Date();
   const contents = contentsOf(recipients, options);
-  // By sequence: this clock may have been set since.
-  const bounds = [new Date(now.getTime() + ttlMs / 2), new Date(now.getTime() + ttlMs)];
   const macs = recipients.map(({ mac }) => mac);
-  const known = await manager.query<Known[]>(LAST_MANIFESTS, [macs, epoch, ...bounds]);
+  const known = await manager.query<Known[]>(LAST_MANIFESTS, [macs, epoch, now, ttlMs]);
   const knownOf = new Map(known.map((device) => [device.mac, device]));
   const given = recipients.map(({ mac, have }, at): IssuedManifest | undefined => {
     const { document: manifest, lastSequence } = knownOf.get(mac) ?? {};
@@ -158,7 +156,7 @@ async function storeManifests(
   manager: EntityManager,
   answers: readonly (IssuedManifest | WaypostError)[],
   recipients: readonly Recipient[],
-  { snapshot, seen }: IssueOptions,
+  { snapshot, seen, ttlMs }: IssueOptions,
 ): Promise<void> {
   const added = answers.flatMap((answer, at) =>
     answer instanceof WaypostError || !answer.isNew ? [] : [{ manifest: answer.manifest, scope: (recipients[at] as Recipient).scope }],
@@ -171,7 +169,7 @@ async function storeManifests(
   );
   const documents = added.map(({ manifest }) => JSON.stringify(manifest));
   await manager.transaction(async (transaction) => {
-    await transaction.query(INSERT_MANIFESTS, [documents, seen?.snapshot ?? null, seen?.fingerprint ?? null]);
+    await transaction.query(INSERT_MANIFESTS, [documents, seen?.snapshot ?? null, seen?.fingerprint ?? null, ttlMs]);
     await transaction.query(INSERT_TABLES, [JSON.stringify(tables)]);
     await faultPoint('central.manifest-written');
   });

@@ -110,9 +110,9 @@ export class AnswerFlight {
   }
 
   private async attempt(client: pg.ClientBase, all: readonly Member[], options: Options & { isPatient: boolean }): Promise<Outcome> {
-    const epoch = await this.epochs.current(client, all);
+    const { epoch, isKnown } = await this.epochs.current(client, all);
     // Before the snapshot: what is altered after this is found by the next request.
-    const watch = await this.watch.refresh(client);
+    const watch = isKnown ? await this.watch.refresh(client) : undefined;
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       await pinSession(client);
       await lockTables(client, this.plan);

@@ -121,6 +121,7 @@ test('the sweeper keeps what live manifests need, and removes what only expired 
 
   await own.sql(`UPDATE waypost.manifests SET expires_at = now() - interval '1 s' WHERE manifest_id = $1`, [first.manifestId]);
   await sweeper.sweep();
+  await own.sql(`UPDATE waypost.manifests SET expires_at = now() + interval '1 h' WHERE manifest_id = $1`, [first.manifestId]);
   expect(problemOf(await own.download(first, 'vaults'))).toMatchObject({ code: 'SNAPSHOT_MISSING' });
   expect((await own.download(first, 'accounts')).status).toBe(200);
   for (const { name, sha256 } of second.tables)

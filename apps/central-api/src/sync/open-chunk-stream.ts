@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { type ManifestTable, sha256, WaypostError } from '@waypost/contracts';
 import { faultPoint } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
-import { assertAlive, getManifest } from '../manifests/find-manifest.js';
+import { getLiveManifest } from '../manifests/find-manifest.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
 
 interface Wanted {
@@ -38,8 +38,7 @@ export class OpenChunkStream {
    * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS, MANIFEST_EXPIRED, TABLE_NOT_IN_MANIFEST
    */
   async getTable({ manifestId, table: name, mac }: Wanted): Promise<ManifestTable> {
-    const manifest = await getManifest(this.dataSource.manager, manifestId, mac);
-    assertAlive(manifest);
+    const manifest = await getLiveManifest(this.dataSource.manager, manifestId, mac);
     const table = manifest.tables.find((candidate) => candidate.name === name);
     if (!table) throw new WaypostError('TABLE_NOT_IN_MANIFEST', { detail: `The manifest ${manifestId} has no table ${name}.` });
     return table;
