@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -8,7 +8,7 @@ import pg from 'pg';
 import { temporaryFolder } from '../test/support/temporary-folder.js';
 import { startEmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
 import { findHome } from './postgres/home.js';
-import { isAlive } from './postgres/processes.js';
+import { commandLine, hasExited, isAlive } from './postgres/processes.js';
 import { findDatabaseUser } from './postgres/run-as.js';
 import { withClient } from './with-client.js';
 import { projectRoot } from './project-root.js';
@@ -30,6 +30,13 @@ async function startFromChild(folder: string) {
   const starter = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = (await once(createInterface(starter.stdout), 'line')) as [string];
   return { starter, serverPid: Number(line) };
+}
+
+/** The shells that end a server of that folder with its starter. */
+async function watchersOf(folder: string): Promise<number[]> {
+  const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
+  const lines = await Promise.all(pids.map(async (pid) => ({ pid, line: await commandLine(pid) })));
+  return lines.filter(({ line }) => line[0] === '/bin/sh' && line.at(-1)?.startsWith(folder)).map(({ pid }) => pid);
 }
 
 test('a started server answers, and stop leaves no process', async () => {
@@ -69,9 +76,33 @@ test('a second start keeps the data and the password, and takes the settings giv
   ]);
 });
 
-test('a server whose starter was killed is replaced', async () => {
+test('a killed process takes its server along', async () => {
   await using folder = await temporaryFolder();
   const { starter, serverPid } = await startFromChild(folder.path);
+  starter.kill('SIGKILL');
+  expect(await hasExited(serverPid, 60_000)).toBe(true);
+  expect(await readFile(join(folder.path, 'server.log'), 'utf8')).toContain('received fast shutdown request');
+  expect(await watchersOf(folder.path)).toEqual([]);
+});
+
+test('a server that is stopped or killed leaves no process that watches it', async () => {
+  await using folder = await temporaryFolder();
+  const stopped = await start({ folder: folder.path });
+  const [watcher, ...more] = await watchersOf(folder.path);
+  expect(more).toEqual([]);
+  await stopped.stop();
+  expect(await hasExited(watcher as number, 60_000)).toBe(true);
+
+  await using killed = await start({ folder: folder.path });
+  const [another] = await watchersOf(folder.path);
+  process.kill(killed.pid, 'SIGKILL');
+  expect(await hasExited(another as number, 60_000)).toBe(true);
+});
+
+test('a server that was left behind is replaced', async () => {
+  await using folder = await temporaryFolder();
+  const { starter, serverPid } = await startFromChild(folder.path);
+  for (const watcher of await watchersOf(folder.path)) process.kill(watcher, 'SIGKILL');
   starter.kill('SIGKILL');
   await once(starter, 'exit');
   expect(await isAlive(serverPid)).toBe(true);

@@ -8,6 +8,7 @@ import { freePort, isPortFree } from './ports.js';
 import { findBinaries } from './postgres/binaries.js';
 import { ensureDataFolder } from './postgres/data-folder.js';
 import { EmbeddedPostgresError } from './postgres/embedded-postgres-error.js';
+import { endWithParent } from './postgres/end-with-parent.js';
 import { findDatabaseUser, identity, serverEnvironment } from './postgres/run-as.js';
 import { shutDown, takeOver } from './postgres/stale-server.js';
 
@@ -43,7 +44,8 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 
 /**
  * Starts npm's PostgreSQL on 127.0.0.1 and returns when it accepts connections. The first start in a folder makes the database cluster, later ones
- * keep its data. A server that a killed process left behind on that folder is shut down first. As root the server runs as another user.
+ * keep its data. As root the server runs as another user. It ends with this process, however that ends; one that was left behind all the same
+ * is shut down by the next start in its folder.
  * It has a session of its own: Ctrl-C in the terminal does not reach it, so that the caller decides the order of stopping.
  * @throws EmbeddedPostgresError, with the last lines of the server's log when it does not come up
  */
@@ -72,6 +74,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     () => undefined,
     () => undefined,
   );
+  endWithParent(child, dataDir, user);
   await log.close();
 
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
