@@ -22,6 +22,8 @@ interface UnitTest {
 const ROOT = join(import.meta.dirname, '..');
 const RULES = join(ROOT, 'docker/prometheus/rules/waypost.yml');
 const TESTS = join(ROOT, 'docker/prometheus/tests');
+/** What the operator set, or a path in this repository. */
+const RUNBOOK_BASE = '{{ or $externalLabels.runbook_base "docs/runbooks" }}';
 const SECTIONS = ['## What it means', '## What to look at', '## What to do'];
 
 const read = (path: string): Promise<string> => readFile(join(ROOT, path), 'utf8');
@@ -43,12 +45,17 @@ async function exportedNames(): Promise<Set<string>> {
 const namesIn = (text: string): string[] => text.match(/\bwaypost_(?:edge|central)_\w+/g) ?? [];
 
 describe.each(rules.map((rule) => [`${rule.alert}, seen by ${rule.labels.seen_by}`, rule] as const))('%s', (_title, rule) => {
-  const page = `docs/runbooks/${rule.alert.replace(/(?<!^)[A-Z]/g, (letter) => `-${letter}`).toLowerCase()}.md`;
+  const file = `${rule.alert.replace(/(?<!^)[A-Z]/g, (letter) => `-${letter}`).toLowerCase()}.md`;
+  const page = `docs/runbooks/${file}`;
 
   test('says how urgent it is, waits before it fires, and tells what and where to read on', () => {
     expect(rule.labels.severity).toMatch(/^(page|ticket)$/);
     expect(rule.for).toMatch(/^\d+[mh]$/);
-    expect(rule.annotations).toEqual({ summary: expect.any(String), description: expect.any(String), runbook_url: page });
+    expect(rule.annotations).toEqual({
+      summary: expect.any(String),
+      description: expect.any(String),
+      runbook_url: `${RUNBOOK_BASE}/${file}`,
+    });
   });
 
   test('rests on metrics that the services export', async () => {
@@ -78,7 +85,7 @@ describe.each(rules.map((rule) => [`${rule.alert}, seen by ${rule.labels.seen_by
 test('runbooks speak of metrics that exist, and there are none without an alarm', async () => {
   const exported = await exportedNames();
   const files = await readdir(join(ROOT, 'docs/runbooks'));
-  expect(files.map((file) => `docs/runbooks/${file}`).sort()).toEqual(
+  expect(files.map((file) => `${RUNBOOK_BASE}/${file}`).sort()).toEqual(
     [...new Set(rules.map(({ annotations }) => annotations['runbook_url']))].sort(),
   );
   for (const file of files) {

@@ -133,6 +133,12 @@ testWithPromtool('Prometheus takes its settings, with the rules and the targets 
   expect(output).not.toMatch(/WARNING|FAILED/);
 });
 
+test('Prometheus has every variable that its settings use', () => {
+  const settings = readFileSync('docker/prometheus/prometheus.yml', 'utf8');
+  const used = [...settings.matchAll(/\$\{([A-Z_]+)\}/g)].map(([, name]) => String(name));
+  expect(used).toEqual(Object.keys(serviceOf('prometheus')?.environment ?? {}));
+});
+
 test('Grafana has every variable that its data sources use, shows nothing to strangers and has the dashboards', () => {
   const environment = serviceOf('grafana')?.environment ?? {};
   const dataSources = readFileSync('docker/grafana/provisioning/datasources/waypost.yml', 'utf8');
