@@ -20,6 +20,7 @@ import { MarkUnneededContents1796300000010 } from './migrations/1796300000010-ma
 import { CreatePacks1795600000000 } from './migrations/1795600000000-create-packs.js';
 import { CreateShadowReads1796400000000 } from './migrations/1796400000000-create-shadow-reads.js';
 import { CreateCanaries1797000000100 } from './migrations/1797000000100-create-canaries.js';
+import { MarkFrames1797000000200 } from './migrations/1797000000200-mark-frames.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
@@ -60,6 +61,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       MarkUnneededContents1796300000010,
       CreateShadowReads1796400000000,
       CreateCanaries1797000000100,
+      MarkFrames1797000000200,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -1,3 +1,6 @@
+import { HEADER_BYTES, INDEX_ENTRY_BYTES } from '@waypost/contracts';
+import { MARK_BYTES, MARKED_CHUNKS } from './frame-marks.js';
+
 /** Digests travel as one value, one after another: $1. How many: $2. */
 const WANTED = `(SELECT at, substr($1::bytea, at * 32 + 1, 32) AS digest FROM generate_series(0, $2::integer - 1) AS at) AS wanted`;
 
@@ -29,12 +32,63 @@ export const SUM_PACKS = 'SELECT coalesce(sum(bytes), 0)::float8 AS bytes FROM w
 /** $1: pack. */
 export const READ_PACK = 'SELECT bytes::float8 AS bytes FROM waypost.packs WHERE pack_id = $1';
 
-/** $1: sha256, $2: format, $3: index, $4: rows, $5: bytes of all frames, $6: packs. What is the same already is not written again. */
+/**
+ * $1: sha256, $2: format, $3: index, $4: rows, $5: bytes of all frames, $6: packs, $7: SHA-256 of the index, $8: marks. What is the same already is not
+ * written again.
+ */
 export const ADD_CONTENT = `
-  INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs) VALUES ($1, $2, $3, $4, $5, $6)
+  INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs, index_sha256, frame_marks)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
   ON CONFLICT (sha256, format) DO UPDATE SET chunk_index = excluded.chunk_index, row_count = excluded.row_count,
-    frame_bytes = excluded.frame_bytes, packs = excluded.packs, needed_at = now(), unneeded = false
-  WHERE content.unneeded OR content.packs <> excluded.packs OR content.chunk_index <> excluded.chunk_index`;
+    frame_bytes = excluded.frame_bytes, packs = excluded.packs, index_sha256 = excluded.index_sha256, frame_marks = excluded.frame_marks,
+    needed_at = now(), unneeded = false
+  WHERE content.unneeded OR content.packs <> excluded.packs OR content.index_sha256 IS DISTINCT FROM excluded.index_sha256`;
+
+/** $1: sha256, $2: format, $3: SHA-256 of the index that the marks are of, $4: marks. */
+export const ADD_MARKS = `
+  UPDATE waypost.table_contents SET index_sha256 = $3, frame_marks = $4
+  WHERE sha256 = $1 AND format = $2 AND index_sha256 IS NULL AND pg_catalog.sha256(chunk_index) = $3`;
+
+/** $1: sha256, $2: format. Reads nothing of the index. */
+export const MEASURE_CONTENT = `
+  SELECT index_sha256 AS "indexSha256", octet_length(chunk_index) AS "indexBytes", frame_bytes::float8 AS "frameBytes"
+  FROM waypost.table_contents WHERE sha256 = $1 AND format = $2`;
+
+/** $1: sha256, $2: format, $3: SHA-256 of the index: nothing where it has been replaced. */
+const CONTENT = 'waypost.table_contents WHERE sha256 = $1 AND format = $2 AND index_sha256 = $3';
+
+/** $4: from which byte, $5: how many. */
+export const READ_INDEX_PART = `SELECT substr(chunk_index, $4::integer + 1, $5::integer) AS bytes FROM ${CONTENT}`;
+
+const mark = (block: string): string =>
+  `('x' || encode(substr(frame_marks, (${block} - 1) * ${MARK_BYTES} + 1, ${MARK_BYTES}), 'hex'))::bit(64)::bigint`;
+const BLOCK_BYTES = MARKED_CHUNKS * INDEX_ENTRY_BYTES;
+
+/** $4: a position among the frames. The last block of chunks that begins at or before it, by bisection: each step reads one mark. */
+export const FIND_BLOCK = `
+  WITH RECURSIVE block(low, high) AS (
+    SELECT 0, length(frame_marks) / ${MARK_BYTES} FROM ${CONTENT}
+    UNION ALL
+    SELECT CASE WHEN is_before THEN middle ELSE low END, CASE WHEN is_before THEN high ELSE middle - 1 END
+    FROM block CROSS JOIN LATERAL (SELECT (low + high + 1) / 2 AS middle) AS halved
+    CROSS JOIN LATERAL (SELECT ${mark('middle')} <= $4::bigint AS is_before FROM ${CONTENT}) AS compared
+    WHERE low < high
+  )
+  SELECT low * ${MARKED_CHUNKS} AS "firstChunk", (CASE WHEN low = 0 THEN 0 ELSE ${mark('low')} END)::float8 AS start,
+         substr(chunk_index, ${HEADER_BYTES + 1} + low * ${BLOCK_BYTES}, ${BLOCK_BYTES}) AS entries
+  FROM block CROSS JOIN LATERAL (SELECT frame_marks, chunk_index FROM ${CONTENT}) AS content WHERE low = high`;
+
+/** $4: first chunk, $5: how many. Their entries in the index, and where they are, if they are stored. */
+export const LOCATE_PART = `
+  SELECT at, substr(entries, at * ${INDEX_ENTRY_BYTES} + 1, ${INDEX_ENTRY_BYTES}) AS entry,
+         pack_id AS "packId", start, frame_bytes AS "frameBytes", crc32::float8 AS crc32
+  FROM (
+    SELECT substr(chunk_index, ${HEADER_BYTES + 1} + $4::integer * ${INDEX_ENTRY_BYTES}, $5::integer * ${INDEX_ENTRY_BYTES}) AS entries
+    FROM ${CONTENT} OFFSET 0
+  ) AS part
+  CROSS JOIN generate_series(0, $5::integer - 1) AS at
+  LEFT JOIN waypost.chunks c ON c.digest = substr(entries, at * ${INDEX_ENTRY_BYTES} + 1, 32)
+  ORDER BY at`;
 
 /** $1: sha256, $2: format. */
 export const READ_INDEX = 'SELECT chunk_index AS "index" FROM waypost.table_contents WHERE sha256 = $1 AND format = $2';

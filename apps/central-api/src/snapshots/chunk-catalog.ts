@@ -1,8 +1,9 @@
-import { INDEX_ENTRY_BYTES } from '@waypost/contracts';
+import { type ChunkEntry, ChunkIndex, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
 import { askerOf, askPrepared, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import * as sql from './chunk-catalog.sql.js';
-import type { SnapshotId } from './snapshot-store.js';
+import { frameMarks } from './frame-marks.js';
+import type { SnapshotId, StreamSize } from './snapshot-store.js';
 
 const DIGEST_BYTES = 32;
 
@@ -36,17 +37,23 @@ export interface Pack {
   chunks: ReadonlyMap<string, PackedChunk>;
 }
 
-export interface TableContent {
+export interface FoundContent {
   /** Header and index of the chunk stream. */
   index: Buffer;
   /** Length of all frames together. */
   frameBytes: number;
   packs: string[];
-}
-
-export interface FoundContent extends TableContent {
   /** Lengths of the packs, null where one is not known any more. */
   packBytes: (number | null)[];
+}
+
+/** An index of a content: another one may take its place where chunks were lost and are stored again with other lengths. */
+export type ContentIndex = SnapshotId & Pick<StreamSize, 'indexSha256'>;
+
+/** A chunk of an index, and where it is, if it is stored. */
+export interface LocatedEntry {
+  entry: ChunkEntry;
+  place: ChunkPlace | undefined;
 }
 
 /** The chunk store's memory, in central's database: what is in which pack, and which chunks are a table's content. */
@@ -106,8 +113,49 @@ export class ChunkCatalog {
     return stored?.bytes ?? 0;
   }
 
-  async addContent({ sha256, format }: SnapshotId, rowCount: number, { index, frameBytes, packs }: TableContent): Promise<void> {
-    await this.ask('add content', sql.ADD_CONTENT, [sha256, format, index, rowCount, frameBytes, packs.sort()]);
+  /** @param packs those that hold its chunks */
+  async addContent(index: ChunkIndex, packs: string[]): Promise<void> {
+    const { sha256, rowCount, frameBytes } = index.totals();
+    const bytes = index.encode();
+    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(index)];
+    await this.ask('add content', sql.ADD_CONTENT, values);
+  }
+
+  /** Sizes of a content's chunk stream, without reading its index. */
+  async measureContent(id: SnapshotId): Promise<StreamSize | undefined> {
+    const measure = (): Promise<StreamSize[]> => this.ask('measure content', sql.MEASURE_CONTENT, [id.sha256, id.format]);
+    let [size] = await measure();
+    while (size && !size.indexSha256) {
+      await this.addMarks(id);
+      [size] = await measure();
+    }
+    return size;
+  }
+
+  /** Header and index from a byte on, as much as there is of `length`; undefined where the content has gone. */
+  async readIndexPart(of: ContentIndex, from: number, length: number): Promise<Buffer | undefined> {
+    const [part] = await this.ask<{ bytes: Buffer }>('read index part', sql.READ_INDEX_PART, [...valuesOf(of), from, length]);
+    return part?.bytes;
+  }
+
+  /** The chunk whose frame a position among the frames lies in, and how far; undefined where the content has gone. */
+  async findChunk(of: ContentIndex, position: number): Promise<{ at: number; skip: number } | undefined> {
+    type Block = { firstChunk: number; start: number; entries: Buffer };
+    const [block] = await this.ask<Block>('find block', sql.FIND_BLOCK, [...valuesOf(of), position]);
+    if (!block) return undefined;
+    let skip = position - block.start;
+    for (let at = 0; at < block.entries.length / INDEX_ENTRY_BYTES; at += 1) {
+      const { frameBytes } = readEntry(block.entries, at * INDEX_ENTRY_BYTES);
+      if (skip < frameBytes) return { at: block.firstChunk + at, skip };
+      skip -= frameBytes;
+    }
+    return undefined;
+  }
+
+  /** Chunks of a content, from one on, in order; none where the content has gone. */
+  async locatePart(of: ContentIndex, from: number, count: number): Promise<LocatedEntry[]> {
+    const rows = await this.ask<ChunkPlace & { entry: Buffer }>('locate part', sql.LOCATE_PART, [...valuesOf(of), from, count]);
+    return rows.map(({ entry, ...place }) => ({ entry: readEntry(entry, 0), place: place.packId ? place : undefined }));
   }
 
   async findContent({ sha256, format }: SnapshotId): Promise<FoundContent | undefined> {
@@ -129,6 +177,14 @@ export class ChunkCatalog {
     await this.write([sql.FORGET_CHUNK], [digest, packId]);
   }
 
+  /** For a content that an earlier release stored. */
+  private async addMarks({ sha256, format }: SnapshotId): Promise<void> {
+    const [content] = await this.ask<{ index: Buffer }>('read index', sql.READ_INDEX, [sha256, format]);
+    if (!content) return;
+    const marks = frameMarks(ChunkIndex.decode(content.index));
+    await this.ask('add marks', sql.ADD_MARKS, [sha256, format, hash(content.index), marks]);
+  }
+
   private async write(statements: readonly string[], values: unknown[]): Promise<void> {
     await withClient(this.pool, (client) =>
       withTransaction(client, 'READ WRITE', async () => {
@@ -140,6 +196,10 @@ export class ChunkCatalog {
   private ask<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
     return withClient(this.pool, (client) => askPrepared<Row>(client, name, text, values));
   }
+}
+
+function valuesOf({ sha256, format, indexSha256 }: ContentIndex): unknown[] {
+  return [sha256, format, indexSha256];
 }
 
 /** Digests of an encoded index's entries, one after another. @param entries without header */

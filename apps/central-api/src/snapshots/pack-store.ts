@@ -1,11 +1,12 @@
 import { ChunkIndex, WaypostError } from '@waypost/contracts';
 import { type DiskSpace, Latest } from '@waypost/runtime';
 import type { Logger } from 'pino';
-import type { BlobStore } from './blob-store.js';
+import type { BlobReader, BlobStore } from './blob-store.js';
 import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
 import { packName } from './pack-writer.js';
-import { LostChunks, readFrames } from './read-frames.js';
-import type { SnapshotId, SnapshotStore, StoredSnapshot, TableWriter } from './snapshot-store.js';
+import { locatorOf, LostChunks, positionIn, readFrames } from './read-frames.js';
+import { readStream } from './read-stream.js';
+import type { SnapshotId, SnapshotStore, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
 import { PackTableWriter } from './table-writer.js';
 
 /** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
@@ -78,9 +79,32 @@ export class PackStore implements SnapshotStore {
     return undefined;
   }
 
-  async *openFrames(id: SnapshotId, { index }: StoredSnapshot, start: number): AsyncGenerator<Buffer> {
+  openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot, start: number): AsyncGenerator<Buffer> {
+    const { blobs, catalog } = this.options;
+    const index = ChunkIndex.decode(bytes);
+    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, index) };
+    return this.forgetting(id, readFrames(source, positionIn(index, start)));
+  }
+
+  measureStream(id: SnapshotId): Promise<StreamSize | undefined> {
+    return this.options.catalog.measureContent(id);
+  }
+
+  openStream(id: SnapshotId, size: StreamSize, start: number): AsyncGenerator<Buffer> {
+    const { blobs, catalog } = this.options;
+    const whole = new Map<string, Promise<boolean>>();
+    const openPack = async (packId: string): Promise<BlobReader | undefined> => {
+      const isWhole = whole.get(packId) ?? this.isWhole(packId);
+      whole.set(packId, isWhole);
+      return (await isWhole) ? blobs.open(packName(packId)) : undefined;
+    };
+    return this.forgetting(id, readStream(catalog, openPack, { id, size, start }));
+  }
+
+  /** What proves to be lost is forgotten. */
+  private async *forgetting(id: SnapshotId, frames: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
     try {
-      yield* readFrames(this.options, ChunkIndex.decode(index), start);
+      yield* frames;
     } catch (error) {
       if (!(error instanceof LostChunks)) throw error;
       await this.forget(id, error);

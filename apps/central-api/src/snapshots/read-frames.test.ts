@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { ChunkIndexBuilder, sha256 } from '@waypost/contracts';
-import { readFrames } from './read-frames.js';
+import { locatorOf, positionIn, readFrames } from './read-frames.js';
 
 const SHORT = randomBytes(1000);
 const LONG = randomBytes((3 << 20) + 17);
@@ -22,15 +22,15 @@ function storeOf(pack: Buffer = Buffer.concat(FRAMES)) {
     longestRead = Math.max(longestRead, length);
     return Promise.resolve(Buffer.from(pack.subarray(from, from + length)));
   };
+  const index = builder.build();
+  const locate = async (digests: Buffer) => Promise.resolve(places.slice(-digests.length / 32).map((place, at) => ({ ...place, at })));
   const source = {
-    blobs: { open: async () => Promise.resolve({ read, close: () => Promise.resolve() }) },
-    catalog: {
-      locate: async (digests: Buffer) => Promise.resolve(places.slice(-digests.length / 32).map((place, at) => ({ ...place, at }))),
-    },
+    openPack: async () => Promise.resolve({ read, close: () => Promise.resolve() }),
+    locate: locatorOf({ locate }, index),
   };
   const bytesFrom = async (position: number): Promise<Buffer> => {
     const pieces: Buffer[] = [];
-    for await (const piece of readFrames(source, builder.build(), position)) pieces.push(piece);
+    for await (const piece of readFrames(source, positionIn(index, position))) pieces.push(piece);
     return Buffer.concat(pieces);
   };
   return { bytesFrom, longestRead: () => longestRead };

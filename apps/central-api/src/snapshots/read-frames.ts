@@ -1,8 +1,7 @@
 import { crc32 } from 'node:zlib';
-import type { ChunkIndex } from '@waypost/contracts';
-import type { BlobReader, BlobStore } from './blob-store.js';
+import type { ChunkEntry, ChunkIndex } from '@waypost/contracts';
+import type { BlobReader } from './blob-store.js';
 import type { ChunkCatalog, ChunkPlace } from './chunk-catalog.js';
-import { packName } from './pack-writer.js';
 import { bytesOf, runsOf } from './runs.js';
 
 /** Places that are looked up at once: some 10 MB of frames. */
@@ -26,29 +25,45 @@ export class LostChunks extends Error {
   }
 }
 
-interface Source {
-  blobs: Pick<BlobStore, 'open'>;
-  catalog: Pick<ChunkCatalog, 'locate'>;
+/** A chunk of the index that is read, and where it is. */
+export interface PlacedChunk extends ChunkPlace {
+  digest: Buffer;
+}
+
+export interface FrameSource {
+  /** Undefined where the pack is gone. */
+  openPack: (packId: string) => Promise<BlobReader | undefined>;
+  /** Places of some chunks from this one on; none past the last. @throws LostChunks */
+  locate: (at: number) => Promise<readonly PlacedChunk[]>;
+}
+
+/** Where to begin. */
+export interface FramePosition {
+  /** Which chunk. */
+  at: number;
+  /** Bytes of its frame that are not wanted. */
+  skip: number;
 }
 
 /**
- * The frames of an index, from a byte position on. Frames that lie side by side in a pack are read together; each is compared with its checksum
+ * The frames of an index, from a position on. Frames that lie side by side in a pack are read together; each is compared with its checksum
  * before it is given. Memory holds what is read at once, and the places of 512 frames. One pack is open at a time.
  * @throws LostChunks
  */
-export async function* readFrames({ blobs, catalog }: Source, index: ChunkIndex, start: number): AsyncGenerator<Buffer> {
-  let { at, skip } = entryAt(index, start);
+export async function* readFrames({ openPack, locate }: FrameSource, from: FramePosition): AsyncGenerator<Buffer> {
+  let { at, skip } = from;
   let open: { packId: string; reader: BlobReader } | undefined;
   /** Where a pack was found to be gone: its chunks may have moved to another, once. */
   let goneAt = -1;
   try {
-    while (at < index.length) {
-      for (const run of runsOf(await locate(catalog, index, at), READ_BYTES)) {
-        const { packId } = run[0] as ChunkPlace;
+    for (let places = await locate(at); places.length > 0; places = await locate(at)) {
+      for (const run of runsOf(places, READ_BYTES)) {
+        const [first] = run as [PlacedChunk];
+        const { packId } = first;
         if (open?.packId !== packId) {
           await open?.reader.close();
           open = undefined;
-          const reader = await blobs.open(packName(packId));
+          const reader = await openPack(packId);
           if (!reader && goneAt === at) throw new LostChunks('it is gone', packId);
           if (!reader) {
             goneAt = at;
@@ -57,9 +72,9 @@ export async function* readFrames({ blobs, catalog }: Source, index: ChunkIndex,
           open = { packId, reader };
         }
         if (bytesOf(run) > LONG_FRAME_BYTES) {
-          yield* readLongFrame(open.reader, run[0] as ChunkPlace, index.entry(at).digest, skip);
+          yield* readLongFrame(open.reader, first, skip);
         } else {
-          const frames = await readRun(open.reader, run, (place) => index.entry(at + place).digest);
+          const frames = await readRun(open.reader, run);
           yield skip === 0 ? frames : frames.subarray(skip);
         }
         at += run.length;
@@ -71,30 +86,26 @@ export async function* readFrames({ blobs, catalog }: Source, index: ChunkIndex,
   }
 }
 
-/**
- * Whole frames, side by side.
- * @param digestOf of the chunk at a place of the run
- * @throws LostChunks
- */
-export async function readRun(reader: BlobReader, run: readonly ChunkPlace[], digestOf: (place: number) => Buffer): Promise<Buffer> {
-  const { packId, start } = run[0] as ChunkPlace;
+/** Whole frames, side by side. @throws LostChunks */
+async function readRun(reader: BlobReader, run: readonly PlacedChunk[]): Promise<Buffer> {
+  const { packId, start } = run[0] as PlacedChunk;
   const length = bytesOf(run);
   const bytes = await reader.read(start, length);
   if (bytes.length < length) throw new LostChunks('it is cut', packId);
-  for (const [place, frame] of run.entries()) {
+  for (const frame of run) {
     const from = frame.start - start;
     if (crc32(bytes.subarray(from, from + frame.frameBytes)) !== frame.crc32) {
-      throw new LostChunks('a frame in it is damaged', packId, digestOf(place));
+      throw new LostChunks('a frame in it is damaged', packId, frame.digest);
     }
   }
   return bytes;
 }
 
 /** Reads it twice: to compare it with its checksum, then to give it, in pieces. @throws LostChunks */
-async function* readLongFrame(reader: BlobReader, place: ChunkPlace, digest: Buffer, skip: number): AsyncGenerator<Buffer> {
+async function* readLongFrame(reader: BlobReader, place: PlacedChunk, skip: number): AsyncGenerator<Buffer> {
   let checksum = 0;
   for await (const piece of readPieces(reader, place, 0)) checksum = crc32(piece, checksum);
-  if (checksum !== place.crc32) throw new LostChunks('a frame in it is damaged', place.packId, digest);
+  if (checksum !== place.crc32) throw new LostChunks('a frame in it is damaged', place.packId, place.digest);
   yield* readPieces(reader, place, skip);
 }
 
@@ -107,8 +118,8 @@ async function* readPieces(reader: BlobReader, { packId, start, frameBytes }: Ch
   }
 }
 
-/** The entry that the frame at a byte position belongs to. */
-function entryAt(index: ChunkIndex, start: number): { at: number; skip: number } {
+/** The chunk whose frame a byte position among the frames lies in. */
+export function positionIn(index: ChunkIndex, start: number): FramePosition {
   let skip = start;
   for (let at = 0; at < index.length; at += 1) {
     const { frameBytes } = index.entry(at);
@@ -118,11 +129,19 @@ function entryAt(index: ChunkIndex, start: number): { at: number; skip: number }
   return { at: index.length, skip: 0 };
 }
 
-async function locate(catalog: Source['catalog'], index: ChunkIndex, from: number): Promise<ChunkPlace[]> {
-  const until = Math.min(from + LOOKED_UP, index.length);
-  const wanted = Array.from({ length: until - from }, (_, at) => index.entry(from + at));
-  const places = await catalog.locate(Buffer.concat(wanted.map(({ digest }) => digest)));
-  const wrong = wanted.findIndex(({ frameBytes }, at) => places[at]?.at !== at || places[at].frameBytes !== frameBytes);
-  if (wrong >= 0) throw new LostChunks(`chunk ${from + wrong} is not stored, or with another length`);
-  return places;
+/** Looks up the chunks of an index that is in memory. */
+export function locatorOf(catalog: Pick<ChunkCatalog, 'locate'>, index: ChunkIndex): FrameSource['locate'] {
+  return async (from) => {
+    const until = Math.min(from + LOOKED_UP, index.length);
+    if (from >= until) return [];
+    const wanted = Array.from({ length: until - from }, (_, at) => index.entry(from + at));
+    const places = new Map((await catalog.locate(Buffer.concat(wanted.map(({ digest }) => digest)))).map((place) => [place.at, place]));
+    return wanted.map((entry, at) => placeChunk(from + at, entry, places.get(at)));
+  };
+}
+
+/** @throws LostChunks where the chunk is not as its entry says */
+export function placeChunk(at: number, { digest, frameBytes }: ChunkEntry, place: ChunkPlace | undefined): PlacedChunk {
+  if (place?.frameBytes !== frameBytes) throw new LostChunks(`chunk ${at} is not stored, or with another length`);
+  return { ...place, digest };
 }

@@ -34,6 +34,16 @@ export interface StoredSnapshot {
   frameBytes: number;
 }
 
+/** Of a stored table's chunk stream. */
+export interface StreamSize {
+  /** SHA-256 of header and index, which hold the digest and the frame length of each chunk: it stands for the whole stream. */
+  indexSha256: Buffer;
+  /** Of header and index. */
+  indexBytes: number;
+  /** Of all frames together. */
+  frameBytes: number;
+}
+
 /** Where snapshots of tables live: immutable, content-addressed, shared by all devices; equal chunks are stored once. */
 export interface SnapshotStore {
   create(): TableWriter;
@@ -44,6 +54,14 @@ export interface SnapshotStore {
    * that the next request builds it anew. @throws WaypostError SNAPSHOT_MISSING then
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot, start: number): AsyncGenerator<Buffer>;
+  /** Of a table that is stored; whether its packs are there is seen when they are read. */
+  measureStream(id: SnapshotId): Promise<StreamSize | undefined>;
+  /**
+   * The chunk stream from a byte position on, each frame checked before it is given. Reads no more than what is taken makes necessary, however large
+   * the table is. What proves to be lost or damaged is forgotten.
+   * @throws WaypostError SNAPSHOT_MISSING then, and where the table is removed meanwhile
+   */
+  openStream(id: SnapshotId, size: StreamSize, start: number): AsyncGenerator<Buffer>;
   /** Looks through the whole store: from time to time, not at a scrape. */
   measure(): Promise<void>;
   /** What is stored, as of the last `measure` plus what this process has added since; undefined before the first. */

@@ -52,12 +52,7 @@ export class PackTableWriter implements TableWriter {
     await this.out.finish();
     await faultPoint('central.pack-known');
     const stored = this.otherLengths.size === 0 ? index : withLengths(index, this.otherLengths);
-    const { sha256, rowCount, frameBytes } = stored.totals();
-    await this.target.catalog.addContent({ sha256, format: stored.format }, rowCount, {
-      index: stored.encode(),
-      frameBytes,
-      packs: [...this.packs],
-    });
+    await this.target.catalog.addContent(stored, [...this.packs]);
     await faultPoint('central.snapshot-stored');
     return stored;
   }

@@ -1,4 +1,5 @@
 import { readdir, rm } from 'node:fs/promises';
+import { jest } from '@jest/globals';
 import { AdvisoryLock, ADVISORY_NAMESPACE } from '@waypost/runtime';
 import fc from 'fast-check';
 import pg from 'pg';
@@ -7,6 +8,7 @@ import { type Central, startCentral } from '../../testing/central.js';
 import { readTable } from '../../testing/chunk-streams.js';
 import { ODD_TABLE, SHOP_1, SHOP_1_TWIN, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
+import { PackStore } from '../snapshots/pack-store.js';
 import { SnapshotSweeper } from '../snapshots/snapshot-sweeper.js';
 
 let server: TestServer;
@@ -74,11 +76,14 @@ test.each(['strangers', 'Accounts', 'public.accounts', '__proto__', '\0'])('%j i
   expect(problemOf(answer)).toMatchObject({ status: 404, code: 'TABLE_NOT_IN_MANIFEST' });
 });
 
-test('HEAD tells the size and sends nothing', async () => {
+test('HEAD tells the size, sends nothing and reads nothing that it would send', async () => {
   const manifest = await central.manifestFor(SHOP_1);
+  const reading = jest.spyOn(central.app.get(PackStore), 'openFrames');
   const url = `${central.url}/api/device-sync/manifests/${manifest.manifestId}/tables/accounts/chunks?mac=${SHOP_1}`;
   const response = await fetch(url, { method: 'HEAD' });
   expect(response.headers.get('content-length')).toBe(String(manifest.tables[0]?.streamBytes));
+  expect(response.headers.get('etag')).toBe((await central.download(manifest, 'accounts')).headers.get('etag'));
+  expect(reading).toHaveBeenCalledTimes(1); // by the download
 });
 
 test('a download stays the manifest’s, also when the rows have changed and when the table is gone', async () => {

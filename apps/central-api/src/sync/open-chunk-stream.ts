@@ -16,6 +16,8 @@ interface Part {
   /** HTTP's Range header, of which `bytes=<start>-` is understood; others get the whole stream, as RFC 9110 allows. */
   range: string | undefined;
   ifRange: string | undefined;
+  /** Nothing is to be sent, so nothing of it is read. */
+  isHead?: boolean;
 }
 
 interface ChunkStream {
@@ -45,34 +47,58 @@ export class OpenChunkStream {
   }
 
   /** @throws WaypostError SNAPSHOT_MISSING, RANGE_INVALID, STORAGE_FAILED */
-  async open(table: ManifestTable, { range, ifRange }: Part): Promise<ChunkStream> {
-    const stored = await this.store.find(table);
-    if (!stored) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${table.name} is not in the store, or not whole.` });
+  async open(table: ManifestTable, part: Part): Promise<ChunkStream> {
+    const stream = (await this.openRange(table, part)) ?? (await this.openWhole(table, part));
+    if (stream) return stream;
+    throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${table.name} is not in the store, or not whole.` });
+  }
 
-    // The index holds the digest and the frame length of each chunk: it stands for the whole stream.
-    const etag = `"${sha256(stored.index).toString('hex')}"`;
-    const total = stored.index.length + stored.frameBytes;
-    const start = ifRange === undefined || ifRange === etag ? startOf(range, total) : 0;
-    const index = stored.index.subarray(Math.min(start, stored.index.length));
-    const frames = this.store.openFrames(table, stored, Math.max(0, start - stored.index.length));
-    const body = Readable.from(joined(index, frames), { objectMode: false, highWaterMark: 1 });
-    return {
-      body,
-      length: total - start,
-      etag,
-      ...(start > 0 ? { contentRange: `bytes ${start}-${total - 1}/${total}` } : {}),
-    };
+  private async openWhole(table: ManifestTable, { isHead }: Part): Promise<ChunkStream | undefined> {
+    const stored = await this.store.find(table);
+    if (!stored) return undefined;
+    const body = isHead ? nothing() : Readable.from(joined(stored.index, this.store.openFrames(table, stored, 0)), BYTES);
+    return { body, length: stored.index.length + stored.frameBytes, etag: etagOf(sha256(stored.index)) };
+  }
+
+  /** What is lost is noticed before the answer begins, as far as the range begins with it. @returns nothing where the whole is to be sent */
+  private async openRange(table: ManifestTable, { range, ifRange, isHead }: Part): Promise<ChunkStream | undefined> {
+    const start = startOf(range);
+    const size = start > 0 ? await this.store.measureStream(table) : undefined;
+    if (!size) return undefined;
+    const etag = etagOf(size.indexSha256);
+    if (ifRange !== undefined && ifRange !== etag) return undefined;
+    const total = size.indexBytes + size.frameBytes;
+    if (start >= total) throw new WaypostError('RANGE_INVALID', { detail: `The stream has ${total} bytes.` });
+    const body = isHead ? nothing() : await begun(this.store.openStream(table, size, start));
+    return { body, length: total - start, etag, contentRange: `bytes ${start}-${total - 1}/${total}` };
   }
 }
 
-async function* joined(index: Buffer, frames: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
-  if (index.length > 0) yield index;
-  await faultPoint('central.mid-download');
-  yield* frames;
+const BYTES = { objectMode: false, highWaterMark: 1 };
+
+function nothing(): Readable {
+  return Readable.from([], BYTES);
 }
 
-function startOf(range: string | undefined, total: number): number {
-  const start = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
-  if (start > 0 && start >= total) throw new WaypostError('RANGE_INVALID', { detail: `The stream has ${total} bytes.` });
-  return start;
+/** A stream whose first piece is there. @throws what reading that piece throws */
+async function begun(stream: AsyncGenerator<Buffer>): Promise<Readable> {
+  const first = await stream.next();
+  const body = Readable.from(joined(first.done ? Buffer.alloc(0) : first.value, stream), BYTES);
+  // Where nobody begins to read, the generator that would end this one is never entered.
+  return body.once('close', () => void stream.return(undefined).catch(() => undefined));
+}
+
+async function* joined(first: Buffer, rest: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  if (first.length > 0) yield first;
+  await faultPoint('central.mid-download');
+  yield* rest;
+}
+
+function etagOf(indexSha256: Buffer): string {
+  return `"${indexSha256.toString('hex')}"`;
+}
+
+/** Where the range begins; 0 for the whole. */
+function startOf(range: string | undefined): number {
+  return Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
 }

@@ -93,7 +93,7 @@ export class SyncController {
     const mac = facts.accept(normalizeMac(typeof claimed === 'string' ? claimed : ''));
     const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
     this.limitDownload(mac, reply);
-    const part = { range: headers['range'], ifRange: headers['if-range'] };
+    const part = { range: headers['range'], ifRange: headers['if-range'], isHead: request.method === 'HEAD' };
     const stream = await this.chunkStreams.open(wanted, part).catch((error: unknown) => this.noStream(manifestId, error));
     describeSpan({ 'waypost.table': table, 'waypost.stream_bytes': stream.length });
     // Its client has gone, or its place went to another download of the same device.
