@@ -106,6 +106,37 @@ export const central = dashboard({
       { store: 'max(waypost_central_store_bytes)', free: 'min(waypost_central_store_free_bytes)' },
       { runbook: 'store-low' },
     ),
+    {
+      title: 'Tables whose changes were not captured',
+      description:
+        'With changes: triggers, open findings of shadow reads and of the canary. While there is one, every request reads the tables.',
+      runbook: 'capture-lied',
+      type: 'stat',
+      width: 6,
+      thresholds: [1, 1],
+      promql: { 'shadow reads': 'max(waypost_central_shadow_findings)', canary: 'max(waypost_central_canary_findings)' },
+    },
+    series(
+      'Shadow reads',
+      'By the hour: answers “unchanged” that were compared with the tables, by result.',
+      'short',
+      { '{{result}}': 'sum by (result) (increase(waypost_central_shadow_reads_total[1h]))' },
+      { width: 6 },
+    ),
+    series(
+      'Age of the oldest comparison',
+      'Of the last shadow read of each table. Each is due once a day.',
+      's',
+      { age: 'max(waypost_central_shadow_read_age_seconds)' },
+      { width: 6, thresholds: [100_000, 200_000] },
+    ),
+    series(
+      'Canary',
+      'By the hour: captured tables that were written to without changing a row, by result.',
+      'short',
+      { '{{result}}': 'sum by (result) (increase(waypost_central_canaries_total[1h]))' },
+      { width: 6, runbook: 'canary-failed' },
+    ),
     series('Event loop lag', '99th percentile. Above 0.1 s everything is late.', 's', {
       '{{instance}}': 'nodejs_eventloop_lag_p99_seconds{job="central"}',
     }),
