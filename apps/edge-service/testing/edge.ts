@@ -29,6 +29,8 @@ interface EdgeOptions {
   centralUrl: string;
   env?: Record<string, string>;
   limits?: Partial<CircuitLimits>;
+  /** Gets each line of the log. */
+  onLog?: (line: Record<string, unknown>) => void;
 }
 
 /** An edge service in this process, syncing on demand only. */
@@ -42,7 +44,7 @@ export class Edge implements AsyncDisposable {
     private readonly startApp: (changed?: Record<string, string>) => Promise<NestFastifyApplication>,
   ) {}
 
-  static async start({ databaseUrl, centralUrl, env = {}, limits = {} }: EdgeOptions): Promise<Edge> {
+  static async start({ databaseUrl, centralUrl, env = {}, limits = {}, onLog }: EdgeOptions): Promise<Edge> {
     const folder = await mkdtemp(join(tmpdir(), 'waypost-edge-'));
     const settings = {
       DATABASE_URL: databaseUrl,
@@ -55,7 +57,10 @@ export class Edge implements AsyncDisposable {
     };
     const startApp = async (changed: Record<string, string> = {}): Promise<NestFastifyApplication> => {
       const config = readEdgeConfig({ ...settings, ...changed });
-      const app = await createEdgeApp(config, pino({ level: process.env['TEST_LOG'] ?? 'silent' }), { ...TEST_LIMITS, ...limits });
+      const logger = onLog
+        ? pino({ formatters: { level: (level) => ({ level }) } }, { write: (line) => onLog(JSON.parse(line) as Record<string, unknown>) })
+        : pino({ level: process.env['TEST_LOG'] ?? 'silent' });
+      const app = await createEdgeApp(config, logger, { ...TEST_LIMITS, ...limits });
       await app.listen(0, '127.0.0.1');
       return app;
     };

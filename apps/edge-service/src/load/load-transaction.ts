@@ -18,9 +18,12 @@ import { withReferencing } from './local-references.js';
 import { type MergedTable, mergedTable, mergeTables, stageTable } from './merge-tables.js';
 import { verifyLoad } from './verify-load.js';
 import { WriteLedger } from './write-ledger.js';
+import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
 
 /** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it get their turn. */
 const LOCK_RETRIES = 5;
+const TRIGGERS_HINT =
+  'A trigger that changes or skips a row makes the sync fail (VERIFICATION_FAILED): ALTER TABLE … DISABLE TRIGGER …, see docs/moving-an-application.md. One that only checks rows may stay.';
 
 export interface LoadOrder {
   shape: MirrorShape;
@@ -48,6 +51,9 @@ export interface Prepared extends Mirror {
 /** Puts downloaded tables into the database: all of them, verified and written down, or nothing. */
 @Injectable()
 export class LoadTransaction {
+  /** Oids of the tables whose triggers were looked at. */
+  private lookedAt = '';
+
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -118,6 +124,7 @@ export class LoadTransaction {
     }
     const created = new Set(missing.map(({ name }) => name));
     await this.owned.claim(client, mirror.tables, created);
+    await this.warnOfTriggers(client, mirror);
     if (truncates && tables.length > 0) {
       await this.lockTables(client, lockStatement(tables, mirror.tables));
       await client.query(truncateStatement(tables, mirror.tables));
@@ -127,6 +134,16 @@ export class LoadTransaction {
     }
     const ways = await chooseWays(client, this.config.LOAD_STRATEGY, tables, mirror);
     return { ...mirror, ways, created, ledger };
+  }
+
+  /** Once for each set of tables; what a trigger did is found by verification alone. */
+  private async warnOfTriggers(client: pg.ClientBase, { tables }: Mirror): Promise<void> {
+    const oids = [...tables.values()].map(({ oid }) => oid);
+    if (this.lookedAt === oids.join()) return;
+    const { rows: triggers } = await client.query<{ table: string; trigger: string }>(FIND_ROW_TRIGGERS, [oids]);
+    this.lookedAt = oids.join();
+    if (triggers.length > 0)
+      this.logger.warn({ triggers, hint: TRIGGERS_HINT }, 'triggers of mirrored tables may alter rows that are loaded');
   }
 
   /** From here to COMMIT no other session writes to what is loaded, so that what is verified is what is committed. Tables that are new here need no lock. */

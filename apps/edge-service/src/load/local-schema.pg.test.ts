@@ -122,6 +122,38 @@ test('rows that a trigger alters on the way fail verification, roll back all tab
   expect(await companies(edge.databaseUrl)).toEqual(await companies(source));
 });
 
+test('triggers that may alter rows are named at the first sync, once for the tables that are mirrored', async () => {
+  const { url: databaseUrl } = await server.createDatabase('edge');
+  await queryAt(
+    databaseUrl,
+    `CREATE TABLE companies (id int PRIMARY KEY, name text NOT NULL);
+     CREATE TABLE areas (id int PRIMARY KEY, name varchar(20)) PARTITION BY HASH (id);
+     CREATE TABLE areas_0 PARTITION OF areas FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+     CREATE TABLE areas_1 PARTITION OF areas FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+     CREATE FUNCTION check_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+     CREATE TRIGGER checks BEFORE INSERT OR UPDATE ON areas FOR EACH ROW EXECUTE FUNCTION check_only();
+     CREATE TRIGGER checks BEFORE INSERT ON companies FOR EACH ROW EXECUTE FUNCTION check_only();
+     CREATE TRIGGER disabled BEFORE INSERT ON companies FOR EACH ROW EXECUTE FUNCTION check_only();
+     ALTER TABLE companies DISABLE TRIGGER disabled;
+     CREATE TRIGGER after AFTER INSERT ON companies FOR EACH ROW EXECUTE FUNCTION check_only();
+     CREATE TRIGGER per_statement BEFORE INSERT ON companies FOR EACH STATEMENT EXECUTE FUNCTION check_only();`,
+  );
+  const warnings: Record<string, unknown>[] = [];
+  const onLog = (line: Record<string, unknown>): void => void (line['triggers'] && warnings.push(line));
+  await using device = await Edge.start({ databaseUrl, centralUrl: central.url, onLog });
+  const warning = {
+    level: 'warn',
+    msg: expect.stringContaining('may alter rows') as unknown,
+    triggers: ['public.areas', 'public.companies'].map((table) => ({ table, trigger: 'checks' })),
+    hint: expect.stringContaining('DISABLE TRIGGER') as unknown,
+  };
+  expect(await device.sync()).toMatchObject({ status: 'Success' });
+  expect(warnings).toMatchObject([warning]);
+  await change("UPDATE companies SET name = name || '!'");
+  expect(await device.sync()).toMatchObject({ status: 'Success' });
+  expect(warnings).toHaveLength(1);
+});
+
 test('a local constraint that refuses a row rolls back all tables and names itself, without row data', async () => {
   await edge.query("ALTER TABLE areas ADD CONSTRAINT short CHECK (name <> 'secret')");
   await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = 'secret' WHERE id = 1");

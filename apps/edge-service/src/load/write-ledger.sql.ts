@@ -44,15 +44,18 @@ export const FIND_WRITES = `
          sum(inserted)::int8 AS inserted, sum(updated)::int8 AS updated, sum(deleted)::int8 AS deleted, bool_or(locked) AS locked
   FROM roots GROUP BY root ORDER BY 2`;
 
+/** The tables $1, and their partitions. */
+const MEMBERS = `
+  WITH RECURSIVE members AS (
+    SELECT oid FROM unnest($1::oid[]) AS w(oid)
+    UNION SELECT h.inhrelid FROM members m JOIN pg_inherits h ON h.inhparent = m.oid JOIN pg_class c ON c.oid = h.inhrelid AND c.relispartition
+  )`;
+
 /**
  * What can have made a write to a table follow from writes to others, in words. $1: the tables that were written to, $2: the table, if it is to be one
  * whose foreign keys count, too.
  */
-export const FIND_CAUSES = `
-  WITH RECURSIVE members AS (
-    SELECT oid FROM unnest($1::oid[]) AS w(oid)
-    UNION SELECT h.inhrelid FROM members m JOIN pg_inherits h ON h.inhparent = m.oid JOIN pg_class c ON c.oid = h.inhrelid AND c.relispartition
-  )
+export const FIND_CAUSES = `${MEMBERS}
   SELECT format('trigger %I on %s', t.tgname, coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::regclass) AS cause
   FROM pg_trigger t WHERE t.tgrelid IN (SELECT oid FROM members) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
   UNION
@@ -63,3 +66,10 @@ export const FIND_CAUSES = `
   SELECT format('rule %I on %s', r.rulename, r.ev_class::regclass) FROM pg_rewrite r
   WHERE r.ev_class IN (SELECT oid FROM members) AND r.ev_type <> '1' AND r.ev_enabled IN ('O', 'A')
   ORDER BY 1`;
+
+/** Enabled BEFORE ROW triggers: they may alter a row, or have it left out. $1: the tables; partitions count for their root. */
+export const FIND_ROW_TRIGGERS = `${MEMBERS}
+  SELECT DISTINCT coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::regclass::text AS "table", t.tgname::text AS trigger
+  FROM pg_trigger t WHERE t.tgrelid IN (SELECT oid FROM members) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    AND t.tgtype::int & 3 = 3 -- FOR EACH ROW, BEFORE
+  ORDER BY 1, 2`;
