@@ -148,6 +148,7 @@ test('a download that finds no place reads nothing from the store, and one with 
   await using central = await start({ MAX_DOWNLOADS: '1', MAX_DOWNLOADS_PER_DEVICE: '1' });
   const [manifest, other] = [await central.manifestFor(SHOP_1), await central.manifestFor(SHOP_2)];
   const slow = await ask(`${central.url}${chunkStreamPath(manifest.manifestId, 'accounts')}?mac=${SHOP_1}`);
+  using _connection = { [Symbol.dispose]: () => slow.destroy() }; // central waits for it when it stops
   const store = central.app.get(PackStore);
   const reading = [jest.spyOn(store, 'find'), jest.spyOn(store, 'measureStream')];
   for (const headers of [{}, { range: 'bytes=100-' }]) expect((await central.download(other, 'vaults', headers)).status).toBe(503);
