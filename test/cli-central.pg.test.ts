@@ -171,9 +171,27 @@ test('what anybody sent to central reaches no terminal as it is', async () => {
   expect(out).not.toContain(ANSI);
 });
 
+test('capture show by the tables’ owner, who may not read what central found, shows the rest and the GRANT that is missing', async () => {
+  const asOwner = { ...atCentral, DATABASE_URL: pair.centralOwnerUrl };
+  const show = ['capture', 'show', '--plan', await triggersPlan()];
+  await pair.atCentral('GRANT USAGE ON SCHEMA waypost TO owner');
+  const { code, out } = await waypost(show, asOwner);
+  expect({ code, out }).toEqual({ code: 1, out: expect.stringContaining('tables: articles, devices, shops') as unknown });
+  const missingRight = 'GRANT SELECT ON waypost.shadow_findings, waypost.canaries TO owner';
+  expect(out).toContain(missingRight);
+  expect((await waypostJson(show, asOwner)).json).toMatchObject({ whole: false, findings: null, canaries: null, missingRight });
+  await pair.atCentral(missingRight);
+  expect((await waypostJson(show, asOwner)).json).toMatchObject({ findings: [], canaries: [] });
+});
+
+async function triggersPlan(): Promise<string> {
+  const path = join(pair.folder.path, 'triggers.yaml');
+  await writeFile(path, `changes: triggers\n${await readFile(pair.centralEnv['SYNC_PLAN'] as string, 'utf8')}`);
+  return path;
+}
+
 test('capture install, show and remove; plan check shows it where the plan asks for it', async () => {
-  const plan = join(pair.folder.path, 'triggers.yaml');
-  await writeFile(plan, `changes: triggers\n${await readFile(pair.centralEnv['SYNC_PLAN'] as string, 'utf8')}`);
+  const plan = await triggersPlan();
   // As docs/sync-plan.md has it: who owns the tables installs the triggers, with the service's rights on schema waypost.
   await pair.atCentral('GRANT waypost TO owner');
   const asOwner = { ...atCentral, DATABASE_URL: pair.centralOwnerUrl };

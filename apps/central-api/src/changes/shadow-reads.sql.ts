@@ -56,3 +56,10 @@ export const CLEAR_FINDING = `
 
 /** What was issued while changes were lost may be of any earlier state: each device's next request reads the tables. */
 export const FORGET_SEEN = 'UPDATE waypost.manifests SET seen = NULL, watch = NULL WHERE seen IS NOT NULL AND expires_at > now()';
+
+/** Whether the tables of what central found are there, and the statement that lets this role read them where it may not. */
+export const READ_RIGHT_TO_FINDINGS = `
+  SELECT count(*) = 2 AS "areThere",
+         CASE WHEN NOT bool_and(has_table_privilege(c.oid, 'SELECT'))
+           THEN format('GRANT SELECT ON waypost.shadow_findings, waypost.canaries TO %I', current_user) END AS "missingRight"
+  FROM pg_class c WHERE c.relnamespace = to_regnamespace('waypost') AND c.relname IN ('shadow_findings', 'canaries')`;

@@ -3,7 +3,7 @@ import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { READ_CANARY_STATES } from '../changes/canary.sql.js';
 import { captureFor, type Coverage, describeCapture, removeCapture } from '../changes/capture.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS } from '../changes/shadow-reads.sql.js';
+import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../changes/shadow-reads.sql.js';
 import { checkedPlan } from './plan.js';
 
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */
@@ -56,9 +56,11 @@ interface CanaryState {
   notChecked: string | null;
 }
 
+/** Null where the role may not read it: `missingRight` says what to grant. */
 interface FoundByCentral {
-  findings: Finding[];
-  canaries: CanaryState[];
+  findings: Finding[] | null;
+  canaries: CanaryState[] | null;
+  missingRight?: string;
 }
 
 /** `waypost capture trust`: ends a table's finding; what was read and issued before counts no more. */
@@ -87,8 +89,9 @@ export async function captureTrust(context: CommandContext): Promise<Answer> {
 
 /** Empty before a central of this version ran on this database. */
 async function readWhatCentralFound(context: CommandContext): Promise<FoundByCentral> {
-  const [known] = await context.database.query<{ is: boolean }>("SELECT to_regclass('waypost.canaries') IS NOT NULL AS is");
-  if (!known?.is) return { findings: [], canaries: [] };
+  const [found] = await context.database.query<{ areThere: boolean; missingRight: string | null }>(READ_RIGHT_TO_FINDINGS);
+  if (!found?.areThere) return { findings: [], canaries: [] };
+  if (found.missingRight !== null) return { findings: null, canaries: null, missingRight: found.missingRight };
   return {
     findings: await context.database.query<Finding>(READ_FINDINGS),
     canaries: await context.database.query<CanaryState>(READ_CANARY_STATES),
@@ -105,14 +108,26 @@ async function onPlan<Found extends Coverage>(context: CommandContext, work: OnP
   });
 }
 
-function answer(context: CommandContext, coverage: Coverage & { wanted: boolean }, { findings, canaries }: FoundByCentral): Answer {
-  const isWhole = coverage.unwatched.length === 0 && coverage.obstacles.length === 0 && findings.length === 0;
+function answer(
+  context: CommandContext,
+  coverage: Coverage & { wanted: boolean },
+  { findings, canaries, missingRight }: FoundByCentral,
+): Answer {
+  const isWhole = coverage.unwatched.length === 0 && coverage.obstacles.length === 0 && findings?.length === 0;
   return {
-    data: { whole: isWhole, ...coverage, findings, canaries },
+    data: { whole: isWhole, ...coverage, findings, canaries, ...(missingRight !== undefined && { missingRight }) },
     text: [
-      ...findings.map((finding) => describeFinding(finding, context.paint)),
+      ...(findings ?? []).map((finding) => describeFinding(finding, context.paint)),
       ...describeCoverage(coverage, context.paint),
-      ...describeCanaries(canaries),
+      ...describeCanaries(canaries ?? []),
+      ...(missingRight === undefined
+        ? []
+        : [
+            context.paint(
+              'warn',
+              `Not shown, for this role may not read it: what central found missing from captured changes. ${missingRight}`,
+            ),
+          ]),
     ].join('\n'),
     exitCode: isWhole ? ExitCode.ok : ExitCode.finding,
   };
