@@ -5,6 +5,7 @@ import { installCapture, showCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 import { Canary } from './canary.js';
+import { COUNT_CANARIES } from './canary.sql.js';
 import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from './shadow-reads.sql.js';
 
 const MAC = '02:00:00:00:00:01';
@@ -171,6 +172,31 @@ test('a table that is written to unseen is a finding: every request reads tables
   for (const statement of [DROP_READS, FORGET_SEEN]) await central.sql(statement);
   await central.sql(CLEAR_FINDING, ['prices']);
   expect((await poll(central, await poll(central, right))).tables).toEqual(right.tables);
+});
+
+test('a table about which no try says anything is counted: at once when it was never checked, else after a day', async () => {
+  await runSql(database.url, SCHEMA);
+  await using central = await startCentral({ databaseUrl: database.url, plan: PLAN, env: QUIET });
+  await installCapture(database.url, PLAN);
+  await central.manifestFor(MAC);
+  const locks = new pg.Client({ connectionString: database.url });
+  await locks.connect();
+  try {
+    await locks.query('BEGIN; LOCK TABLE prices');
+    await central.app.get(Canary).tryAll();
+  } finally {
+    await locks.end();
+  }
+  expect(await metric(central, 'waypost_central_canary_unchecked')).toBe(1);
+  const counted = async (change: string): Promise<unknown> => {
+    await central.sql(`UPDATE waypost.canaries SET ${change} WHERE table_name = 'prices'`);
+    return (await central.sql<{ unchecked: number }>(COUNT_CANARIES))[0]?.unchecked;
+  };
+  expect(await counted("checked_at = now() - interval '23 hours'")).toBe(0);
+  expect(await counted("checked_at = now() - interval '25 hours'")).toBe(1);
+  expect(await counted("tried_at = now() - interval '3 days'")).toBe(0);
+  await central.app.get(Canary).tryAll();
+  expect(await counted('table_name = table_name')).toBe(0);
 });
 
 test('triggers that were switched off are no finding: the tables are read for as long as they are, and no longer', async () => {

@@ -99,8 +99,11 @@ export const NOTE_CANARY_FINDING = `
   INSERT INTO waypost.shadow_findings (table_name, found_by, detail) VALUES ($1, 'canary', $2)
   ON CONFLICT (table_name) WHERE cleared_at IS NULL DO NOTHING`;
 
-export const COUNT_CANARY_FINDINGS =
-  "SELECT count(*)::int AS findings FROM waypost.shadow_findings WHERE cleared_at IS NULL AND found_by = 'canary'";
+/** Open findings; and tables of which the last tries said nothing, for a day or ever since they are tried. */
+export const COUNT_CANARIES = `
+  SELECT (SELECT count(*)::int FROM waypost.shadow_findings WHERE cleared_at IS NULL AND found_by = 'canary') AS findings,
+         (SELECT count(*)::int FROM waypost.canaries WHERE not_checked IS NOT NULL AND tried_at > now() - interval '2 days'
+            AND (checked_at IS NULL OR checked_at < now() - interval '1 day')) AS unchecked`;
 
 export const READ_CANARY_STATES = `
   SELECT table_name AS "table", tried_at AS "triedAt", checked_at AS "checkedAt", not_checked AS "notChecked" FROM waypost.canaries ORDER BY table_name`;

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
 import { SyncMetrics } from '../health/sync-metrics.js';
-import { COUNT_CANARY_FINDINGS, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
+import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
 import { ChangeWatch } from './change-watch.js';
 import { checkCapture } from './check-capture.js';
 import { DROP_READS } from './shadow-reads.sql.js';
@@ -41,8 +41,8 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
       maxConnections: 1,
       onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
     });
-    const findings = new Latest(async () => (await this.pool.query<{ findings: number }>(COUNT_CANARY_FINDINGS)).rows[0]?.findings, STATE);
-    metrics.watchCanary(() => findings.get());
+    const counts = new Latest(async () => (await this.pool.query<{ findings: number; unchecked: number }>(COUNT_CANARIES)).rows[0], STATE);
+    metrics.watchCanary(() => counts.get());
   }
 
   onApplicationBootstrap(): void {

@@ -128,9 +128,11 @@ export class SyncMetrics {
   }
 
   /** To be called once, by who tries whether writes are captured. */
-  watchCanary(read: () => Promise<number | undefined>): void {
+  watchCanary(read: () => Promise<{ findings: number; unchecked: number } | undefined>): void {
     const findings = 'Open findings of the canary: tables that can be written to without being captured; NaN if unknown.';
-    this.gauge('waypost_central_canary_findings', findings, async () => (await read()) ?? NaN);
+    this.gauge('waypost_central_canary_findings', findings, async () => (await read())?.findings ?? NaN);
+    const unchecked = 'Captured tables of which no try of the canary has said anything for a day, or ever; NaN if unknown.';
+    this.gauge('waypost_central_canary_unchecked', unchecked, async () => (await read())?.unchecked ?? NaN);
   }
 
   get buildsWaiting(): number {
