@@ -40,7 +40,8 @@ export class Edge implements AsyncDisposable {
   private constructor(
     private app: NestFastifyApplication,
     readonly databaseUrl: string,
-    private readonly folder: string,
+    /** DOWNLOAD_DIR. */
+    readonly folder: string,
     private readonly startApp: (changed?: Record<string, string>) => Promise<NestFastifyApplication>,
   ) {}
 

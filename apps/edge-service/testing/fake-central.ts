@@ -58,6 +58,8 @@ export class FakeCentral implements AsyncDisposable {
   onReferenced: ManifestTable['onReferenced'];
   /** As a central that does not know `Prefer: return=minimal`. */
   ignoresPreferences = false;
+  /** Sends whole streams to whoever asks for a part. */
+  ignoresRanges = false;
   /** Turns the short answer into what is sent. */
   unchangedFault: ((answer: UnchangedResponse['unchanged']) => UnchangedResponse['unchanged']) | undefined;
   /** What it says its database's fingerprint is. */
@@ -144,6 +146,7 @@ export class FakeCentral implements AsyncDisposable {
     this.clock = undefined;
     this.database = undefined;
     this.ignoresPreferences = false;
+    this.ignoresRanges = false;
     this.live = undefined;
     this.streamFault = undefined;
     this.onRequest = undefined;
@@ -233,7 +236,7 @@ export class FakeCentral implements AsyncDisposable {
     const stream = this.streams.get(key);
     if (!stream) return refuse(response, 'MANIFEST_UNKNOWN');
     const etag = `"${stream.table.sha256}"`;
-    const wanted = request.headers['if-range'] === etag ? /^bytes=(\d+)-$/.exec(request.headers.range ?? '') : null;
+    const wanted = request.headers['if-range'] === etag && !this.ignoresRanges ? /^bytes=(\d+)-$/.exec(request.headers.range ?? '') : null;
     const offset = wanted ? Number(wanted[1]) : 0;
     const rest = stream.bytes.subarray(offset);
     const fault = this.streamFault?.({ table: stream.table.name, stream, offset, bytes: rest });

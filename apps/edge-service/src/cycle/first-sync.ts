@@ -42,6 +42,7 @@ const REFUSALS: readonly string[] = ['SCHEMA_MISMATCH', 'MANIFEST_INVALID'];
 export class FirstSync {
   /** It broke once, or tables are there: from then on downloads are such that can be resumed. */
   private wasInVain = false;
+  private isTidy = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
@@ -51,13 +52,24 @@ export class FirstSync {
     private readonly metrics: Metrics,
   ) {}
 
-  get isWorthTrying(): boolean {
-    return !this.wasInVain;
+  /** False where an interrupted one has left chunks: only an ordinary download can use them. */
+  async isWorthTrying(): Promise<boolean> {
+    return !this.wasInVain && !(await this.downloads.hasInterrupted());
+  }
+
+  /** For a device that holds something: removes what a success has left when the edge was killed right after its COMMIT. Acts once per process. */
+  async tidy({ log }: Cycle): Promise<void> {
+    if (this.isTidy) return;
+    this.isTidy = true;
+    await this.downloads
+      .removeInterrupted()
+      .catch((error: unknown) => log.warn({ err: error }, 'chunks of an interrupted live stream could not be removed'));
   }
 
   /** Of a database that was replaced. */
   forget(): void {
     this.wasInVain = false;
+    this.isTidy = false;
   }
 
   /** @returns nothing where the stream broke before it said what is to come */

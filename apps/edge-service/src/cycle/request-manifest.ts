@@ -38,7 +38,8 @@ export class RequestManifest {
    */
   async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Asked | LiveDownload> {
     const held = before && (await this.held.find(client, before));
-    const takesLive = !before && this.firstSync.isWorthTrying;
+    if (before) await this.firstSync.tidy(cycle);
+    const takesLive = !before && (await this.firstSync.isWorthTrying());
     const answer = takesLive ? await this.askLive(cycle.stop) : await this.ask(before, held, cycle.stop);
     await faultPoint('edge.request-answered');
     if (answer.database === databaseFingerprint(this.database.identity.identity)) {

@@ -5,6 +5,7 @@ import type { CentralClient, ChunkStreamAnswer } from '../central/central-client
 import { assertBefore, steady, type Watch } from '../central/steady.js';
 import { shuttingDown } from '../central/stoppable.js';
 import { corrupt } from './check-index.js';
+import type { InterruptedStream } from './interrupted-stream.js';
 import type { SpooledTable } from './spooled-table.js';
 import { StreamReceiver } from './stream-receiver.js';
 
@@ -14,6 +15,8 @@ export interface Transfer {
   manifestId: string;
   watch: Watch;
   signal: AbortSignal;
+  /** Chunks that need not be downloaded again. */
+  interrupted?: InterruptedStream | undefined;
   onBytes: (count: number) => void;
 }
 
@@ -25,17 +28,20 @@ export interface Transfer {
 export async function downloadTable(spooled: SpooledTable, transfer: Transfer): Promise<void> {
   while (!spooled.complete) {
     assertBefore(transfer.watch.endsAtMs);
+    await transfer.interrupted?.fill(spooled, transfer.signal);
+    if (spooled.complete) return;
     const before = spooled.length;
     try {
       await transfer.circuit.run(() => transferOnce(spooled, transfer), transfer.signal);
     } catch (error) {
+      if (error instanceof WaypostError && error.code === 'STORAGE_FAILED') await transfer.interrupted?.remove();
       const goesOn = error instanceof WaypostError && error.heals === 'retry' && error.code !== 'SHUTTING_DOWN';
       if (!goesOn || spooled.length <= before || error.code === 'DEADLINE_EXCEEDED') throw error;
     }
   }
 }
 
-async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, signal, onBytes }: Transfer): Promise<void> {
+async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, signal, interrupted, onBytes }: Transfer): Promise<void> {
   if (spooled.complete) return;
   const table = spooled.promise.name;
   const resume = spooled.length > 0 && spooled.etag !== undefined ? { offset: spooled.length, etag: spooled.etag } : undefined;
@@ -45,12 +51,16 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, 
   });
   await prepare(spooled, answer);
   const receiver = new StreamReceiver(spooled);
+  let isIndexNew = spooled.index === undefined;
   try {
     for await (const bytes of steady(answer.body, watch)) {
       if (signal.aborted) throw shuttingDown();
       onBytes(bytes.length);
       await receiver.push(bytes);
       releaseMemory(bytes);
+      if (!isIndexNew || !spooled.index) continue;
+      isIndexNew = false;
+      if (interrupted?.hasNext(spooled)) return; // the caller asks for the rest behind those chunks
     }
   } finally {
     await receiver.settle();

@@ -2,13 +2,16 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { describeSpan, SpanKind, traced } from '@waypost/runtime';
+import { describeSpan, LOGGER, SpanKind, traced } from '@waypost/runtime';
+import type { Logger } from 'pino';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { checkPromise } from './check-index.js';
 import { downloadTable } from './download-table.js';
+import { InterruptedStream } from './interrupted-stream.js';
+import { hasLiveFrames, removeLiveFiles } from './live-files.js';
 import { SpooledTable } from './spooled-table.js';
 
 /** Chunk streams on their way to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
@@ -30,6 +33,7 @@ export class Downloads {
     private readonly client: CentralClient,
     private readonly circuit: CentralCircuit,
     private readonly metrics: Metrics,
+    @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.folder = join(config.DOWNLOAD_DIR, config.DEVICE_MAC.replaceAll(':', '-'));
   }
@@ -46,11 +50,12 @@ export class Downloads {
     const byTable = new Map<string, SpooledTable>();
     const receivedBytes = new Map<string, number>();
     const ended = new AbortController();
+    const interrupted = await InterruptedStream.open(this.livePath, this.logger);
     let running: Promise<void> = Promise.resolve();
     const close = async (): Promise<void> => {
       ended.abort();
       await running.catch(() => undefined);
-      await Promise.all([...byTable.values()].map((spooled) => spooled.close()));
+      await Promise.all([...byTable.values(), ...(interrupted ? [interrupted] : [])].map((opened) => opened.close()));
     };
     try {
       for (const table of tables) {
@@ -66,14 +71,15 @@ export class Downloads {
       this.metrics.downloadedBytes.inc(count);
       onReceived(count);
     };
-    const run = (): Promise<void> => (running = this.bring(manifest, tables, byTable, AbortSignal.any([signal, ended.signal]), onBytes));
+    const run = (): Promise<void> =>
+      (running = this.bring(manifest, tables, { byTable, interrupted }, AbortSignal.any([signal, ended.signal]), onBytes));
     return { byTable, receivedBytes, run, [Symbol.asyncDispose]: close };
   }
 
   private async bring(
     { manifestId }: Manifest,
     tables: readonly ManifestTable[],
-    byTable: ReadonlyMap<string, SpooledTable>,
+    { byTable, interrupted }: Pick<Download, 'byTable'> & { interrupted: InterruptedStream | undefined },
     signal: AbortSignal,
     onBytes: (table: string, count: number) => void,
   ): Promise<void> {
@@ -87,7 +93,7 @@ export class Downloads {
       };
       const attributes = { 'waypost.table': name, 'waypost.stream_bytes': streamBytes, 'waypost.rows': rowCount };
       await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
-        await downloadTable(byTable.get(name)!, { client, circuit, manifestId, watch, signal, onBytes: count });
+        await downloadTable(byTable.get(name)!, { client, circuit, manifestId, watch, signal, interrupted, onBytes: count });
         describeSpan({ 'waypost.received_bytes': received });
       });
     }
@@ -98,9 +104,20 @@ export class Downloads {
     return join(this.folder, 'live.part');
   }
 
+  /** Whether an interrupted live stream has left chunks for the next download. */
+  async hasInterrupted(): Promise<boolean> {
+    return hasLiveFrames(this.livePath);
+  }
+
+  /** Removes the chunks of an interrupted live stream. */
+  async removeInterrupted(): Promise<void> {
+    await removeLiveFiles(this.livePath);
+  }
+
   /** Removes all chunk streams: their rows are in the database, or no manifest wants them any more. */
   async clear(): Promise<void> {
     await this.keepOnly([]);
+    await this.removeInterrupted();
   }
 
   private async keepOnly(tables: readonly ManifestTable[]): Promise<void> {

@@ -1,32 +1,50 @@
-import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, type TableShape, WaypostError } from '@waypost/contracts';
+import {
+  type ChunkEntry,
+  type ChunkIndex,
+  ChunkIndexBuilder,
+  liveChunkHead,
+  liveHead,
+  type TableShape,
+  WaypostError,
+} from '@waypost/contracts';
 import type { GrowingTable } from './followed-table.js';
+import { beginLiveIndex, liveIndexPath, removeLiveFiles } from './live-files.js';
 import { type FrameMemory, readFrames, type SpooledFrame } from './read-frames.js';
 
 /**
- * The frames of a live stream, on disk from the moment they come until their load has read them: the link may be faster than the database. The file has
- * no name, so that nothing is left of it whatever happens.
+ * The frames of a live stream, on disk from the moment they come until their load has read them: the link may be faster than the database. What has come
+ * stays there, for InterruptedStream, until it is removed.
  */
 export class LiveSpool {
   private length = 0;
+  /** Of the index file: what is written with the next chunks' entries. */
+  private pending: Buffer[];
+  private isDamaged = false;
   private current: LiveTable | undefined;
   private readonly all: LiveTable[];
 
   private constructor(
+    private readonly path: string,
     private readonly file: FileHandle,
+    private readonly indexFile: FileHandle,
     tables: readonly TableShape[],
   ) {
+    this.pending = [beginLiveIndex(tables)];
     this.all = tables.map((table) => new LiveTable(table, (bytes, position) => this.readInto(bytes, position)));
   }
 
-  /** @throws WaypostError STORAGE_FAILED */
+  /** What is there already is overwritten. @throws WaypostError STORAGE_FAILED */
   static async open(path: string, tables: readonly TableShape[]): Promise<LiveSpool> {
     try {
       await mkdir(dirname(path), { recursive: true });
-      const file = await open(path, 'w+');
-      await rm(path);
-      return new LiveSpool(file, tables);
+      const indexFile = await open(liveIndexPath(path), 'w');
+      const file = await open(path, 'w+').catch(async (error: unknown) => {
+        await indexFile.close();
+        throw error;
+      });
+      return new LiveSpool(path, file, indexFile, tables);
     } catch (cause) {
       throw storageFailed(cause);
     }
@@ -43,17 +61,17 @@ export class LiveSpool {
     const next = this.all[this.current ? this.all.indexOf(this.current) + 1 : 0];
     if (!next) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream has more tables than its draft.' });
     next.begin(this.length);
+    this.pending.push(liveHead('table', 0));
     this.current = next;
   }
 
   /** @param frames of `entries`, one after another */
   async append(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void> {
     if (!this.current) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream has chunks before its first table.' });
-    const { bytesWritten } = await this.file.write(frames, 0, frames.length, this.length).catch((cause: unknown) => {
-      throw storageFailed(cause);
-    });
-    if (bytesWritten !== frames.length) throw storageFailed(new Error('a live stream could not be written in full: is the disk full?'));
-    this.length += bytesWritten;
+    await this.write(this.file, frames);
+    await this.write(this.indexFile, Buffer.concat([...this.pending, ...entries.map(liveChunkHead)]));
+    this.pending = [];
+    this.length += frames.length;
     this.current.add(entries);
   }
 
@@ -69,8 +87,21 @@ export class LiveSpool {
     for (const table of this.all) table.cut();
   }
 
+  /** What was written stays for the next download, unless there is nothing, or the disk had no space for all of it. */
   async close(): Promise<void> {
     await this.file.close();
+    await this.indexFile.close();
+    if (this.isDamaged || this.length === 0) await removeLiveFiles(this.path);
+  }
+
+  private async write(file: FileHandle, bytes: Buffer): Promise<void> {
+    try {
+      const { bytesWritten } = await file.write(bytes);
+      if (bytesWritten !== bytes.length) throw new Error('a live stream could not be written in full: is the disk full?');
+    } catch (cause) {
+      this.isDamaged = true;
+      throw storageFailed(cause);
+    }
   }
 
   private async readInto(bytes: Buffer, position: number): Promise<Buffer> {

@@ -15,7 +15,7 @@ export class SpooledTable {
   chunkCount = 0;
   /** Bytes on disk: header, index and `chunkCount` frames. */
   length = 0;
-  /** The stream's ETag at central, without which it cannot be resumed. */
+  /** The stream's ETag at central, without which its rest cannot be asked for. */
   etag: string | undefined;
   /** How often the stream was begun anew: what was read before says nothing of the bytes that follow. */
   restarts = 0;
@@ -118,12 +118,12 @@ export class SpooledTable {
   private async takeUp(): Promise<void> {
     const { size } = await this.file.stat();
     this.etag = await readFile(`${this.path}.etag`, 'utf8').catch(() => undefined);
-    if (this.etag !== undefined && size >= HEADER_BYTES) {
+    if (size >= HEADER_BYTES) {
       await this.takeUpChunks(size).catch((error: unknown) => {
         if (!(error instanceof WaypostError) || error.code !== 'CHUNK_CORRUPT') throw error;
       });
     }
-    if (this.index) await this.file.truncate(this.length);
+    if (this.index && (this.complete || this.etag !== undefined)) await this.file.truncate(this.length);
     else await this.restart(undefined);
   }
 

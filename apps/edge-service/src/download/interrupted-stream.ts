@@ -1,0 +1,116 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { type ChunkEntry, type ChunkIndex, WaypostError } from '@waypost/contracts';
+import type { Logger } from 'pino';
+import { shuttingDown } from '../central/stoppable.js';
+import { checkIndex } from './check-index.js';
+import { type FoundTable, hasLiveFrames, readLiveIndex, removeLiveFiles } from './live-files.js';
+import { checkChunk } from './open-chunk.js';
+import { type FrameMemory, readFrames } from './read-frames.js';
+import type { SpooledTable } from './spooled-table.js';
+
+/** Errors after which the rest is downloaded. */
+const DOUBTS: readonly string[] = ['CHUNK_CORRUPT', 'STORAGE_FAILED'];
+
+/**
+ * The chunks on disk of a live stream that was interrupted. Those that a table of the new manifest begins with are reused, each checked like one from
+ * central; everything behind the first one that differs is downloaded.
+ */
+export class InterruptedStream {
+  private readonly memory: FrameMemory = [Buffer.alloc(0), Buffer.alloc(0)];
+
+  private constructor(
+    private readonly path: string,
+    private readonly file: FileHandle,
+    /** Tables that were not reused yet. */
+    private readonly tables: Map<string, FoundTable>,
+    private readonly log: Logger,
+  ) {}
+
+  /** @returns undefined where there are no chunks */
+  static async open(path: string, log: Logger): Promise<InterruptedStream | undefined> {
+    const file = (await hasLiveFrames(path)) ? await open(path, 'r').catch(() => undefined) : undefined;
+    return file && new InterruptedStream(path, file, await readLiveIndex(path), log);
+  }
+
+  async close(): Promise<void> {
+    await this.file.close();
+  }
+
+  /** Removes the files and gives their space back. */
+  async remove(): Promise<void> {
+    this.tables.clear();
+    await this.file.close();
+    await removeLiveFiles(this.path).catch((error: unknown) =>
+      this.log.warn({ err: error }, 'chunks of an interrupted live stream could not be removed'),
+    );
+  }
+
+  /** Whether the table's next chunk can be reused. Needs its index. */
+  hasNext({ promise, index, chunkCount }: SpooledTable): boolean {
+    const table = this.tables.get(promise.name);
+    return table !== undefined && index !== undefined && countEqual(table.index, index) > chunkCount;
+  }
+
+  /**
+   * Appends the chunks that can be reused. Before the table's index has come from central, that is all of them or none: only a complete table gives its own index.
+   * After it, the table is not tried again. Removes the files when no table is left, or when the disk is full.
+   * @throws WaypostError SHUTTING_DOWN
+   */
+  async fill(spooled: SpooledTable, signal: AbortSignal): Promise<void> {
+    const { name } = spooled.promise;
+    const table = this.tables.get(name);
+    if (!table) return;
+    const isIndexed = spooled.index !== undefined;
+    const before = spooled.chunkCount;
+    try {
+      if (!isIndexed) await adoptIndex(spooled, table);
+      if (spooled.index) await this.append(spooled, spooled.index, table, signal);
+    } catch (error) {
+      if (!(error instanceof WaypostError) || !DOUBTS.includes(error.code)) throw error;
+      this.log.warn({ err: error, table: name }, 'the other chunks of an interrupted live stream are not reused');
+      if (error.code === 'STORAGE_FAILED') await this.remove();
+    }
+    const chunks = spooled.chunkCount - before;
+    if (chunks > 0) this.log.info({ table: name, chunks }, 'chunks of an interrupted live stream are reused');
+    if (isIndexed || spooled.complete) this.tables.delete(name);
+    if (this.tables.size === 0) await this.remove();
+  }
+
+  private async append(spooled: SpooledTable, index: ChunkIndex, { index: kept, start }: FoundTable, signal: AbortSignal): Promise<void> {
+    const { memory } = this;
+    const range = { index, start, from: spooled.chunkCount, count: countEqual(kept, index), memory };
+    for await (const { entry, frame } of readFrames({ ...range, readInto: (bytes, position) => this.readInto(bytes, position) })) {
+      if (signal.aborted) throw shuttingDown();
+      checkChunk(frame, entry);
+      await spooled.appendFrames(frame, 1);
+    }
+  }
+
+  private async readInto(bytes: Buffer, position: number): Promise<Buffer> {
+    const { bytesRead } = await this.file.read(bytes, 0, bytes.length, position).catch((cause: unknown) => {
+      throw new WaypostError('STORAGE_FAILED', { detail: `${this.path}: ${(cause as Error).message}`, cause });
+    });
+    if (bytesRead !== bytes.length) throw new WaypostError('CHUNK_CORRUPT', { detail: `${this.path} is shorter than its index says.` });
+    return bytes;
+  }
+}
+
+/** The manifest's hash says whether all of the table is there. */
+async function adoptIndex(spooled: SpooledTable, { index }: FoundTable): Promise<void> {
+  const { sha256, format } = spooled.promise;
+  if (index.format !== format || index.totals().sha256 !== sha256) return;
+  const bytes = index.encode();
+  await spooled.appendIndex(bytes, checkIndex(bytes, spooled.promise));
+}
+
+/** How many chunks both begin with. A frame of another length is another one, though it held the same rows. */
+function countEqual(one: ChunkIndex, other: ChunkIndex): number {
+  const most = Math.min(one.length, other.length);
+  let at = 0;
+  while (at < most && isEqual(one.entry(at), other.entry(at))) at += 1;
+  return at;
+}
+
+function isEqual(one: ChunkEntry, other: ChunkEntry): boolean {
+  return one.digest.equals(other.digest) && one.rawBytes === other.rawBytes && one.frameBytes === other.frameBytes;
+}
