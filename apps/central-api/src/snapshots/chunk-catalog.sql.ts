@@ -8,10 +8,10 @@ const WANTED = `(SELECT at, substr($1::bytea, at * 32 + 1, 32) AS digest FROM ge
 export const LOOK_UP = `
   SELECT at, pack_id AS "packId", frame_bytes AS "frameBytes" FROM ${WANTED} JOIN waypost.chunks USING (digest) WHERE NOT unneeded`;
 
-/** Where chunks are, for whoever reads a content that names them. */
+/** Where chunks are, for whoever reads a content that names them. LIMIT has them looked up one by one: PostgreSQL may read all chunks instead. */
 export const LOCATE = `
   SELECT at, pack_id AS "packId", start, frame_bytes AS "frameBytes", crc32::float8 AS crc32
-  FROM ${WANTED} JOIN waypost.chunks USING (digest) ORDER BY at`;
+  FROM ${WANTED} CROSS JOIN LATERAL (SELECT * FROM waypost.chunks WHERE digest = wanted.digest LIMIT 1) AS place ORDER BY at`;
 
 /** $1: id, $2: bytes. */
 export const ADD_PACK = 'INSERT INTO waypost.packs (pack_id, bytes) VALUES ($1, $2)';
@@ -78,7 +78,7 @@ export const FIND_BLOCK = `
          substr(chunk_index, ${HEADER_BYTES + 1} + low * ${BLOCK_BYTES}, ${BLOCK_BYTES}) AS entries
   FROM block CROSS JOIN LATERAL (SELECT frame_marks, chunk_index FROM ${CONTENT}) AS content WHERE low = high`;
 
-/** $4: first chunk, $5: how many. Their entries in the index, and where they are, if they are stored. */
+/** $4: first chunk, $5: how many. Their entries in the index, and where they are, if they are stored; one by one, as above. */
 export const LOCATE_PART = `
   SELECT at, substr(entries, at * ${INDEX_ENTRY_BYTES} + 1, ${INDEX_ENTRY_BYTES}) AS entry,
          pack_id AS "packId", start, frame_bytes AS "frameBytes", crc32::float8 AS crc32
@@ -87,7 +87,9 @@ export const LOCATE_PART = `
     FROM ${CONTENT} OFFSET 0
   ) AS part
   CROSS JOIN generate_series(0, $5::integer - 1) AS at
-  LEFT JOIN waypost.chunks c ON c.digest = substr(entries, at * ${INDEX_ENTRY_BYTES} + 1, 32)
+  LEFT JOIN LATERAL (
+    SELECT pack_id, start, frame_bytes, crc32 FROM waypost.chunks WHERE digest = substr(entries, at * ${INDEX_ENTRY_BYTES} + 1, 32) LIMIT 1
+  ) AS place ON true
   ORDER BY at`;
 
 /** $1: sha256, $2: format. */

@@ -16,6 +16,7 @@ import { SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 import type { BlobReader } from '../snapshots/blob-store.js';
 import { ChunkCatalog } from '../snapshots/chunk-catalog.js';
+import { LOCATE, LOCATE_PART } from '../snapshots/chunk-catalog.sql.js';
 import { FileBlobStore } from '../snapshots/file-blob-store.js';
 import { PackStore } from '../snapshots/pack-store.js';
 import type { SnapshotId } from '../snapshots/snapshot-store.js';
@@ -157,6 +158,25 @@ test('a range costs what is taken of it, however many chunks the table has', asy
     expect({ what, fits: ofMany.catalogBytes < 32_000, ...ofMany }).toMatchObject({ what, fits: true });
     expect(ofMany.calls).toBeLessThanOrEqual(ofFew.calls + 2);
     expect(ofMany.packBytes).toBeLessThanOrEqual(64 << 10);
+  }
+});
+
+test.each([
+  ['by digest', LOCATE, `'', 512`],
+  ['of a content', LOCATE_PART, `'a', 'binary', '', 0, 512`],
+])('places %s are looked up one by one, whatever PostgreSQL expects of their number', async (_, statement, values) => {
+  await using bench = await openBench();
+  await tableOf(bench.store, 8000);
+  await pool.query('ANALYZE waypost.chunks');
+  const client = await pool.connect();
+  try {
+    await client.query(`SET plan_cache_mode = force_generic_plan; PREPARE located AS ${statement}`);
+    const { rows } = await client.query<Record<string, string>>(`EXPLAIN EXECUTE located(${values})`);
+    const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+    expect(plan).toContain('chunks_pkey');
+    expect(plan).not.toContain('Seq Scan on chunks');
+  } finally {
+    client.release(true);
   }
 });
 
