@@ -38,8 +38,8 @@ export interface Pack {
 }
 
 export interface FoundContent {
-  /** Header and index of the chunk stream. */
-  index: Buffer;
+  /** Header and index of the chunk stream; null where it was not asked for. */
+  index: Buffer | null;
   /** Length of all frames together. */
   frameBytes: number;
   packs: string[];
@@ -158,8 +158,8 @@ export class ChunkCatalog {
     return rows.map(({ entry, ...place }) => ({ entry: readEntry(entry, 0), place: place.packId ? place : undefined }));
   }
 
-  async findContent({ sha256, format }: SnapshotId): Promise<FoundContent | undefined> {
-    const [content] = await this.ask<FoundContent>('find content', sql.FIND_CONTENT, [sha256, format]);
+  async findContent({ sha256, format }: SnapshotId, withIndex: boolean): Promise<FoundContent | undefined> {
+    const [content] = await this.ask<FoundContent>('find content', sql.FIND_CONTENT, [sha256, format, withIndex]);
     return content;
   }
 

@@ -64,12 +64,18 @@ export class PackStore implements SnapshotStore {
   }
 
   async find(id: SnapshotId): Promise<StoredSnapshot | undefined> {
+    const found = await this.findWhole(id, true);
+    return found?.index ? { index: found.index, frameBytes: found.frameBytes } : undefined;
+  }
+
+  /** A content, if all of its packs are there in full. */
+  private async findWhole(id: SnapshotId, withIndex: boolean): Promise<FoundContent | undefined> {
     const { catalog } = this.options;
-    for (let found = await catalog.findContent(id); found;) {
+    for (let found = await catalog.findContent(id, withIndex); found;) {
       const lost = await this.findLost(found);
-      if (!lost) return { index: found.index, frameBytes: found.frameBytes };
+      if (!lost) return found;
       // A sweep may have taken a pack away that nothing needs any more, this content neither.
-      const again = await catalog.findContent(id);
+      const again = await catalog.findContent(id, withIndex);
       if (again?.packs.join() === found.packs.join()) {
         await this.forget(id, lost);
         return undefined;
@@ -86,7 +92,8 @@ export class PackStore implements SnapshotStore {
     return this.forgetting(id, readFrames(source, positionIn(index, start)));
   }
 
-  measureStream(id: SnapshotId): Promise<StreamSize | undefined> {
+  async measureStream(id: SnapshotId, { isWhole }: { isWhole: boolean }): Promise<StreamSize | undefined> {
+    if (isWhole && !(await this.findWhole(id, false))) return undefined;
     return this.options.catalog.measureContent(id);
   }
 

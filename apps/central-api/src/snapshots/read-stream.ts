@@ -4,7 +4,7 @@ import { placeChunk, type FrameSource, readFrames } from './read-frames.js';
 import type { SnapshotId, StreamSize } from './snapshot-store.js';
 
 /** Of the index that is read at once. */
-const INDEX_BYTES = 64 << 10;
+const INDEX_BYTES = 32 << 10;
 /** Places that are looked up at first, and at most: twice as many each time, so that it stays in proportion to what was taken. */
 const PLACES = { first: 16, most: 512 };
 

@@ -54,8 +54,11 @@ export interface SnapshotStore {
    * that the next request builds it anew. @throws WaypostError SNAPSHOT_MISSING then
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot, start: number): AsyncGenerator<Buffer>;
-  /** Of a table that is stored; whether its packs are there is seen when they are read. */
-  measureStream(id: SnapshotId): Promise<StreamSize | undefined>;
+  /**
+   * Of a table that is stored.
+   * @param isWhole nothing is given if not all of its packs are there in full; without it that is seen when they are read
+   */
+  measureStream(id: SnapshotId, options: { isWhole: boolean }): Promise<StreamSize | undefined>;
   /**
    * The chunk stream from a byte position on, each frame checked before it is given. Reads no more than what is taken makes necessary, however large
    * the table is. What proves to be lost or damaged is forgotten.

@@ -54,16 +54,24 @@ export class OpenChunkStream {
   }
 
   private async openWhole(table: ManifestTable, { isHead }: Part): Promise<ChunkStream | undefined> {
+    if (table.streamBytes > LONG_STREAM_BYTES) return this.openLong(table, isHead);
     const stored = await this.store.find(table);
     if (!stored) return undefined;
     const body = isHead ? nothing() : Readable.from(joined(stored.index, this.store.openFrames(table, stored, 0)), BYTES);
     return { body, length: stored.index.length + stored.frameBytes, etag: etagOf(sha256(stored.index)) };
   }
 
+  private async openLong(table: ManifestTable, isHead: boolean | undefined): Promise<ChunkStream | undefined> {
+    const size = await this.store.measureStream(table, { isWhole: true });
+    if (!size) return undefined;
+    const body = isHead ? nothing() : await begun(this.store.openStream(table, size, 0));
+    return { body, length: size.indexBytes + size.frameBytes, etag: etagOf(size.indexSha256) };
+  }
+
   /** What is lost is noticed before the answer begins, as far as the range begins with it. @returns nothing where the whole is to be sent */
   private async openRange(table: ManifestTable, { range, ifRange, isHead }: Part): Promise<ChunkStream | undefined> {
     const start = startOf(range);
-    const size = start > 0 ? await this.store.measureStream(table) : undefined;
+    const size = start > 0 ? await this.store.measureStream(table, { isWhole: false }) : undefined;
     if (!size) return undefined;
     const etag = etagOf(size.indexSha256);
     if (ifRange !== undefined && ifRange !== etag) return undefined;
@@ -74,6 +82,8 @@ export class OpenChunkStream {
   }
 }
 
+/** The index of a longer stream is read part by part, as it is sent, and once more for the frames. */
+const LONG_STREAM_BYTES = 64 << 20;
 const BYTES = { objectMode: false, highWaterMark: 1 };
 
 function nothing(): Readable {

@@ -79,7 +79,7 @@ class CountedBlobs extends FileBlobStore {
 interface Bench extends AsyncDisposable {
   store: PackStore;
   packs: string;
-  download: (id: SnapshotId, range?: string, ifRange?: string) => Promise<Download>;
+  download: (id: SnapshotId, range?: string, ifRange?: string, streamBytes?: number) => Promise<Download>;
   costOf: (work: () => Promise<unknown>) => Promise<Cost>;
 }
 
@@ -98,7 +98,7 @@ async function openBench(): Promise<Bench> {
   return {
     store,
     packs: join(folder.path, 'packs'),
-    download: (id, range, ifRange) => streams.open({ name: 't', ...id } as ManifestTable, { range, ifRange }),
+    download: (id, range, ifRange, streamBytes = 0) => streams.open({ name: 't', ...id, streamBytes } as ManifestTable, { range, ifRange }),
     costOf: async (work) => {
       const before = now();
       await work();
@@ -125,16 +125,24 @@ const tableOf = (store: PackStore, chunks: number, from = 0): Promise<SnapshotId
     Array.from({ length: chunks }, (_, at) => chunk(from + at)),
   );
 
+/** As if it were a long stream. */
+const openLong = (bench: Bench, id: SnapshotId): Promise<Download> => bench.download(id, undefined, undefined, 1 << 30);
+
 async function wholeOf(bench: Bench, id: SnapshotId): Promise<Buffer> {
   return buffer((await bench.download(id)).body);
 }
 
 async function firstByteOf(bench: Bench, id: SnapshotId, start: number): Promise<void> {
-  const { body } = await bench.download(id, `bytes=${start}-`);
+  return begin(await bench.download(id, `bytes=${start}-`));
+}
+
+async function begin({ body }: Download): Promise<void> {
   for await (const piece of body) {
     expect((piece as Buffer).length).toBeGreaterThan(0);
     break;
   }
+  // What is read ahead belongs to it.
+  if (!body.closed) await new Promise((resolve) => body.once('close', resolve));
 }
 
 test('a range costs what is taken of it, however many chunks the table has', async () => {
@@ -191,6 +199,17 @@ test('a whole download reads its index once, and the rest of it by range in prop
   expect(rest.catalogBytes).toBeLessThan(whole.catalogBytes);
 });
 
+test('a long download that is broken off at once has read little of its index', async () => {
+  await using bench = await openBench();
+  const id = await tableOf(bench.store, 8000);
+  const short = await bench.costOf(async () => begin(await bench.download(id)));
+  const long = await bench.costOf(async () => begin(await openLong(bench, id)));
+  // PostgreSQL sends two digits for each byte.
+  expect(short.catalogBytes).toBeGreaterThan(2 * 350_000);
+  expect(long.catalogBytes).toBeLessThan(200_000);
+  expect(long.packBytes).toBe(0);
+});
+
 test('wherever a range begins, in a table of however many chunks, it is that part of the whole', async () => {
   await using bench = await openBench();
   const counts = fc.oneof(fc.constantFrom(0, 1, 15, 16, 17, 31, 32, 33, 48, 49, 511, 513), fc.nat(120));
@@ -199,6 +218,9 @@ test('wherever a range begins, in a table of however many chunks, it is that par
       const id = await tableOf(bench.store, chunks, from);
       const whole = await bench.download(id);
       const bytes = await buffer(whole.body);
+      const long = await openLong(bench, id);
+      expect(long).toMatchObject({ etag: whole.etag, length: whole.length });
+      expect((await buffer(long.body)).equals(bytes)).toBe(true);
       expect(whole.etag).toBe(`"${sha256(bytes.subarray(0, ChunkIndex.encodedBytes(bytes))).toString('hex')}"`);
       const borders = [1, 11, 12, 13, ChunkIndex.encodedBytes(bytes) - 1, ChunkIndex.encodedBytes(bytes), bytes.length - 1];
       for (const start of [...at.map((place) => place % bytes.length), ...borders].filter((place) => place > 0 && place < bytes.length)) {
@@ -256,9 +278,9 @@ test('an index that an earlier release puts in place of another is another strea
   await using bench = await openBench();
   const id = await tableOf(bench.store, 300);
   const { etag } = await bench.download(id);
-  const before = await bench.store.measureStream(id);
+  const before = await bench.store.measureStream(id, { isWhole: false });
   const index = await storeOtherIndex(id);
-  expect(await bench.store.measureStream(id)).toEqual({
+  expect(await bench.store.measureStream(id, { isWhole: false })).toEqual({
     ...before,
     indexSha256: sha256(index.encode()),
     frameBytes: before!.frameBytes + 300,
@@ -285,6 +307,15 @@ test.each<[string, (id: SnapshotId) => Promise<unknown>]>([
   await expect(reading).rejects.toMatchObject({ code: 'SNAPSHOT_MISSING' });
   const sent = Buffer.concat(pieces);
   expect(sent.equals(bytes.subarray(start, start + sent.length))).toBe(true);
+});
+
+test('a long download of which a pack is lost is refused before anything is sent', async () => {
+  await using bench = await openBench();
+  const id = await tableOf(bench.store, 100);
+  const [pack] = await readdir(bench.packs);
+  await rm(join(bench.packs, pack as string));
+  await expect(openLong(bench, id)).rejects.toMatchObject({ code: 'SNAPSHOT_MISSING' });
+  expect((await pool.query('SELECT FROM waypost.table_contents')).rowCount).toBe(0);
 });
 
 test.each<[string, (pack: string) => Promise<unknown>]>([
