@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { SmallDisk } from './support/small-disk.js';
 import { query, SyncPair, until } from './support/sync-pair.js';
 
@@ -44,6 +45,21 @@ whereMountable('DOWNLOAD_DIR on a full disk: the cycle fails and names the folde
     expect(await pair.contents()).toBe(old);
   }
   expect((await pair.status()).alert).toMatchObject({ code: 'STORAGE_FAILED' });
+  await disk.free();
+  expect(await pair.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
+  await expectHealed(pair, pid);
+});
+
+whereMountable('a first sync with DOWNLOAD_DIR on a full disk takes no space until the next cycle', async () => {
+  await using disk = (await SmallDisk.mount(16)) as SmallDisk;
+  await using pair = await SyncPair.start({ edgeEnv: { DOWNLOAD_DIR: disk.path } });
+  const { pid } = pair.edge;
+  await pair.atCentral(GROW);
+  await disk.fill(1_500_000);
+  for (let cycle = 0; cycle < 2; cycle += 1) {
+    expect(await pair.sync()).toMatchObject({ httpStatus: 500, code: 'STORAGE_FAILED' });
+    expect((await readdir(disk.path, { recursive: true })).filter((name) => name.includes('live.part'))).toEqual([]);
+  }
   await disk.free();
   expect(await pair.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   await expectHealed(pair, pid);
