@@ -1,4 +1,4 @@
-import { type ChunkEntry, ChunkIndex, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
+import { type ChunkEntry, type ChunkIndex, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
 import { askerOf, askPrepared, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import * as sql from './chunk-catalog.sql.js';
@@ -117,7 +117,7 @@ export class ChunkCatalog {
   async addContent(index: ChunkIndex, packs: string[]): Promise<void> {
     const { sha256, rowCount, frameBytes } = index.totals();
     const bytes = index.encode();
-    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(index)];
+    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(bytes)];
     await this.ask('add content', sql.ADD_CONTENT, values);
   }
 
@@ -181,8 +181,7 @@ export class ChunkCatalog {
   private async addMarks({ sha256, format }: SnapshotId): Promise<void> {
     const [content] = await this.ask<{ index: Buffer }>('read index', sql.READ_INDEX, [sha256, format]);
     if (!content) return;
-    const marks = frameMarks(ChunkIndex.decode(content.index));
-    await this.ask('add marks', sql.ADD_MARKS, [sha256, format, hash(content.index), marks]);
+    await this.ask('add marks', sql.ADD_MARKS, [sha256, format, hash(content.index), frameMarks(content.index)]);
   }
 
   private async write(statements: readonly string[], values: unknown[]): Promise<void> {
