@@ -11,7 +11,7 @@ export class MarkFrames1797000000200 implements MigrationInterface {
       -- Parts of it are read.
       ALTER TABLE waypost.table_contents ALTER frame_marks SET STORAGE EXTERNAL;
       COMMENT ON COLUMN waypost.table_contents.index_sha256 IS 'Of chunk_index: the ETag of the chunk stream. Null until the first range is asked for, where an earlier release stored it.';
-      COMMENT ON COLUMN waypost.table_contents.frame_marks IS 'Where frames 16, 32, 48… begin, counted from the first frame: 8 bytes each, big-endian.';
+      COMMENT ON COLUMN waypost.table_contents.frame_marks IS 'Where frames 16, 32, 48 and so on begin, counted from the first frame: 8 bytes each, big-endian.';
 
       CREATE FUNCTION waypost.forget_frame_marks() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
