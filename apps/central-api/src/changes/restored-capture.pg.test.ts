@@ -67,13 +67,13 @@ const RECREATE = `
   DO $$
   DECLARE name text; statement text; functions text[]; triggers text[];
   BEGIN
-    SELECT array_agg(pg_get_functiondef(oid)) INTO functions FROM pg_proc WHERE pronamespace = 'waypost'::regnamespace AND prorettype = 'trigger'::regtype;
+    SELECT array_agg(pg_get_functiondef(oid)) INTO functions FROM pg_proc WHERE pronamespace = 'waypost'::regnamespace AND proname ~ '^capture_';
     SELECT array_agg(pg_get_triggerdef(oid) || format('; ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tgrelid::regclass, tgname)) INTO triggers
     FROM pg_trigger WHERE tgname LIKE 'waypost_%';
     FOREACH name IN ARRAY ARRAY['devices', 'users', 'prices'] LOOP
       EXECUTE format('CREATE TABLE again (LIKE %I INCLUDING ALL); INSERT INTO again SELECT * FROM %I; DROP TABLE %I; ALTER TABLE again RENAME TO %I', name, name, name, name);
     END LOOP;
-    FOR name IN SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'waypost'::regnamespace AND prorettype = 'trigger'::regtype LOOP
+    FOR name IN SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'waypost'::regnamespace AND proname ~ '^capture_' LOOP
       EXECUTE 'DROP FUNCTION ' || name;
     END LOOP;
     FOREACH statement IN ARRAY functions || triggers LOOP EXECUTE statement; END LOOP;
