@@ -58,7 +58,7 @@ export class FakeCentral implements AsyncDisposable {
   onReferenced: ManifestTable['onReferenced'];
   /** As a central that does not know `Prefer: return=minimal`. */
   ignoresPreferences = false;
-  /** Sends whole streams to whoever asks for a part. */
+  /** Answers a request for a part with the whole stream. */
   ignoresRanges = false;
   /** Turns the short answer into what is sent. */
   unchangedFault: ((answer: UnchangedResponse['unchanged']) => UnchangedResponse['unchanged']) | undefined;

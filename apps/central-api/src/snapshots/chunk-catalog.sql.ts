@@ -8,7 +8,7 @@ const WANTED = `(SELECT at, substr($1::bytea, at * 32 + 1, 32) AS digest FROM ge
 export const LOOK_UP = `
   SELECT at, pack_id AS "packId", frame_bytes AS "frameBytes" FROM ${WANTED} JOIN waypost.chunks USING (digest) WHERE NOT unneeded`;
 
-/** Where chunks are, for whoever reads a content that names them. LIMIT has them looked up one by one: PostgreSQL may read all chunks instead. */
+/** Where the chunks of a content are. Without LIMIT, PostgreSQL may read all chunks in place of looking these up one by one. */
 export const LOCATE = `
   SELECT at, pack_id AS "packId", start, frame_bytes AS "frameBytes", crc32::float8 AS crc32
   FROM ${WANTED} CROSS JOIN LATERAL (SELECT * FROM waypost.chunks WHERE digest = wanted.digest LIMIT 1) AS place ORDER BY at`;

@@ -96,7 +96,7 @@ async function read(store: PackStore, id: SnapshotId): Promise<void> {
   const stored = await store.find(id);
   if (!stored) throw new Error(`${id.sha256} is missing`);
   const pieces: Buffer[] = [stored.index];
-  for await (const piece of store.openFrames(id, stored, 0)) pieces.push(piece);
+  for await (const piece of store.openFrames(id, stored)) pieces.push(piece);
   const whole = Buffer.concat(pieces);
   const { sha256 } = readTable(whole).index.totals();
   if (sha256 !== id.sha256) throw new Error(`${id.sha256} holds ${sha256}`);
@@ -173,7 +173,7 @@ test('a pack of which less than half is needed is written anew, and a reader und
   const before = await packs(bench);
   expect(before).toHaveLength(1);
   const stored = (await bench.store.find(small.id))!;
-  const frames = bench.store.openFrames(small.id, stored, 0);
+  const frames = bench.store.openFrames(small.id, stored);
   const pieces = [stored.index, (await frames.next()).value as Buffer];
   await expire(large.manifestId);
   expect(await bench.collect()).toMatchObject({ contents: 1, chunks: 6, packs: 0, compacted: 1 });

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blob-store.js';
 import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
 import { packName } from './pack-writer.js';
-import { locatorOf, LostChunks, positionIn, readFrames } from './read-frames.js';
+import { locatorOf, LostChunks, readFrames } from './read-frames.js';
 import { readStream } from './read-stream.js';
 import type { SnapshotId, SnapshotStore, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
 import { PackTableWriter } from './table-writer.js';
@@ -85,11 +85,11 @@ export class PackStore implements SnapshotStore {
     return undefined;
   }
 
-  openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot, start: number): AsyncGenerator<Buffer> {
+  openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot): AsyncGenerator<Buffer> {
     const { blobs, catalog } = this.options;
     const index = ChunkIndex.decode(bytes);
     const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, index) };
-    return this.forgetting(id, readFrames(source, positionIn(index, start)));
+    return this.forgetting(id, readFrames(source, { at: 0, skip: 0 }));
   }
 
   async measureStream(id: SnapshotId, { isWhole }: { isWhole: boolean }): Promise<StreamSize | undefined> {

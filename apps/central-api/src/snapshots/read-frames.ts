@@ -118,17 +118,6 @@ async function* readPieces(reader: BlobReader, { packId, start, frameBytes }: Ch
   }
 }
 
-/** The chunk whose frame a byte position among the frames lies in. */
-export function positionIn(index: ChunkIndex, start: number): FramePosition {
-  let skip = start;
-  for (let at = 0; at < index.length; at += 1) {
-    const { frameBytes } = index.entry(at);
-    if (skip < frameBytes) return { at, skip };
-    skip -= frameBytes;
-  }
-  return { at: index.length, skip: 0 };
-}
-
 /** Looks up the chunks of an index that is in memory. */
 export function locatorOf(catalog: Pick<ChunkCatalog, 'locate'>, index: ChunkIndex): FrameSource['locate'] {
   return async (from) => {

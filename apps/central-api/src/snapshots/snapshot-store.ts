@@ -50,10 +50,10 @@ export interface SnapshotStore {
   /** The index of a stored table; nothing if it is missing or if not all of its packs are there in full. */
   find(id: SnapshotId): Promise<StoredSnapshot | undefined>;
   /**
-   * The frames of what `find` found, from a byte position on, each checked before it is given. What proves to be lost or damaged is forgotten, so
+   * The frames of what `find` found, each checked before it is given. What proves to be lost or damaged is forgotten, so
    * that the next request builds it anew. @throws WaypostError SNAPSHOT_MISSING then
    */
-  openFrames(id: SnapshotId, stored: StoredSnapshot, start: number): AsyncGenerator<Buffer>;
+  openFrames(id: SnapshotId, stored: StoredSnapshot): AsyncGenerator<Buffer>;
   /**
    * Of a table that is stored.
    * @param isWhole nothing is given if not all of its packs are there in full; without it that is seen when they are read

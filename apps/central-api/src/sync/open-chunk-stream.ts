@@ -57,7 +57,7 @@ export class OpenChunkStream {
     if (table.streamBytes > LONG_STREAM_BYTES) return this.openLong(table, isHead);
     const stored = await this.store.find(table);
     if (!stored) return undefined;
-    const body = isHead ? nothing() : Readable.from(joined(stored.index, this.store.openFrames(table, stored, 0)), BYTES);
+    const body = isHead ? nothing() : Readable.from(joined(stored.index, this.store.openFrames(table, stored)), BYTES);
     return { body, length: stored.index.length + stored.frameBytes, etag: etagOf(sha256(stored.index)) };
   }
 

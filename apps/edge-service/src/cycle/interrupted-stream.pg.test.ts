@@ -103,7 +103,7 @@ test('after a live stream that broke, only what had not come is downloaded', asy
   await expectAll();
 });
 
-test('the cycle after a failed one downloads the rest, in an edge that was started anew, too', async () => {
+test('the cycle after a failed one downloads the rest, also after a restart of the edge', async () => {
   await failWithin('users');
   await edge.restart();
   central.live = (records) => records;
