@@ -1,10 +1,10 @@
 import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { ERROR_KINDS, type ErrorCode, WaypostError } from '@waypost/contracts';
 import type { DataSource } from 'typeorm';
-import type { DiskSpace } from './disk-space.js';
-import { toWaypostError } from './http.js';
+import type { DiskSpace } from '../system/disk-space.js';
+import { toWaypostError } from '../http/http.js';
 import { Latest } from './latest.js';
-import { sqlStateOf, SqlState } from './sql-state.js';
+import { sqlStateOf, SqlState } from '../errors/sql-state.js';
 
 /** What is wrong, for whoever may ask: no text of an error, which may name hosts, users or paths. */
 export interface HealthFault extends Record<string, unknown> {

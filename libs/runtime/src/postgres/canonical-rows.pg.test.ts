@@ -1,7 +1,7 @@
 import { quoteTable, sha256, type TableIdentifier } from '@waypost/contracts';
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { startTestServer, type TestServer } from '../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type CatalogTable, describeTables, typesOf } from './catalog.js';
 import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
 import { pinSession, withTransaction } from './postgres.js';

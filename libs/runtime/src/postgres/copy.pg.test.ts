@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import pg from 'pg';
-import { startTestServer, type TestServer } from '../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { copyIn } from './copy-in.js';
 import { copyOut, type CopyTaker } from './copy-out.js';
 

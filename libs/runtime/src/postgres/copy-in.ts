@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type pg from 'pg';
-import { releaseMemory } from './release-memory.js';
-import { ZSTD_SLACK_BYTES } from './zstd.js';
+import { releaseMemory } from '../system/release-memory.js';
+import { ZSTD_SLACK_BYTES } from '../system/zstd.js';
 
 interface Connection {
   stream: Socket;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { httpUrl, logLevel } from './config.js';
+import { httpUrl, logLevel } from '../config/config.js';
 import { createLogger, type LineSink } from './logging.js';
 import type { SeqChange } from './seq-sink.js';
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type pg from 'pg';
-import { startTestServer, type TestServer } from '../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { openCopyOut } from './copy-rows.js';
 import { createPool, withClient, withTransaction } from './postgres.js';
 

@@ -1,6 +1,6 @@
 import { type Attributes, context, isSpanContextValid, propagation, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { WaypostError } from '@waypost/contracts';
-import { sqlStateOf } from './sql-state.js';
+import { sqlStateOf } from '../errors/sql-state.js';
 import { attributesOf, currentWork } from './work-context.js';
 
 export { SpanKind };

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { costOfEightfold } from '../../../test/support/growth.js';
+import { costOfEightfold } from '../../../../test/support/growth.js';
 import { MAX_TEXT_CHARS, redactLine } from './redact.js';
 
 const SECRET = 'hunter2-geheim';

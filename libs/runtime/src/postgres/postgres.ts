@@ -1,9 +1,9 @@
 import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
-import { databaseError } from './database-errors.js';
-import { SqlState, sqlStateOf } from './sql-state.js';
-import { statementOf, traced } from './tracing.js';
-import { withoutIds } from './work-context.js';
+import { databaseError } from '../errors/database-errors.js';
+import { SqlState, sqlStateOf } from '../errors/sql-state.js';
+import { statementOf, traced } from '../telemetry/tracing.js';
+import { withoutIds } from '../telemetry/work-context.js';
 
 export { SqlState, sqlStateOf };
 

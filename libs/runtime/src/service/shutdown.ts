@@ -1,5 +1,5 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import type { Telemetry } from './telemetry.js';
+import type { Telemetry } from '../telemetry/telemetry.js';
 
 /** Docker kills after 10 s: what still hangs then is left to PostgreSQL's rollback and to the next start. */
 const EXIT_AFTER_MS = 9000;

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type pg from 'pg';
-import { releaseMemory } from './release-memory.js';
+import { releaseMemory } from '../system/release-memory.js';
 
 /** Takes COPY data, split anywhere. The bytes are valid until it returns, or until its promise is kept; meanwhile PostgreSQL waits. */
 export type CopyTaker = (bytes: Buffer) => Promise<void> | undefined;

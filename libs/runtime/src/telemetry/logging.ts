@@ -2,7 +2,7 @@ import type { LoggerService } from '@nestjs/common';
 import type { Logger as NestLogger, Params } from 'nestjs-pino';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { redactLine } from './redact.js';
-import { serializeError } from './serialize-error.js';
+import { serializeError } from '../errors/serialize-error.js';
 import { currentTraceIds } from './tracing.js';
 import { currentWork } from './work-context.js';
 

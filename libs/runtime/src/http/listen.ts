@@ -1,7 +1,7 @@
 import type { INestApplication } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { findListener } from './port-owner.js';
-import { sqlStateOf } from './sql-state.js';
+import { findListener } from '../system/port-owner.js';
+import { sqlStateOf } from '../errors/sql-state.js';
 
 /**
  * Begins to accept requests.

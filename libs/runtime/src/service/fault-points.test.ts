@@ -54,7 +54,7 @@ test('production refuses whatever is armed', () => {
 });
 
 test('each declared point is one line of the side that it names', () => {
-  const root = join(import.meta.dirname, '..', '..', '..');
+  const root = join(import.meta.dirname, '..', '..', '..', '..');
   const sides = { central: 'apps/central-api/src', edge: 'apps/edge-service/src' } as const;
   const reached = Object.entries(sides).flatMap(([side, folder]) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

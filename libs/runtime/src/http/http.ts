@@ -8,12 +8,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { databaseError } from './database-errors.js';
+import { databaseError } from '../errors/database-errors.js';
 import { followRequests, inRequest, loggedUrl, markRequestFailed } from './http-requests.js';
-import { LOGGER, quietly } from './logging.js';
-import { newId } from './new-id.js';
-import { shorten } from './redact.js';
-import { sqlStateOf } from './sql-state.js';
+import { LOGGER, quietly } from '../telemetry/logging.js';
+import { newId } from '../system/new-id.js';
+import { shorten } from '../telemetry/redact.js';
+import { sqlStateOf } from '../errors/sql-state.js';
 
 export interface HttpLimits {
   maxBodyBytes: number;
