@@ -1,25 +1,41 @@
-export * from './postgres/catalog.js';
 export * from './config/config.js';
-export * from './postgres/copy-in.js';
-export * from './postgres/copy-rows.js';
+
 export * from './errors/database-errors.js';
-export * from './postgres/database-identity.js';
+export { SqlState, sqlStateOf } from './errors/sql-state.js';
+export * from './errors/to-waypost-error.js';
+
 export * from './system/disk-space.js';
 export * from './system/expiring-map.js';
-export * from './service/fault-points.js';
-export * from './health/health.js';
-export * from './http/http.js';
-export * from './health/latest.js';
-export * from './http/listen.js';
-export * from './telemetry/logging.js';
 export * from './system/new-id.js';
 export * from './system/port-owner.js';
-export * from './postgres/postgres.js';
-export * from './telemetry/process-metrics.js';
 export * from './system/release-memory.js';
-export * from './service/run-service.js';
-export * from './telemetry/telemetry.js';
-export { describeSpan, failSpan, SpanKind, statementOf, traced, traceHeaders } from './telemetry/tracing.js';
-export { type KeyOrder, TypeCatalog } from './postgres/type-catalog.js';
-export { currentWork, noteIds, withIds, withoutIds } from './telemetry/work-context.js';
 export * from './system/zstd.js';
+
+export * from './telemetry/logging.js';
+export * from './telemetry/process-metrics.js';
+export * from './telemetry/telemetry.js';
+export * from './telemetry/telemetry-config.js';
+export { describeSpan, failSpan, SpanKind, statementOf, traced, traceHeaders } from './telemetry/tracing.js';
+export { currentWork, noteIds, withIds, withoutIds } from './telemetry/work-context.js';
+
+export * from './postgres/advisory-locks.js';
+export * from './postgres/catalog.js';
+export * from './postgres/copy-in.js';
+export * from './postgres/copy-rows.js';
+export * from './postgres/database-identity.js';
+export * from './postgres/pool.js';
+export * from './postgres/query.js';
+export * from './postgres/session-settings.js';
+export * from './postgres/transaction.js';
+export { type KeyOrder, TypeCatalog } from './postgres/type-catalog.js';
+
+export * from './http/http-app.js';
+export * from './http/listen.js';
+export * from './http/parse-message.js';
+export * from './http/problem-filter.js';
+
+export * from './health/health.js';
+export * from './health/latest.js';
+
+export * from './service/fault-points.js';
+export * from './service/run-service.js';

@@ -1,6 +1,6 @@
 import { QueryFailedError, QueryRunnerAlreadyReleasedError, QueryRunnerProviderAlreadyReleasedError } from 'typeorm';
 import { databaseError } from './database-errors.js';
-import { toWaypostError } from '../http/http.js';
+import { toWaypostError } from './to-waypost-error.js';
 
 const pgError = (code: string, message = 'said by PostgreSQL') => Object.assign(new Error(message), { code });
 

@@ -2,7 +2,7 @@ import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/term
 import { ERROR_KINDS, type ErrorCode, WaypostError } from '@waypost/contracts';
 import type { DataSource } from 'typeorm';
 import type { DiskSpace } from '../system/disk-space.js';
-import { toWaypostError } from '../http/http.js';
+import { toWaypostError } from '../errors/to-waypost-error.js';
 import { Latest } from './latest.js';
 import { sqlStateOf, SqlState } from '../errors/sql-state.js';
 

@@ -2,7 +2,8 @@ import { type Context, context, propagation, ROOT_CONTEXT, type Span, trace } fr
 import { CYCLE_ID_HEADER, REQUEST_ID_HEADER, ulidSchema } from '@waypost/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { redactText, shorten } from '../telemetry/redact.js';
+import { shorten } from '../errors/shorten.js';
+import { redactText } from '../telemetry/redact.js';
 import { endSpan, markFailed, SpanKind, startSpan } from '../telemetry/tracing.js';
 import { enterWork, Work } from '../telemetry/work-context.js';
 

@@ -4,7 +4,8 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type CatalogTable, describeTables, typesOf } from './catalog.js';
 import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
-import { pinSession, withTransaction } from './postgres.js';
+import { pinSession } from './session-settings.js';
+import { withTransaction } from './transaction.js';
 import { TypeCatalog } from './type-catalog.js';
 
 let server: TestServer;

@@ -1,7 +1,7 @@
 import { type ManifestColumn, quoteTable, type TableIdentifier } from '@waypost/contracts';
 import type pg from 'pg';
 import { DESCRIBE_TABLES } from './catalog.sql.js';
-import { askPrepared } from './postgres.js';
+import { askPrepared } from './query.js';
 import { type KeyOrder, TypeCatalog } from './type-catalog.js';
 
 export interface CatalogColumn extends ManifestColumn {

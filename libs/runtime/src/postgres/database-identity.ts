@@ -1,5 +1,5 @@
 import { WaypostError } from '@waypost/contracts';
-import type { Ask } from './postgres.js';
+import type { Ask } from './query.js';
 
 /** Which of Waypost's two services a database's schema `waypost` belongs to. */
 export type DatabaseSide = 'central' | 'edge';

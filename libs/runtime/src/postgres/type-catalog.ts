@@ -1,6 +1,6 @@
 import type { RowFormat, UserType } from '@waypost/contracts';
 import type pg from 'pg';
-import { askPrepared } from './postgres.js';
+import { askPrepared } from './query.js';
 import { DESCRIBE_TYPES } from './type-catalog.sql.js';
 
 /**

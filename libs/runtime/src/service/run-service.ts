@@ -1,10 +1,11 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { armFaults } from './fault-points.js';
-import { toWaypostError } from '../http/http.js';
+import { toWaypostError } from '../errors/to-waypost-error.js';
 import { createLogger } from '../telemetry/logging.js';
 import { stopOnSignals } from './shutdown.js';
-import { startTelemetry, type Telemetry, type TelemetryConfig } from '../telemetry/telemetry.js';
+import { startTelemetry, type Telemetry } from '../telemetry/telemetry.js';
+import type { TelemetryConfig } from '../telemetry/telemetry-config.js';
 
 /**
  * A service's process from its first line in the log to its last: configuration, logs and traces, then the service itself until a signal

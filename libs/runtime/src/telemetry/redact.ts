@@ -1,3 +1,5 @@
+import { shorten } from '../errors/shorten.js';
+
 const CENSORED = '[redacted]';
 
 /** Names of members whose values nobody may read in a log, whatever holds them: headers, settings, options of clients. */
@@ -49,11 +51,6 @@ function redactUrl(word: string): string {
   const user = /[a-z0-9+.-]:\/\/[^:/@]*:/i.exec(word);
   const start = user ? user.index + user[0].length : at;
   return start < at ? `${word.slice(0, start)}${CENSORED}${word.slice(at)}` : word;
-}
-
-/** Cuts a text that came from outside, after `redactText`: half of a secret is no longer recognized as one. */
-export function shorten(text: string, maxChars: number): string {
-  return text.length <= maxChars ? text : `${text.slice(0, maxChars)}… (${text.length - maxChars} more characters)`;
 }
 
 function redactJson(line: string): string {

@@ -1,7 +1,7 @@
 import { ROOT_CONTEXT, SpanKind, trace, TraceFlags } from '@opentelemetry/api';
 import { SamplingDecision } from '@opentelemetry/sdk-trace';
 import { createSampler } from './start-tracing.js';
-import type { SamplerName } from './telemetry.js';
+import type { SamplerName } from './telemetry-config.js';
 
 const LOW_ID = '00000000000000000000000000000001';
 const HIGH_ID = 'ffffffff000000000000000000000000';

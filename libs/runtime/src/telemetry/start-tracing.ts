@@ -16,7 +16,7 @@ import {
 } from '@opentelemetry/sdk-trace';
 import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
 import type { Logger } from 'pino';
-import type { SamplerName } from './telemetry.js';
+import type { SamplerName } from './telemetry-config.js';
 
 export interface TracingOptions {
   service: string;

@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import type pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { openCopyOut } from './copy-rows.js';
-import { createPool, withClient, withTransaction } from './postgres.js';
+import { createPool, withClient } from './pool.js';
+import { withTransaction } from './transaction.js';
 
 let server: TestServer;
 let url: string;

@@ -1,0 +1,104 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { DynamicModule, Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { type ErrorCode, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { Logger as NestLogger } from 'nestjs-pino';
+import type { Logger } from 'pino';
+import { toWaypostError } from '../errors/to-waypost-error.js';
+import { newId } from '../system/new-id.js';
+import { LOGGER, quietly } from '../telemetry/logging.js';
+import { followRequests } from './http-requests.js';
+
+export interface HttpLimits {
+  maxBodyBytes: number;
+  /** For a request to arrive in full; 0 is Fastify's default, and no limit. */
+  requestTimeoutMs: number;
+  /** A receiver that takes nothing of an answer for so long is disconnected. */
+  stallTimeoutMs: number;
+  /** Further ones are closed unanswered; no limit by default. */
+  maxConnections?: number;
+  /** URLs of requests that get a span where tracing is on; none by default. */
+  tracedUrls?: RegExp;
+}
+
+/** Headers are one packet or two. */
+const HEADERS_TIMEOUT_MS = 20_000;
+/** How often Node looks for requests that are late. */
+const LATE_CHECK_MS = 5000;
+
+/** Of one part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
+const MAX_PARAMETER_LENGTH = 1024;
+
+/** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
+export async function createHttpApp(
+  module: Type | DynamicModule,
+  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tracedUrls }: HttpLimits,
+): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: maxBodyBytes,
+    requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS },
+    connectionTimeout: 0, // would cut slow downloads; they have a progress watchdog of their own
+    keepAliveTimeout: 65_000,
+    forceCloseConnections: 'idle',
+    genReqId: newId,
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    // What fails before there is a route, such as a URL that cannot be decoded.
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
+      const problem = toProblem(toWaypostError(error), request.id);
+      void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
+    },
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
+    bufferLogs: true,
+    autoFlushLogs: false, // a start that fails has one line, by runService, and not Nest's own before it
+    abortOnError: false,
+    bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
+  });
+  const server = adapter.getInstance();
+  server.removeContentTypeParser('text/plain');
+  if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
+  disconnectStalled(server, stallTimeoutMs);
+  closeWithLastResponse(server);
+  app.useLogger(quietly(app.get(NestLogger)));
+  app.flushLogs();
+  followRequests(server, app.get<Logger>(LOGGER), tracedUrls);
+  return app;
+}
+
+/** From the first byte of an answer on: before that, somebody waits for us. */
+function disconnectStalled(server: FastifyInstance, stallTimeoutMs: number): void {
+  server.addHook('onSend', async (_request, reply) => {
+    reply.raw.setTimeout(stallTimeoutMs, () => reply.raw.destroy());
+  });
+}
+
+/** Node closes connections that are idle when a server stops, but keeps those that answer at that moment open for keepAliveTimeout. */
+function closeWithLastResponse(server: FastifyInstance): void {
+  let isClosing = false;
+  server.addHook('preClose', async () => {
+    isClosing = true;
+  });
+  server.addHook('onResponse', async (request) => {
+    if (isClosing) request.raw.socket.destroySoon();
+  });
+}
+
+/** What never became a request, because its headers are broken or late: Node hands over the bare connection. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const problem = toProblem(new WaypostError(BROKEN_REQUESTS[error.code ?? ''] ?? 'REQUEST_INVALID', { detail: error.message }));
+  const body = JSON.stringify(problem);
+  const head = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+  if (socket.writable) socket.write(head + body);
+  socket.destroySoon();
+}
+
+const BROKEN_REQUESTS: Record<string, ErrorCode> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+  HPE_HEADER_OVERFLOW: 'REQUEST_TOO_LARGE',
+};

@@ -1,0 +1,74 @@
+import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
+import { PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { sqlStateOf } from '../errors/sql-state.js';
+import { toWaypostError } from '../errors/to-waypost-error.js';
+import { inRequest, loggedUrl, markRequestFailed } from './http-requests.js';
+
+/** Devices spread out by themselves; this is for other clients. */
+const RETRY_AFTER_S = 5;
+
+/** Answers every error as a problem document (RFC 9457) and logs it once. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  constructor(private readonly logger: Logger) {}
+
+  async catch(thrown: unknown, host: ArgumentsHost): Promise<void> {
+    const reply = host.switchToHttp().getResponse<FastifyReply>();
+    const request = host.switchToHttp().getRequest<FastifyRequest>();
+    await inRequest(request, () => this.answer(thrown, request, reply));
+  }
+
+  /** Called before an error is answered: the place for audits. */
+  protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
+    return Promise.resolve();
+  }
+
+  private async answer(thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    if (isHealthReport(thrown)) {
+      await reply.status(thrown.getStatus()).send(thrown.getResponse());
+      return;
+    }
+    if (isClientGone(thrown, request)) {
+      markRequestFailed(request, 'CLIENT_GONE');
+      reply.raw.destroy();
+      return;
+    }
+    const error = toWaypostError(thrown);
+    markRequestFailed(request, error.code);
+    const facts = { method: request.method, url: loggedUrl(request) };
+    if (error.status >= 500) this.logger.error({ err: error, ...facts }, 'request failed');
+    else this.logger.warn({ err: withoutStack(error), ...facts }, 'request refused');
+    await this.refused(request, error).catch((cause: unknown) => {
+      this.logger.error({ err: cause }, 'the refusal could not be audited');
+    });
+    if (reply.sent || reply.raw.headersSent) {
+      // Headers are out: only breaking the connection tells the client that the body is not whole.
+      reply.raw.destroy();
+      return;
+    }
+    if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
+    await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
+  }
+}
+
+/** A refusal is the caller's matter: where in this code it was made says nothing. */
+function withoutStack({ name, code, heals, message, hint }: WaypostError): object {
+  return { type: name, message, code, heals, hint };
+}
+
+const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/;
+
+/** Whether a stream broke because its receiver did: nobody waits for an answer, and nothing failed here. */
+function isClientGone(thrown: unknown, request: FastifyRequest): boolean {
+  const isBrokenStream = BROKEN_STREAM.test(sqlStateOf(thrown) ?? '') || (thrown as Error | null)?.name === 'AbortError';
+  return isBrokenStream && !(thrown instanceof WaypostError) && request.raw.socket.destroyed;
+}
+
+/** Terminus answers an unhealthy state by throwing its report. */
+function isHealthReport(thrown: unknown): thrown is HttpException {
+  if (!(thrown instanceof HttpException) || thrown.getStatus() !== 503) return false;
+  const body = thrown.getResponse();
+  return typeof body === 'object' && 'status' in body && 'details' in body;
+}

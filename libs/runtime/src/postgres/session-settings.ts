@@ -1,0 +1,34 @@
+import type pg from 'pg';
+
+/**
+ * For new connections, TypeORM's too: what pg's parsers of dates and bytes rely on. A database or a role may have other defaults, under which
+ * a timestamp would become an invalid Date.
+ */
+export async function readableSettings(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    // Compiling a query of the catalog takes longer than any of them runs.
+    "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET standard_conforming_strings = on; SET jit = off",
+  );
+}
+
+/**
+ * Settings that decide how PostgreSQL prints values, as postgres_fdw pins them, for the transaction under way. Both sides pin the same,
+ * so that equal values have equal bytes. `public` is searched for what a plan's SQL names without a schema.
+ */
+export async function pinSession(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    SET LOCAL search_path = pg_catalog, public;
+    SET LOCAL TimeZone = 'UTC';
+    SET LOCAL DateStyle = 'ISO, YMD';
+    SET LOCAL IntervalStyle = 'postgres';
+    SET LOCAL extra_float_digits = 3;
+    SET LOCAL bytea_output = 'hex';
+    SET LOCAL client_encoding = 'UTF8';
+    SET LOCAL lc_monetary = 'C';
+    SET LOCAL xmloption = content;
+    SET LOCAL array_nulls = on;
+    SET LOCAL quote_all_identifiers = off;
+    SET LOCAL row_security = off;
+    SET LOCAL synchronize_seqscans = off;
+    SET LOCAL jit = off;`);
+}

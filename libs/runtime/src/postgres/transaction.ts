@@ -1,0 +1,31 @@
+import { WaypostError } from '@waypost/contracts';
+import type pg from 'pg';
+import { SqlState, sqlStateOf } from '../errors/sql-state.js';
+import { statementOf, traced } from '../telemetry/tracing.js';
+
+export type TransactionMode = 'READ WRITE' | 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
+
+const COMMIT = { attributes: statementOf('COMMIT') };
+
+/**
+ * The only place that says BEGIN. Commits when `work` returns, rolls back when it throws.
+ * @throws what `work` throws; DATABASE_READ_ONLY on a standby that is to write; INTERNAL when `work` returned although one of its statements had failed
+ */
+export async function withTransaction<T>(client: pg.ClientBase, mode: TransactionMode, work: () => Promise<T>): Promise<T> {
+  await client.query(`BEGIN ${mode}`).catch((cause: unknown) => {
+    // So a standby says that it takes no writes, and only then.
+    if (sqlStateOf(cause) !== SqlState.featureNotSupported) throw cause;
+    throw new WaypostError('DATABASE_READ_ONLY', { detail: (cause as Error).message, cause });
+  });
+  try {
+    const result = await work();
+    // PostgreSQL answers COMMIT of a failed transaction with success, and ROLLBACK.
+    const { command } = await (mode === 'READ WRITE' ? traced('commit', COMMIT, () => client.query('COMMIT')) : client.query('COMMIT'));
+    if (command !== 'COMMIT') throw new WaypostError('INTERNAL', { detail: 'A transaction was to be committed after a failed statement.' });
+    return result;
+  } catch (error) {
+    // A broken connection rolls back by itself, and the first error is the one that counts.
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}

@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { httpUrl, logLevel } from '../config/config.js';
+
+const SAMPLERS = [
+  'always_on',
+  'always_off',
+  'traceidratio',
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+] as const;
+
+/** What both services take from the environment for their logs and traces. */
+export const telemetryShape = {
+  LOG_LEVEL: logLevel.default('info'),
+  /** Log lines go there, too; off by default. */
+  SEQ_URL: httpUrl.optional(),
+  SEQ_API_KEY: z
+    .string()
+    .regex(/^[\x21-\x7e]+$/, 'must be an API key of Seq: letters and digits')
+    .optional(),
+  /** Spans go there; off by default. OpenTelemetry's other variables are read by its own libraries. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl.optional(),
+  OTEL_TRACES_SAMPLER: z.enum(SAMPLERS, { error: `must be one of ${SAMPLERS.join(', ')}` }).default('parentbased_always_on'),
+  OTEL_TRACES_SAMPLER_ARG: z
+    .string()
+    .transform(Number)
+    .refine((ratio) => ratio >= 0 && ratio <= 1, { message: 'must be a ratio from 0 to 1' })
+    .default(1),
+};
+
+export type TelemetryConfig = z.infer<z.ZodObject<typeof telemetryShape>>;
+export type SamplerName = (typeof SAMPLERS)[number];
