@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { pino } from 'pino';
-import { AuditSweeper } from '../apps/central-api/src/audit/audit-sweeper.js';
+import { AuditSweeper } from '../apps/central-api/src/maintenance/audit-sweeper.js';
 import type { Config } from '../apps/central-api/src/config.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
 import { fillCentralAudit } from '../scripts/audit/fill-central-audit.js';

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { join } from 'node:path';
 import { createPool, withTransaction } from '@waypost/runtime';
-import { captureFor, removeCapture } from '../apps/central-api/src/changes/capture.js';
+import { captureFor, removeCapture } from '../apps/central-api/src/capture/capture.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
 import { checkPlan, type CheckedPlan } from '../apps/central-api/src/plan/check-plan.js';
 import { readPlan } from '../apps/central-api/src/plan/read-plan.js';

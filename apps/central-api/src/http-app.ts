@@ -3,8 +3,8 @@ import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
-import { Traffic } from './health/traffic.js';
-import { checkDigest } from './sync/check-digest.js';
+import { Traffic } from './http/traffic.js';
+import { checkDigest } from './http/check-digest.js';
 
 /** Acks hold a count and a hash per table; this is enough for some thousand tables. */
 const MAX_BODY_BYTES = 512 << 10;

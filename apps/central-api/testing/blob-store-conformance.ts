@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import type { BlobReader, BlobStore } from '../src/snapshots/blob-store.js';
+import type { BlobReader, BlobStore } from '../src/chunk-store/blobs/blob-store.js';
 
 /** A backend under test, empty. */
 export interface Backend extends AsyncDisposable {

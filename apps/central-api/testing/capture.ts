@@ -1,6 +1,6 @@
 import { createPool, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { captureFor, type Coverage, describeCapture, type Installed } from '../src/changes/capture.js';
+import { captureFor, type Coverage, describeCapture, type Installed } from '../src/capture/capture.js';
 import { type CheckedPlan, checkPlan } from '../src/plan/check-plan.js';
 import { parsePlan } from '../src/plan/read-plan.js';
 

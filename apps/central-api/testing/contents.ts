@@ -1,5 +1,5 @@
 import { ChunkIndexBuilder, sha256 } from '@waypost/contracts';
-import type { RawChunk, SnapshotId, SnapshotStore } from '../src/snapshots/snapshot-store.js';
+import type { RawChunk, SnapshotId, SnapshotStore } from '../src/chunk-store/snapshot-store.js';
 
 /** A table of some chunks, one for each number; equal numbers give equal chunks. They hardly compress. */
 export function contentOf(parts: readonly number[]): RawChunk[] {

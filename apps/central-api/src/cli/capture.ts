@@ -1,9 +1,9 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
 import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { READ_CANARY_STATES } from '../changes/canary.sql.js';
-import { captureFor, type Coverage, describeCapture, removeCapture } from '../changes/capture.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../changes/shadow-reads.sql.js';
+import { READ_CANARY_STATES } from '../maintenance/canary.sql.js';
+import { captureFor, type Coverage, describeCapture, removeCapture } from '../capture/capture.js';
+import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../maintenance/shadow-reads.sql.js';
 import { checkedPlan } from './plan.js';
 
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */

@@ -1,6 +1,6 @@
 import type { CommandDatabase } from '@waypost/command-line';
 import { type ChunkEntry, ChunkIndex, type ManifestTable } from '@waypost/contracts';
-import { READ_INDEX } from '../snapshots/chunk-catalog.sql.js';
+import { READ_INDEX } from '../chunk-store/chunk-catalog.sql.js';
 import type { ChunkDifference } from './diff.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { CommandContext, CommandDatabase, DeviceState } from '@waypost/command-line';
-import { REPEATED_FAILURES, stateOf } from '../health/fleet.sql.js';
+import { REPEATED_FAILURES, stateOf } from '../metrics/fleet.sql.js';
 
 /** From which age on a device's state is stale, or the device silent: as central's numbers have it. */
 export interface Thresholds {

@@ -1,5 +1,5 @@
 import { compress } from '@waypost/runtime';
-import type { SnapshotStore } from '../snapshots/snapshot-store.js';
+import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
 
 /** Takes tables and keeps nothing: for building a share only to measure it. */
 export const discardingStore: Pick<SnapshotStore, 'create'> = {

@@ -1,5 +1,5 @@
 import { diskSpaceOf } from '@waypost/runtime';
-import { FileBlobStore } from '../snapshots/file-blob-store.js';
+import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import type { StoreFacts } from './judge-fleet.js';
 import { folderOf } from './snapshot-folder.js';
 

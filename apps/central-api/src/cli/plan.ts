@@ -12,7 +12,7 @@ import {
 import { HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, openManifest, WaypostError } from '@waypost/contracts';
 import { pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
-import { type Coverage, describeCapture } from '../changes/capture.js';
+import { type Coverage, describeCapture } from '../capture/capture.js';
 import { checkPlan, type CheckedPlan } from '../plan/check-plan.js';
 import { queryFault } from '../plan/query-fault.js';
 import { describeExplanation } from '../plan/describe-explanation.js';

@@ -1,5 +1,5 @@
 import type { CommandDatabase, DeviceState } from '@waypost/command-line';
-import { IS_HELD_BACK } from '../health/fleet.sql.js';
+import { IS_HELD_BACK } from '../metrics/fleet.sql.js';
 import { countStates, type DeviceRow, findDevices, type Thresholds } from './device-states.js';
 
 const WORST_SHOWN = 5;

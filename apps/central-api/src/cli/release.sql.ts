@@ -1,4 +1,4 @@
-import { IS_HELD_BACK } from '../health/fleet.sql.js';
+import { IS_HELD_BACK } from '../metrics/fleet.sql.js';
 
 const FACTS = `
   mac, table_name AS "table", rows_before::float8 AS "rowsBefore", rows_now::float8 AS "rowsNow", first_held_at AS "firstHeldAt",

@@ -1,9 +1,9 @@
 import { type Answer, type CommandContext, ExitCode, formatBytes, plural, shortHash } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import type { Ask } from '@waypost/runtime';
-import { checkStore, repairStore, type StoreReport } from '../snapshots/check-store.js';
-import { ChunkCatalog } from '../snapshots/chunk-catalog.js';
-import { FileBlobStore } from '../snapshots/file-blob-store.js';
+import { checkStore, repairStore, type StoreReport } from '../chunk-store/check-store.js';
+import { ChunkCatalog } from '../chunk-store/chunk-catalog.js';
+import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import { folderOf } from './snapshot-folder.js';
 
 /** Damaged things that are listed for people. */

@@ -3,7 +3,7 @@ import { HealthIndicatorService } from '@nestjs/terminus';
 import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
-import { SNAPSHOT_STORE, type SnapshotStore } from '../snapshots/snapshot-store.js';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 /** Kept for a while: a probe may come as often as it likes, and each outcome writes a file. */

@@ -2,7 +2,7 @@ import { Controller, Get, Res } from '@nestjs/common';
 import { HealthCheck, HealthCheckService, type HealthCheckResult } from '@nestjs/terminus';
 import type { FastifyReply } from 'fastify';
 import { HealthIndicators } from './health-indicators.js';
-import { SyncMetrics } from './sync-metrics.js';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
 
 @Controller()
 export class HealthController {

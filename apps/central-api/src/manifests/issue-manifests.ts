@@ -11,7 +11,7 @@ import {
 import { faultPoint } from '@waypost/runtime';
 import type { EntityManager } from 'typeorm';
 import { ulid } from 'ulid';
-import { NOTE_SEEN } from '../changes/unchanged.sql.js';
+import { NOTE_SEEN } from './unchanged.sql.js';
 import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
 import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
 import { closeShrinks, holdShrinks, type KnownShrink } from './hold-shrinks.js';

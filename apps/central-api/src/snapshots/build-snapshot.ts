@@ -4,11 +4,11 @@ import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
 import { queryFault } from '../plan/query-fault.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
-import type { OpenReads } from '../changes/table-reads.js';
+import type { OpenReads } from '../capture/table-read-cache.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import type { BuildObserver } from './build-observer.js';
 import { checkKey } from './check-key.js';
-import type { SnapshotStore } from './snapshot-store.js';
+import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { storeTable } from './store-table.js';
 import { tableKey } from './table-key.js';
 

@@ -2,7 +2,7 @@ import { type ChunkIndex, ChunkIndexBuilder, sha256 } from '@waypost/contracts';
 import { compress, describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
 import type pg from 'pg';
 import type { BuildObserver } from './build-observer.js';
-import type { RawChunk, SnapshotStore, TableWriter } from './snapshot-store.js';
+import type { RawChunk, SnapshotStore, TableWriter } from '../chunk-store/snapshot-store.js';
 
 /** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
 const BATCH_BYTES = 3 << 20;

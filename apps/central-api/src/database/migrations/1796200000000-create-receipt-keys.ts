@@ -1,5 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { RANDOM_KEY } from '../../manifests/central-state.sql.js';
+import { RANDOM_KEY } from '../../epochs/central-state.sql.js';
 
 /**
  * What tells that the database went back in time: the transaction that wrote the epoch, and the key of the receipts that devices get for what they

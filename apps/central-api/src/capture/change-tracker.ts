@@ -1,0 +1,129 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { canonicalJson, sha256Hex } from '@waypost/contracts';
+import { type Ask, askerOf, askPrepared, LOGGER, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import { checkCapture } from './check-capture.js';
+import { findSources } from './find-sources.js';
+import { FINGERPRINT_CATALOG } from './sources.sql.js';
+import { READ_SEEN } from '../manifests/unchanged.sql.js';
+
+/** What changes are looked for in, and under which definitions that tells everything. */
+export interface Watch {
+  /** Oids of the tables whose triggers record changes. */
+  tables: string[];
+  /** Those among them that the query of each of the plan's tables reads, by the table's name. */
+  tablesOf: ReadonlyMap<string, readonly string[]>;
+  /** Of the plan and of the catalog: what was found under another one says nothing. */
+  fingerprint: string;
+}
+
+/** Oids of what the plan reads, whose definitions FINGERPRINT_CATALOG looks at; its parameters are these, in this order. */
+export interface CatalogParts {
+  relations: readonly string[];
+  functions: readonly string[];
+  types: readonly string[];
+}
+
+interface Known extends Watch, CatalogParts {
+  /** False where a change could pass unnoticed: that is not looked into again before a definition is altered. */
+  isWhole: boolean;
+}
+
+/** The plan's part of a fingerprint. */
+const PLAN_HASH_LENGTH = 16;
+
+/**
+ * Knows whether all changes to what the plan reads are recorded (`changes: triggers`). Whatever is in doubt, a missing trigger, a query whose result
+ * changes by itself, a definition that was altered, means no: then every request reads the tables, as without capture.
+ */
+@Injectable()
+export class ChangeWatch {
+  private known: Known | undefined;
+  private readonly planHash: string;
+  private lastObstacles = '';
+
+  constructor(
+    @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {
+    this.planHash = sha256Hex(canonicalJson(plan.file.plan));
+  }
+
+  get isWanted(): boolean {
+    return this.plan.file.plan.changes === 'triggers';
+  }
+
+  /** As it was looked up last; `isCurrent` says whether it still holds. */
+  get lastKnown(): (Watch & CatalogParts) | undefined {
+    return this.known?.isWhole ? this.known : undefined;
+  }
+
+  /** @param catalog what FINGERPRINT_CATALOG gives now, for what was last known to be read */
+  isCurrent(catalog: string): boolean {
+    return this.known?.fingerprint === this.withPlan(catalog);
+  }
+
+  /** What is watched; looks everything up again where something was altered. Call it outside of a transaction. */
+  async refresh(client: pg.ClientBase): Promise<Watch | undefined> {
+    if (!this.isWanted) return undefined;
+    const ask = askerOf(client);
+    const { known } = this;
+    const isCurrent = known !== undefined && (await this.fingerprint(ask, known)) === known.fingerprint;
+    const found = isCurrent ? known : await this.lookUp(client, ask);
+    return found.isWhole ? found : undefined;
+  }
+
+  /**
+   * What the transaction under way sees, if `watch` still holds in it: a definition may have been altered between the two. What is read in the
+   * transaction, and what its snapshot is compared with, is then told by the same definitions.
+   */
+  async seenUnder(client: pg.ClientBase, { fingerprint }: Watch): Promise<string | undefined> {
+    const { known } = this;
+    if (known?.fingerprint !== fingerprint) return undefined;
+    const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, catalogParameters(known));
+    return row && this.withPlan(row.catalog) === fingerprint ? row.seen : undefined;
+  }
+
+  private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
+    return withTransaction(client, 'READ WRITE', async () => {
+      const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
+      const { unwatched, blockers, changesTable, ...capture } = await checkCapture(client, tables);
+      const reasons = [...obstacles, ...blockers, ...unwatched.map(({ name, reason }) => `${name} ${reason}`)];
+      // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
+      const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
+      const functions = [...sources.functions, ...capture.functions];
+      const { types } = sources;
+      this.tell(reasons, tables.length);
+      const fingerprint = await this.fingerprint(ask, { relations, functions, types });
+      const isWhole = reasons.length === 0;
+      const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
+      // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
+      this.known = isComplete && capture.isComplete ? known : undefined;
+      return known;
+    });
+  }
+
+  private async fingerprint(ask: Ask, parts: CatalogParts): Promise<string> {
+    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, catalogParameters(parts));
+    return this.withPlan(row?.fingerprint ?? '');
+  }
+
+  private withPlan(catalog: string): string {
+    return `${this.planHash.slice(0, PLAN_HASH_LENGTH)} ${catalog}`;
+  }
+
+  /** Once, and again when it is something else. */
+  private tell(obstacles: readonly string[], tables: number): void {
+    const text = obstacles.join('\n');
+    if (text === this.lastObstacles && (text !== '' || this.known)) return;
+    this.lastObstacles = text;
+    if (text === '') this.logger.info({ tables }, 'changes are captured: devices that are up to date are answered without reading tables');
+    else this.logger.warn({ obstacles }, 'changes cannot be told from triggers: each request reads all tables');
+  }
+}
+
+export function catalogParameters({ relations, functions, types }: CatalogParts): (readonly string[])[] {
+  return [relations, functions, types];
+}

@@ -1,0 +1,49 @@
+import { Injectable } from '@nestjs/common';
+import { Latest } from '@waypost/runtime';
+import { Gauge } from 'prom-client';
+import { DataSource } from 'typeorm';
+import { ChangeWatch } from './change-tracker.js';
+import { OLDEST_TRANSACTION } from '../manifests/unchanged.sql.js';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
+
+/** A scrape waits no longer. */
+const TIMEOUT_MS = 3000;
+/** Shorter than the usual intervals of scrapes. */
+const TTL_MS = 5000;
+
+interface Oldest {
+  /** Null while nobody writes. */
+  xid: string | null;
+  /** Seconds since it began, as far as central's role may see; null where it may not. */
+  age: number | null;
+}
+
+/**
+ * How long the oldest transaction is under way that writes. Captured changes are kept until it ends: nothing is ever skipped for it. Who may not see
+ * others' sessions still sees which transaction is the oldest; its age then counts from the first scrape that met it.
+ */
+@Injectable()
+export class OldestTransaction {
+  private readonly oldest = new Latest(() => this.read(), { ttlMs: TTL_MS, timeoutMs: TIMEOUT_MS });
+  private met: { xid: string; atMs: number } | undefined;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly watch: ChangeWatch,
+    { registry }: SyncMetrics,
+  ) {
+    const gauge: Gauge = new Gauge({
+      name: 'waypost_central_oldest_transaction_seconds',
+      help: 'With changes: triggers, age of the oldest transaction that writes: captured changes are not pruned before it ends; NaN if unknown.',
+      registers: [registry],
+      collect: async () => gauge.set((this.watch.isWanted ? await this.oldest.get() : undefined) ?? NaN),
+    });
+  }
+
+  private async read(): Promise<number> {
+    const [{ xid, age }] = await this.dataSource.query<[Oldest]>(OLDEST_TRANSACTION);
+    if (xid === null) return 0;
+    if (this.met?.xid !== xid) this.met = { xid, atMs: performance.now() };
+    return Math.max(age ?? 0, (performance.now() - this.met.atMs) / 1000);
+  }
+}

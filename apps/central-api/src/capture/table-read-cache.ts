@@ -1,0 +1,168 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { ChunkIndex, type ErrorCode, type RowFormat } from '@waypost/contracts';
+import { ExpiringMap, sqlStateOf, SqlState } from '@waypost/runtime';
+import type pg from 'pg';
+import { DataSource } from 'typeorm';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
+import { ChangeWatch, type Watch } from './change-tracker.js';
+import {
+  AWAIT_TABLE,
+  FIND_FRESH,
+  FIND_LATER,
+  NOTE_READ,
+  READ_DOUBTS,
+  TOUCH_READS,
+  TRY_LOCK_TABLES,
+  UNLOCK_TABLE,
+} from './table-read-cache.sql.js';
+
+/** A table that a snapshot needs. */
+interface Wanted {
+  /** In the plan. */
+  name: string;
+  /** Names all that decides its bytes, but rows and definitions. */
+  readKey: string;
+}
+
+export interface Claim {
+  /** What need not be read, by key: the chunks are stored, and hold what the query would give in the transaction under way. */
+  fresh: ReadonlyMap<string, ChunkIndex>;
+  /** Keys of what somebody else reads at this moment, or has read since the transaction began. */
+  elsewhere: string[];
+}
+
+/** How the transaction under way finds what others have read, and leaves what it reads. */
+export interface OpenReads {
+  /** What the transaction sees. */
+  readonly seen: string;
+  claim(wanted: readonly Wanted[]): Promise<Claim>;
+  note(table: Wanted, index: ChunkIndex): Promise<void>;
+}
+
+interface OpenOptions {
+  watch: Watch;
+  epoch: string;
+  /** False: what is not there is read at once, whoever else may be reading it. */
+  isPatient: boolean;
+  /** Those it is for: one of them that failed with what it got doubts what others read. */
+  macs: readonly string[];
+}
+
+/** What a device fails with whose download is not what the manifest says. */
+const DAMAGED: readonly ErrorCode[] = ['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'];
+/** Once for each manifest and table in this time: a device that goes on failing, or that somebody speaks for, costs no more. */
+const READ_AGAIN = { ttlMs: 3_600_000, maxEntries: 10_000 };
+
+/** How long a wait for somebody else's read goes on before it is looked whether it is still wanted. */
+const LOOK_UP_MS = 1000;
+
+/**
+ * Tables that were read while their changes are captured, for whoever needs the same. A read is taken only if the query would give the same rows
+ * in the transaction that takes it (docs/adr/0023). Each table is read by one at a time, across processes.
+ */
+@Injectable()
+export class TableReads {
+  /** Reads that were repeated for a device in doubt, by its manifest and the read's key. */
+  private readonly readAgain = new ExpiringMap<string, true>(READ_AGAIN);
+
+  constructor(
+    private readonly dataSource: DataSource,
+    @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
+    private readonly watch: ChangeWatch,
+  ) {}
+
+  /**
+   * Call it in a REPEATABLE READ transaction, on a session that holds the store's lock shared. When something fails, the session must end, and its
+   * locks of tables with it.
+   * @returns nothing where definitions were altered since `watch` was looked up
+   */
+  async open(client: pg.ClientBase, options: OpenOptions): Promise<OpenReads | undefined> {
+    const { watch, epoch } = options;
+    const seen = await this.watch.seenUnder(client, watch);
+    if (seen === undefined) return undefined;
+    const doubts = await this.readDoubts(client, options.macs);
+    let locked: ReadonlySet<string> = new Set();
+    return {
+      seen,
+      claim: async (wanted) => {
+        const fresh = await this.findFresh(client, wanted, { ...options, seen });
+        for (const { readKey } of wanted)
+          if (doubts.some((manifestId) => !this.readAgain.get(`${manifestId} ${readKey}`))) fresh.delete(readKey);
+        const missing = wanted.map(({ readKey }) => readKey).filter((key) => !fresh.has(key));
+        if (missing.length === 0 || !options.isPatient) return { fresh, elsewhere: [] };
+        locked = await this.lock(client, missing, { ...options, seen });
+        return { fresh, elsewhere: missing.filter((key) => !locked.has(key)) };
+      },
+      note: async ({ name, readKey }, index) => {
+        const { sha256 } = index.totals();
+        const sources = watch.tablesOf.get(name);
+        // On another connection: it is committed at once, and others need not wait for the rest of this snapshot.
+        await this.dataSource.query(NOTE_READ, [readKey, epoch, watch.fingerprint, sha256, index.format, sources, seen]);
+        for (const manifestId of doubts) this.readAgain.set(`${manifestId} ${readKey}`, true);
+        if (locked.has(readKey)) await client.query(UNLOCK_TABLE, [readKey]);
+      },
+    };
+  }
+
+  /** Returns when somebody else's reads are done. Call it while no table's lock is held, and outside of a transaction. */
+  async awaitOthers(client: pg.ClientBase, keys: readonly string[], signal: AbortSignal): Promise<void> {
+    await client.query(`SET lock_timeout = ${LOOK_UP_MS}`);
+    for (const key of keys) {
+      while (!(await isLetGo(client, key))) signal.throwIfAborted();
+    }
+  }
+
+  /** A device that failed with what it got has its tables read once more. Others keep what they share, until that read says otherwise. */
+  private async readDoubts(client: pg.ClientBase, macs: readonly string[]): Promise<string[]> {
+    const { rows } = await client.query<{ manifestId: string }>(READ_DOUBTS, [macs, DAMAGED]);
+    return rows.map(({ manifestId }) => manifestId);
+  }
+
+  /** @returns keys of the tables that this session may read */
+  private async lock(
+    client: pg.ClientBase,
+    keys: readonly string[],
+    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
+  ): Promise<Set<string>> {
+    const { rows } = await client.query<{ key: string }>(TRY_LOCK_TABLES, [keys]);
+    const locked = new Set(rows.map(({ key }) => key));
+    if (locked.size === 0) return locked;
+    // Somebody who was done between this transaction's first look and its lock: what they have noted, it cannot see.
+    const later = await this.dataSource.query<{ key: string }[]>(FIND_LATER, [[...locked], epoch, watch.fingerprint, seen]);
+    for (const { key } of later) {
+      locked.delete(key);
+      await client.query(UNLOCK_TABLE, [key]);
+    }
+    return locked;
+  }
+
+  private async findFresh(
+    client: pg.ClientBase,
+    wanted: readonly Wanted[],
+    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
+  ): Promise<Map<string, ChunkIndex>> {
+    type Row = { key: string; sha256: string; format: RowFormat; isIdle: boolean };
+    const { rows } = await client.query<Row>(FIND_FRESH, [wanted.map(({ readKey }) => readKey), epoch, watch.fingerprint]);
+    const fresh = new Map<string, ChunkIndex>();
+    for (const { key, ...id } of rows) {
+      const stored = await this.store.find(id);
+      if (stored) fresh.set(key, ChunkIndex.decode(stored.index));
+    }
+    const idle = rows.filter(({ key, isIdle }) => isIdle && fresh.has(key));
+    if (idle.length > 0) {
+      const [keys, hashes] = [idle.map(({ key }) => key), idle.map(({ sha256 }) => sha256)];
+      await this.dataSource.query(TOUCH_READS, [keys, hashes, seen, epoch, watch.fingerprint]);
+    }
+    return fresh;
+  }
+}
+
+async function isLetGo(client: pg.ClientBase, key: string): Promise<boolean> {
+  try {
+    await client.query(AWAIT_TABLE, [key]);
+    return true;
+  } catch (error) {
+    if (sqlStateOf(error) === SqlState.lockNotAvailable) return false;
+    throw error;
+  }
+}

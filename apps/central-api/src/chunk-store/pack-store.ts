@@ -1,0 +1,167 @@
+import { ChunkIndex, WaypostError } from '@waypost/contracts';
+import { type DiskSpace, Latest } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import type { BlobReader, BlobStore } from './blobs/blob-store.js';
+import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
+import { packName } from './pack-writer.js';
+import { locatorOf, LostChunks, readFrames } from './read-frames.js';
+import { readStream } from './read-stream.js';
+import type { SnapshotId, SnapshotStore, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
+import { PackTableWriter } from './table-writer.js';
+
+/** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
+const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
+/** A store that is fuller is swept before it reaches its limit. */
+const NEARLY_FULL = 0.75;
+
+interface PackStoreOptions {
+  blobs: BlobStore;
+  catalog: ChunkCatalog;
+  logger: Logger;
+  /** What all packs together may have; Infinity for no limit. */
+  limitBytes: number;
+}
+
+/** Chunks in packs of a blob store; what is where is known to central's database. What is lost or damaged is forgotten, and built anew. */
+export class PackStore implements SnapshotStore {
+  readonly space: Latest<DiskSpace>;
+  /** Called when the store is full, or nearly so. */
+  onFull: () => void = () => undefined;
+  private measuredBytes: number | undefined;
+  private addedBytes = 0;
+
+  constructor(private readonly options: PackStoreOptions) {
+    this.space = new Latest(() => options.blobs.space(), SPACE);
+  }
+
+  get bytes(): number | undefined {
+    return this.measuredBytes === undefined ? undefined : this.measuredBytes + this.addedBytes;
+  }
+
+  /** For the sweep. */
+  get parts(): { blobs: BlobStore; catalog: ChunkCatalog } {
+    return this.options;
+  }
+
+  /** Then nothing is kept that is not needed. */
+  get isNearlyFull(): boolean {
+    return (this.bytes ?? 0) > this.options.limitBytes * NEARLY_FULL;
+  }
+
+  create(): TableWriter {
+    const { blobs, catalog, limitBytes } = this.options;
+    return new PackTableWriter({
+      blobs,
+      catalog,
+      limitBytes,
+      isWhole: (packId) => this.isWhole(packId),
+      onPack: (bytes) => {
+        this.addedBytes += bytes;
+        if (this.isNearlyFull) this.onFull();
+      },
+      onFull: () => this.onFull(),
+    });
+  }
+
+  async find(id: SnapshotId): Promise<StoredSnapshot | undefined> {
+    const found = await this.findWhole(id, true);
+    return found?.index ? { index: found.index, frameBytes: found.frameBytes } : undefined;
+  }
+
+  /** A content, if all of its packs are there in full. */
+  private async findWhole(id: SnapshotId, withIndex: boolean): Promise<FoundContent | undefined> {
+    const { catalog } = this.options;
+    for (let found = await catalog.findContent(id, withIndex); found;) {
+      const lost = await this.findLost(found);
+      if (!lost) return found;
+      // A sweep may have taken a pack away that nothing needs any more, this content neither.
+      const again = await catalog.findContent(id, withIndex);
+      if (again?.packs.join() === found.packs.join()) {
+        await this.forget(id, lost);
+        return undefined;
+      }
+      found = again;
+    }
+    return undefined;
+  }
+
+  openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot): AsyncGenerator<Buffer> {
+    const { blobs, catalog } = this.options;
+    const index = ChunkIndex.decode(bytes);
+    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, index) };
+    return this.forgetting(id, readFrames(source, { at: 0, skip: 0 }));
+  }
+
+  async measureStream(id: SnapshotId, { isWhole }: { isWhole: boolean }): Promise<StreamSize | undefined> {
+    if (isWhole && !(await this.findWhole(id, false))) return undefined;
+    return this.options.catalog.measureContent(id);
+  }
+
+  openStream(id: SnapshotId, size: StreamSize, start: number): AsyncGenerator<Buffer> {
+    const { blobs, catalog } = this.options;
+    const whole = new Map<string, Promise<boolean>>();
+    const openPack = async (packId: string): Promise<BlobReader | undefined> => {
+      const isWhole = whole.get(packId) ?? this.isWhole(packId);
+      whole.set(packId, isWhole);
+      return (await isWhole) ? blobs.open(packName(packId)) : undefined;
+    };
+    return this.forgetting(id, readStream(catalog, openPack, { id, size, start }));
+  }
+
+  /** What proves to be lost is forgotten. */
+  private async *forgetting(id: SnapshotId, frames: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+    try {
+      yield* frames;
+    } catch (error) {
+      if (!(error instanceof LostChunks)) throw error;
+      await this.forget(id, error);
+      throw new WaypostError('SNAPSHOT_MISSING', { detail: `What the store had of this table is lost: ${error.message}.`, cause: error });
+    }
+  }
+
+  async measure(): Promise<void> {
+    // What is stored while this looks may count twice until the next time, and is never left out.
+    const counted = this.addedBytes;
+    const blobs = await this.options.blobs.list();
+    this.measuredBytes = blobs.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.addedBytes -= counted;
+  }
+
+  async check(): Promise<void> {
+    await this.options.blobs.check();
+  }
+
+  private async findLost({ packs, packBytes }: FoundContent): Promise<LostChunks | undefined> {
+    const sizes = await Promise.all(packs.map((packId) => this.options.blobs.head(packName(packId))));
+    const at = packs.findIndex((_, pack) => packBytes[pack] !== sizes[pack] || sizes[pack] === undefined);
+    if (at < 0) return undefined;
+    return packBytes[at] === null ? new LostChunks('it is not known', packs[at]) : lostPack(packs[at] as string, sizes[at]);
+  }
+
+  /** Whether a pack is there in full; it is forgotten otherwise. */
+  private async isWhole(packId: string): Promise<boolean> {
+    const [known, size] = await Promise.all([this.options.catalog.packBytes(packId), this.options.blobs.head(packName(packId))]);
+    if (known === undefined || known === size) return known !== undefined;
+    const lost = lostPack(packId, size);
+    await this.options.catalog.forgetPack(packId);
+    this.report(lost);
+    return false;
+  }
+
+  private async forget(id: SnapshotId, lost: LostChunks): Promise<void> {
+    const { catalog } = this.options;
+    if (lost.packId !== undefined && lost.digest) await catalog.forgetChunk(lost.packId, lost.digest);
+    else if (lost.packId !== undefined) await catalog.forgetPack(lost.packId);
+    await catalog.forgetContent(id);
+    this.report(lost, id);
+  }
+
+  private report({ packId, digest, message }: LostChunks, id?: SnapshotId): void {
+    const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
+    this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built anew');
+  }
+}
+
+function lostPack(packId: string, size: number | undefined): LostChunks {
+  return new LostChunks(size === undefined ? 'it is gone' : 'it has another length than when it was written', packId);
+}

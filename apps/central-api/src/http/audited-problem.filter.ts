@@ -1,0 +1,24 @@
+import { Catch, Inject, Injectable } from '@nestjs/common';
+import type { WaypostError } from '@waypost/contracts';
+import { LOGGER, ProblemFilter } from '@waypost/runtime';
+import type { FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { operationOf } from './operation-of.js';
+import { auditOf, RequestAudit } from '../audit/request-audit.js';
+
+/** Answers errors as problems, and audits those of devices: also what never reached a controller, such as a body that is not JSON. */
+@Catch()
+@Injectable()
+export class AuditedProblemFilter extends ProblemFilter {
+  constructor(
+    @Inject(LOGGER) logger: Logger,
+    private readonly audit: RequestAudit,
+  ) {
+    super(logger);
+  }
+
+  protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
+    const operation = operationOf(request.url);
+    if (operation) await this.audit.refused(auditOf(request, operation), error);
+  }
+}

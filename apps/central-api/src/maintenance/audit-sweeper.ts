@@ -1,0 +1,125 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { DataSource, type EntityManager } from 'typeorm';
+import { CONFIG, type Config } from '../config.js';
+import { COUNT_HOURS, MARK_COUNTED, NEXT_HOURS, PRUNE } from './audit-sweeper.sql.js';
+
+const INTERVAL_MS = 5 * 60_000;
+/** A first start on an old audit counts day by day, so that no transaction is long. */
+const HOURS_AT_ONCE = 24;
+const BATCH_ROWS = 2000;
+/** After each step it rests this many times as long as the step took: at most a quarter of one backend's time. */
+const REST_FACTOR = 3;
+/** Beside what the configuration allows a request: to write its audit row, and for clocks of replicas that differ. */
+const AUDIT_LAG_MS = 10 * 60_000;
+
+export interface SweepResult {
+  hours: number;
+  requests: number;
+  failedAcks: number;
+  manifests: number;
+}
+
+/**
+ * Counts the audit by hours and removes what AUDIT_RETENTION lets go, at start and every five minutes, in small steps with rests between them.
+ * Of several processes one works at a time; a step that dies leaves nothing half done.
+ */
+@Injectable()
+export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly stop = new AbortController();
+  private running: Promise<void> = Promise.resolve();
+  private sweeping: Promise<SweepResult> | undefined;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.running = this.run();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    this.stop.abort();
+    await this.running;
+  }
+
+  /**
+   * Everything that there is to do now; the sweep under way where there is one. Ends early where another process is at it, or a lock is not
+   * given at once.
+   */
+  sweep(): Promise<SweepResult> {
+    this.sweeping ??= this.sweepOnce().finally(() => (this.sweeping = undefined));
+    return this.sweeping;
+  }
+
+  private async sweepOnce(): Promise<SweepResult> {
+    const done: SweepResult = { hours: 0, requests: 0, failedAcks: 0, manifests: 0 };
+    while (await this.step((manager) => this.countHours(manager, done)));
+    if (this.config.AUDIT_RETENTION === 0) return done;
+    for (const kind of ['requests', 'failedAcks', 'manifests'] as const) {
+      let removed = 0;
+      const prune = async (manager: EntityManager): Promise<boolean> => {
+        [, removed] = await manager.query<[unknown, number]>(PRUNE[kind], [this.config.AUDIT_RETENTION, BATCH_ROWS]);
+        done[kind] += removed;
+        return removed === BATCH_ROWS;
+      };
+      while (await this.step(prune));
+    }
+    return done;
+  }
+
+  private async countHours(manager: EntityManager, done: SweepResult): Promise<boolean> {
+    const [next] = await manager.query<{ since: Date; until: Date; more: boolean }[]>(NEXT_HOURS, [HOURS_AT_ONCE, this.lagMs]);
+    if (!next) return false;
+    for (const statement of COUNT_HOURS) await manager.query(statement, [next.since, next.until]);
+    await manager.query(MARK_COUNTED, [next.until]);
+    done.hours += (next.until.getTime() - next.since.getTime()) / 3_600_000;
+    return next.more;
+  }
+
+  /** A request's audit row carries its start, and is written at its end. */
+  private get lagMs(): number {
+    const { BUILD_QUEUE_TIMEOUT, BUILD_TIMEOUT, PAYLOAD_TIMEOUT } = this.config;
+    return BUILD_QUEUE_TIMEOUT + BUILD_TIMEOUT + PAYLOAD_TIMEOUT + AUDIT_LAG_MS;
+  }
+
+  /** @returns whether there is more to do */
+  private async step(work: (manager: EntityManager) => Promise<boolean>): Promise<boolean> {
+    if (this.stop.signal.aborted) return false;
+    const startedAt = performance.now();
+    const more = await this.dataSource
+      .transaction(async (manager) => {
+        await manager.query("SET LOCAL lock_timeout = '250ms'; SET LOCAL statement_timeout = '60s'");
+        const [lock] = await manager.query<[{ taken: boolean }]>('SELECT pg_try_advisory_xact_lock($1, $2) AS taken', [
+          ADVISORY_NAMESPACE,
+          AdvisoryLock.auditSweep,
+        ]);
+        return lock.taken && (await work(manager));
+      })
+      .catch((error: unknown) => {
+        if (sqlStateOf(error) === SqlState.lockNotAvailable) return false;
+        throw error;
+      });
+    if (more) await this.rest(REST_FACTOR * (performance.now() - startedAt));
+    return more;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stop.signal.aborted) {
+      await this.sweep()
+        .then((done) => {
+          if (Object.values(done).some((count) => count > 0)) this.logger.info(done, 'audit swept');
+        })
+        .catch((err: unknown) => this.logger.error({ err }, 'the audit could not be swept'));
+      await this.rest(INTERVAL_MS);
+    }
+  }
+
+  private async rest(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,125 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { createPool, Latest, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { CONFIG, type Config } from '../config.js';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
+import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
+import { ChangeWatch } from '../capture/change-tracker.js';
+import { checkCapture } from '../capture/check-capture.js';
+import { DROP_READS } from './shadow-reads.sql.js';
+import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
+
+/** Centrals that were started together do not stay together. */
+const JITTER = 0.1;
+/** For each statement, triggers of the application's own included; and for a session whose process hangs. */
+const LIMITS = "SET statement_timeout = '3s'; SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '1s'";
+const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
+
+/**
+ * Tries whether writes to captured tables are recorded, at start and every CANARY_INTERVAL: one table after the other, each in a transaction that is rolled
+ * back. What is not recorded although the triggers are as they must be is a finding: as long as it is open every request reads the tables. A table that is
+ * locked, or whose own triggers refuse, is tried again the next time. Several processes may do so at once.
+ */
+@Injectable()
+export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly pool: pg.Pool;
+  private readonly stop = new AbortController();
+  private running: Promise<void> = Promise.resolve();
+  private lastReasons = '';
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly watch: ChangeWatch,
+    private readonly metrics: SyncMetrics,
+  ) {
+    this.pool = createPool({
+      url: config.DATABASE_URL,
+      applicationName: 'waypost-central-canary',
+      maxConnections: 1,
+      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+    });
+    const counts = new Latest(async () => (await this.pool.query<{ findings: number; unchecked: number }>(COUNT_CANARIES)).rows[0], STATE);
+    metrics.watchCanary(() => counts.get());
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.config.CANARY_INTERVAL && this.watch.isWanted) this.running = this.run();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    this.stop.abort();
+    await this.running;
+    await this.pool.end();
+  }
+
+  /**
+   * Tries all tables once. Nothing is tried while changes could pass unnoticed anyway: tables are read then.
+   * @throws errors of pg
+   */
+  async tryAll(): Promise<void> {
+    await withClient(this.pool, async (client) => {
+      await client.query(LIMITS);
+      const watched = await this.watch.refresh(client);
+      const reasons: string[] = [];
+      for (const oid of watched?.tables ?? []) {
+        if (this.stop.signal.aborted) return;
+        const trial = await this.tryTable(client, oid);
+        if (trial?.notChecked !== undefined) reasons.push(`${trial.name} ${trial.notChecked}`);
+      }
+      await client.query(PRUNE_CANARIES);
+      this.tell(reasons);
+    });
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stop.signal.aborted) {
+      await this.tryAll().catch((err: unknown) => this.logger.warn({ err }, 'whether changes are captured could not be tried'));
+      const ms = this.config.CANARY_INTERVAL * (1 + JITTER * (2 * Math.random() - 1));
+      await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  private async tryTable(client: pg.ClientBase, oid: string): Promise<Trial | undefined> {
+    let trial = await tryOnce(client, oid);
+    // Triggers that were altered a moment ago are no riddle: then ChangeWatch knows why. Otherwise it happens again.
+    if (trial && trial.missed.length > 0) trial = (await isAsInstalled(client, trial)) ? await tryOnce(client, oid) : undefined;
+    if (!trial) return undefined;
+    if (trial.missed.length > 0) await this.report(client, trial);
+    this.metrics.canaryTried(trial.missed.length > 0 ? 'missed' : trial.notChecked === undefined ? 'recorded' : 'not_checked');
+    await client.query(NOTE_CANARY, [trial.name, trial.notChecked ?? null]);
+    return trial;
+  }
+
+  private async report(client: pg.ClientBase, { name, missed }: Trial): Promise<void> {
+    await client.query(NOTE_CANARY_FINDING, [name, `${missed.join(', ')} left nothing in waypost.changes`]);
+    await client.query(DROP_READS);
+    this.logger.error({ table: name, missed }, 'writes are not captured: every request reads the tables until waypost capture trust');
+  }
+
+  /** Once, and again when it is something else. */
+  private tell(reasons: readonly string[]): void {
+    const text = reasons.join('\n');
+    if (text !== '' && text !== this.lastReasons)
+      this.logger.warn({ reasons }, 'whether changes are captured could not be tried for each table');
+    this.lastReasons = text;
+  }
+}
+
+/** In a transaction of its own, which ends with its locks. Nothing where the table is gone. */
+async function tryOnce(client: pg.ClientBase, oid: string): Promise<Trial | undefined> {
+  return withTransaction(client, 'READ WRITE', async () => {
+    const [table] = await readCanaries(client, [oid]);
+    return table && tryCapture(client, table);
+  });
+}
+
+async function isAsInstalled(client: pg.ClientBase, table: Trial): Promise<boolean> {
+  return withTransaction(client, 'READ WRITE', async () => {
+    await pinSession(client);
+    const { unwatched, blockers } = await checkCapture(client, [table]);
+    return unwatched.length === 0 && blockers.length === 0;
+  });
+}

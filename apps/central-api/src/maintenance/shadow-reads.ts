@@ -1,0 +1,159 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { createPool, Latest, LOGGER, withClient } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { CONFIG, type Config } from '../config.js';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
+import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import { limitSession } from '../plan/lock-tables.js';
+import { ChangeWatch } from '../capture/change-tracker.js';
+import { compareManifest, type Comparison, type ShadowRead } from './compare-manifest.js';
+import { DROP_READS, NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE } from './shadow-reads.sql.js';
+
+/** After each comparison it rests this many times as long as it took: at most a twentieth of one backend's time. */
+const REST_FACTOR = 19;
+/** How often it looks for tables that were not compared for a day. */
+const DUE_INTERVAL_MS = 3_600_000;
+const FIRST_DUE_MS = 5 * 60_000;
+/** While devices wait for builds, it looks again after this. */
+const BUSY_MS = 1000;
+const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
+
+/**
+ * Reads tables although captured changes say that nothing changed, and compares them with the manifest (`SHADOW_READS`): one answer "unchanged" in so
+ * many, and each table once a day. A difference means that capture missed a change: a finding is stored, and as long as it is open every request
+ * reads the tables. One comparison at a time, none while builds wait; what comes meanwhile is not queued, but for one.
+ */
+@Injectable()
+export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly pool: pg.Pool;
+  private readonly stop = new AbortController();
+  private readonly state: Latest<{ findings: number; age: number | null }>;
+  private next: ShadowRead | undefined;
+  private answers = 0;
+  private last: Promise<void> = Promise.resolve();
+  private wake: (() => void) | undefined;
+  private running: Promise<void> = Promise.resolve();
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+    private readonly watch: ChangeWatch,
+    private readonly metrics: SyncMetrics,
+  ) {
+    this.pool = createPool({
+      url: config.DATABASE_URL,
+      applicationName: 'waypost-central-shadow',
+      maxConnections: 1,
+      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
+    });
+    const read = async () => (await this.pool.query<{ findings: number; age: number | null }>(READ_SHADOW_STATE, [this.tables])).rows[0]!;
+    this.state = new Latest(read, STATE);
+    metrics.watchShadowReads(() => this.state.get());
+  }
+
+  onApplicationBootstrap(): void {
+    if (!this.config.SHADOW_READS || !this.watch.isWanted) return;
+    this.running = Promise.all([this.work(), this.readDaily()]).then(() => undefined);
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    this.stop.abort();
+    this.wake?.();
+    await this.running;
+    await this.pool.end();
+  }
+
+  /** To be called for each answer "unchanged": it only counts. */
+  answered(mac: string, manifestId: string): void {
+    if (!this.config.SHADOW_READS) return;
+    this.answers += 1;
+    if (this.answers < this.config.SHADOW_READS) return;
+    this.answers = 0;
+    this.next ??= { mac, manifestId };
+    this.wake?.();
+  }
+
+  /** Compares all tables that were not compared for a day, each with some live manifest. */
+  async readDue(): Promise<void> {
+    const { rows } = await this.pool.query<{ name: string }>(READ_DUE, [this.tables]);
+    for (const { name } of rows) {
+      const watched = await withClient(this.pool, (client) => this.watch.refresh(client));
+      if (!watched || this.stop.signal.aborted) return;
+      const picked = await this.pool.query<{ manifestId: string; mac: string }>(PICK_MANIFEST, [watched.fingerprint]);
+      if (picked.rows[0]) await this.compare({ ...picked.rows[0], table: name });
+    }
+  }
+
+  private get tables(): string[] {
+    return this.plan.tables.map(({ name }) => name);
+  }
+
+  private async work(): Promise<void> {
+    while (!this.stop.signal.aborted) {
+      const wanted = this.next;
+      this.next = undefined;
+      if (wanted) await this.compare(wanted);
+      else {
+        await new Promise<void>((resolve) => (this.wake = resolve));
+        this.wake = undefined;
+      }
+    }
+  }
+
+  private async readDaily(): Promise<void> {
+    await this.rest(FIRST_DUE_MS);
+    while (!this.stop.signal.aborted) {
+      await this.readDue().catch((err: unknown) => this.logger.warn({ err }, 'due shadow reads could not be looked up'));
+      await this.rest(DUE_INTERVAL_MS);
+    }
+  }
+
+  /** One after the other. Never throws; returns after its rest. */
+  private compare(wanted: ShadowRead): Promise<void> {
+    this.last = this.last.then(() => this.compareNow(wanted));
+    return this.last;
+  }
+
+  private async compareNow(wanted: ShadowRead): Promise<void> {
+    while (this.metrics.buildsWaiting > 0 && !this.stop.signal.aborted) await this.rest(BUSY_MS);
+    if (this.stop.signal.aborted) return;
+    const startedAt = performance.now();
+    try {
+      const comparison = await withClient(this.pool, async (client) => {
+        await limitSession(client, this.config);
+        const comparison = await compareManifest(client, { plan: this.plan, watch: this.watch }, wanted);
+        if (comparison) await this.note(client, wanted, comparison);
+        return comparison;
+      });
+      const result = !comparison ? 'skipped' : isEqual(comparison) ? 'equal' : 'different';
+      this.metrics.shadowRead(result, (performance.now() - startedAt) / 1000);
+    } catch (err) {
+      this.metrics.shadowRead('failed', (performance.now() - startedAt) / 1000);
+      this.logger.warn({ err, ...wanted }, 'a shadow read failed');
+    }
+    await this.rest(REST_FACTOR * (performance.now() - startedAt));
+  }
+
+  private async note(client: pg.ClientBase, { mac, manifestId }: ShadowRead, comparison: Comparison): Promise<void> {
+    const { table, expected, found } = comparison;
+    if (isEqual(comparison)) {
+      await client.query(NOTE_COMPARED, [table]);
+      return;
+    }
+    await client.query(NOTE_FINDING, [table, manifestId, mac, expected, found]);
+    await client.query(DROP_READS);
+    const facts = { table, mac, manifestId, expected, found };
+    this.logger.error(facts, 'a change was not captured: every request reads the tables until waypost capture trust');
+  }
+
+  private async rest(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
+  }
+}
+
+function isEqual({ expected, found }: Comparison): boolean {
+  return expected !== null && expected === found;
+}
