@@ -42,7 +42,7 @@ export const schema = z.object({
   /** Snapshot transactions at one time; further requests wait up to BUILD_QUEUE_TIMEOUT. */
   MAX_CONCURRENT_BUILDS: integer(1, 64).prefault('4'),
   BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s'),
-  /** How long a snapshot may wait for a table that somebody alters, before its connection goes to the next request. */
+  /** How long a snapshot may wait for a table that is being altered, before its connection goes to the next request. */
   LOCK_TIMEOUT: durationMs.prefault('30s'),
   /** A snapshot that takes longer is given up, and PostgreSQL's work for it with it. */
   BUILD_TIMEOUT: atLeast1ms.prefault('30m'),

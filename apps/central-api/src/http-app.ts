@@ -12,7 +12,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Central, not yet listening. */
 export async function createCentralApp(config: Config, logger: Logger): Promise<NestFastifyApplication> {
-  const app = await createHttpApp(AppModule.with(config, logger), {
+  const app = await createHttpApp(AppModule.forRoot(config, logger), {
     maxBodyBytes: MAX_BODY_BYTES,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     stallTimeoutMs: config.STALL_TIMEOUT,

@@ -3,7 +3,7 @@ import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } f
 import { describeSpan, faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import { ACK_FAILURE, ACK_SUCCESS } from '../audit/audit.sql.js';
+import { ACK_FAILURE, ACK_SUCCESS } from './acks.sql.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { receiptOf } from '../epochs/receipts.js';
@@ -18,7 +18,7 @@ interface Stored {
 
 /** Compares acknowledgements with their manifests and keeps them. */
 @Injectable()
-export class StoreAck {
+export class AckService {
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,

@@ -1,7 +1,7 @@
-import { DownloadPlaces } from './download-limiter.js';
+import { DownloadLimiter } from './download-limiter.js';
 
 test('a device that opens one too many loses its oldest download, and nobody else’s', () => {
-  const places = new DownloadPlaces({ maxDownloads: 10, maxPerDevice: 2 });
+  const places = new DownloadLimiter({ maxDownloads: 10, maxPerDevice: 2 });
   const cut: string[] = [];
   const free = new Map<string, () => void>();
   const open = (mac: string, name: string): void => {
@@ -26,7 +26,7 @@ test('a device that opens one too many loses its oldest download, and nobody els
 });
 
 test('when all places are taken, a device is refused until one is free', () => {
-  const places = new DownloadPlaces({ maxDownloads: 2, maxPerDevice: 2 });
+  const places = new DownloadLimiter({ maxDownloads: 2, maxPerDevice: 2 });
   const cut = (): void => undefined;
   const release = places.take('a', cut);
   places.take('b', cut);

@@ -6,10 +6,10 @@ interface DownloadLimits {
 }
 
 /**
- * Counts the downloads under way. A device that opens one too many loses its oldest: its link broke, and central has not heard of it. When all
+ * Limits the downloads in progress. A device that opens one too many loses its oldest: its link broke, and central has not noticed yet. When all
  * places are taken, others are refused until one is free.
  */
-export class DownloadPlaces {
+export class DownloadLimiter {
   /** What ends each download, oldest first. */
   private readonly byDevice = new Map<string, Set<() => void>>();
   private taken = 0;
@@ -32,7 +32,7 @@ export class DownloadPlaces {
       oldest();
     } else if (this.taken >= this.limits.maxDownloads) {
       throw new WaypostError('CENTRAL_BUSY', {
-        detail: `${this.taken} downloads are under way.`,
+        detail: `${this.taken} downloads are in progress.`,
         hint: 'The device asks again by itself. If this lasts, raise MAX_DOWNLOADS or add a replica.',
       });
     }

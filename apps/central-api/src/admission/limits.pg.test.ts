@@ -10,8 +10,8 @@ import { type Central, startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 import { PackStore } from '../chunk-store/pack-store.js';
-import { AnswerFlight } from '../manifests/manifest-builder.js';
-import { DownloadPlaces } from './download-limiter.js';
+import { ManifestBuilder } from '../manifests/manifest-builder.js';
+import { DownloadLimiter } from './download-limiter.js';
 
 /** No receiver, however slow, keeps others from their manifests. */
 
@@ -155,7 +155,7 @@ test('a download that finds no place reads nothing from the store, and one with 
   // With the MAC of the device that is being served: its download goes on.
   expect((await central.download(other, 'vaults', {}, SHOP_1)).status).toBe(403);
   for (const spy of reading) expect(spy).not.toHaveBeenCalled();
-  expect(central.app.get(DownloadPlaces).count).toBe(1);
+  expect(central.app.get(DownloadLimiter).count).toBe(1);
   expect(slow.destroyed).toBe(false);
   slow.destroy();
   while ((await central.download(other, 'vaults')).status === 503);
@@ -163,7 +163,7 @@ test('a download that finds no place reads nothing from the store, and one with 
 
 test('hundreds of MACs that no device has take no build slot and few rows of the audit, while a device is answered', async () => {
   await using central = await start({ MAX_CONCURRENT_BUILDS: '1', BUILD_QUEUE_TIMEOUT: '100ms' });
-  const running = jest.spyOn(central.app.get(AnswerFlight), 'run');
+  const running = jest.spyOn(central.app.get(ManifestBuilder), 'run');
   const macs = Array.from(
     { length: 400 },
     (_, at) => `02:ff:00:00:${(at >> 8).toString(16).padStart(2, '0')}:${(at & 255).toString(16).padStart(2, '0')}`,

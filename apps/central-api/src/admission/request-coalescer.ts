@@ -1,94 +1,47 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Have, WaypostError } from '@waypost/contracts';
+import type { WaypostError } from '@waypost/contracts';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
-import type { BuildObserver } from '../snapshots/build-observer.js';
-import type { Patience } from './semaphore.js';
+import { PendingRequest, type SnapshotRequest } from '../manifests/pending-request.js';
+import type { WaitOptions } from './semaphore.js';
 
-/** A request that waits to be answered, alone or with others. */
-export interface Asked {
-  mac: string;
-  have: Have | undefined;
-  /** Sees the tables being read, where they are read for this request. */
-  observer?: BuildObserver | undefined;
-}
-
-/** A request on its way. It is settled by whatever comes first: its answer, a failure, its client's going. */
-export class Member {
-  readonly mac: string;
-  readonly have: Have | undefined;
-  readonly observer: BuildObserver | undefined;
-  readonly answer: Promise<IssuedManifest>;
-  /** Runs work as part of this request, for its log lines and spans. */
-  readonly within: <T>(work: () => T) => T = AsyncLocalStorage.snapshot();
-  /** Has to wait for the device's lock, which another process holds; nobody waits with it. */
-  isAlone = false;
-  isSettled = false;
-  private settle!: { resolve: (issued: IssuedManifest) => void; reject: (error: unknown) => void };
-
-  constructor(
-    { mac, have, observer }: Asked,
-    /** Those of one share may be answered together. */
-    public share: string,
-  ) {
-    this.mac = mac;
-    this.have = have;
-    this.observer = observer;
-    this.answer = new Promise((resolve, reject) => {
-      this.settle = { resolve, reject };
-    });
-    // It may fail before anybody asks for it.
-    this.answer.catch(() => undefined);
-  }
-
-  resolve(issued: IssuedManifest): void {
-    this.isSettled = true;
-    this.settle.resolve(issued);
-  }
-
-  reject(error: unknown): void {
-    this.isSettled = true;
-    this.settle.reject(error);
-  }
-}
-
-interface Waiting {
-  member: Member;
+interface QueuedRequest {
+  request: PendingRequest;
   /** In the order of arrival. */
   number: number;
-  /** It has waited for half of its time: where there is a place, it does not wait for another flight of its share any more. */
-  isImpatient: boolean;
-  /** Its patience has ended: if no flight answers it at this moment, none will. */
-  isLate: boolean;
+  /** It has waited for half of its time: where a permit is free, it no longer waits for another run of its scope group. */
+  pastSoftDeadline: boolean;
+  /** Its time has ended: it is rejected unless the run that holds it answers it. */
+  isExpired: boolean;
 }
 
-interface Flight {
-  members: Waiting[];
-  landing: AbortController;
+interface Run {
+  requests: QueuedRequest[];
+  abortController: AbortController;
 }
 
 interface Options {
-  places: number;
-  /** More of one share make another flight. */
-  maxMembers: number;
-  /** Settles the members, or throws what all get who are not settled. Whoever is left after that waits again. */
-  fly: (members: readonly Member[], signal: AbortSignal) => Promise<void>;
+  /** Runs at one time. */
+  permits: number;
+  /** More requests of one scope group make another run. */
+  maxRequests: number;
+  /** Settles the requests, or throws the error that all get which are not settled. A request that is left after that is queued again. */
+  run: (requests: readonly PendingRequest[], signal: AbortSignal) => Promise<void>;
   busy: () => WaypostError;
 }
 
 /**
- * Requests of devices, grouped: those of one share that wait at the same time are answered together. A flight takes whoever waits when it begins;
- * whoever comes later waits for the next, as its snapshot may lack what the device was told of meanwhile. Only so many fly at one time, those first
- * who have waited longest; of each share one at a time, because the next one finds most of it done.
+ * Coalesces requests: those of one scope group that wait at the same time are answered by one run. A run takes the requests that wait when it begins; a
+ * later request waits for the next run, since the snapshot may lack what the device was told of meanwhile. `permits` runs go on at one time, the longest
+ * waiting first; one at a time of each scope group, because the next one finds most of the work done.
  */
-export class Flights {
-  private queue: Waiting[] = [];
-  private readonly underWay = new Set<Flight>();
+export class RequestCoalescer {
+  private queue: QueuedRequest[] = [];
+  private readonly running = new Set<Run>();
   private arrivals = 0;
 
   constructor(private readonly options: Options) {}
 
   get inUse(): number {
-    return this.underWay.size;
+    return this.running.size;
   }
 
   get waiting(): number {
@@ -96,76 +49,76 @@ export class Flights {
   }
 
   /**
-   * @throws what `fly` throws; what `busy` makes when the patience ends before a flight takes it; the signal's reason when it fires
+   * @throws what `run` throws; what `busy` makes when the deadline passes before a run takes the request; the signal's reason when it fires
    */
-  async join(asked: Asked, share: string, { until, signal }: Patience): Promise<IssuedManifest> {
+  async answer(asked: SnapshotRequest, scopeKey: string, { until, signal }: WaitOptions): Promise<IssuedManifest> {
     signal.throwIfAborted();
-    const member = new Member(asked, share);
-    const waiting: Waiting = { member, number: (this.arrivals += 1), isImpatient: false, isLate: false };
+    const request = new PendingRequest(asked, scopeKey);
+    const queued: QueuedRequest = { request, number: (this.arrivals += 1), pastSoftDeadline: false, isExpired: false };
     const leftMs = Math.max(0, until - performance.now());
     const timers = [
       setTimeout(() => {
-        waiting.isImpatient = true;
-        this.depart();
+        queued.pastSoftDeadline = true;
+        this.dispatch();
       }, leftMs / 2),
       setTimeout(() => {
-        waiting.isLate = true;
-        if (this.queue.includes(waiting)) this.remove(waiting, this.options.busy());
+        queued.isExpired = true;
+        if (this.queue.includes(queued)) this.remove(queued, this.options.busy());
       }, leftMs),
     ];
-    const onAbort = (): void => this.remove(waiting, signal.reason);
+    const onAbort = (): void => this.remove(queued, signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
-    this.queue.push(waiting);
-    this.depart();
+    this.queue.push(queued);
+    this.dispatch();
     try {
-      return await member.answer;
+      return await request.answer;
     } finally {
       for (const timer of timers) clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     }
   }
 
-  /** Nobody waits for this one any more; a flight that nobody waits for ends. */
-  private remove(waiting: Waiting, reason: unknown): void {
-    waiting.member.reject(reason);
-    this.queue = this.queue.filter((other) => other !== waiting);
-    for (const { members, landing } of this.underWay) {
-      if (members.includes(waiting) && members.every(({ member }) => member.isSettled)) landing.abort(reason);
+  /** Rejects the request. A run without an unsettled request is aborted. */
+  private remove(queued: QueuedRequest, reason: unknown): void {
+    queued.request.reject(reason);
+    this.queue = this.queue.filter((other) => other !== queued);
+    for (const { requests, abortController } of this.running) {
+      if (requests.includes(queued) && requests.every(({ request }) => request.isSettled)) abortController.abort(reason);
     }
   }
 
-  private depart(): void {
-    while (this.underWay.size < this.options.places) {
+  private dispatch(): void {
+    while (this.running.size < this.options.permits) {
       const first = this.findFirst();
       if (!first) return;
-      const { isAlone, share } = first.member;
-      const mayJoin = ({ member }: Waiting): boolean => !isAlone && !member.isAlone && member.share === share;
-      const members = this.queue.filter((waiting) => waiting === first || mayJoin(waiting)).slice(0, this.options.maxMembers);
-      const taken = new Set(members);
-      this.queue = this.queue.filter((waiting) => !taken.has(waiting));
-      const flight: Flight = { members, landing: new AbortController() };
-      this.underWay.add(flight);
-      void first.member.within(() => this.fly(flight));
+      const { isAlone, scopeKey } = first.request;
+      const mayJoin = ({ request }: QueuedRequest): boolean => !isAlone && !request.isAlone && request.scopeKey === scopeKey;
+      const requests = this.queue.filter((queued) => queued === first || mayJoin(queued)).slice(0, this.options.maxRequests);
+      const taken = new Set(requests);
+      this.queue = this.queue.filter((queued) => !taken.has(queued));
+      const run: Run = { requests, abortController: new AbortController() };
+      this.running.add(run);
+      void first.request.within(() => this.execute(run));
     }
   }
 
-  private findFirst(): Waiting | undefined {
-    const shares = new Set([...this.underWay].flatMap(({ members }) => members.map(({ member }) => member.share)));
-    return this.queue.find(({ member, isImpatient }) => member.isAlone || isImpatient || !shares.has(member.share));
+  private findFirst(): QueuedRequest | undefined {
+    const scopeKeys = new Set([...this.running].flatMap(({ requests }) => requests.map(({ request }) => request.scopeKey)));
+    return this.queue.find(({ request, pastSoftDeadline }) => request.isAlone || pastSoftDeadline || !scopeKeys.has(request.scopeKey));
   }
 
-  private async fly(flight: Flight): Promise<void> {
-    const members = flight.members.map(({ member }) => member);
+  private async execute(run: Run): Promise<void> {
+    const requests = run.requests.map(({ request }) => request);
     try {
-      await this.options.fly(members, flight.landing.signal);
+      await this.options.run(requests, run.abortController.signal);
     } catch (error) {
-      for (const member of members) if (!member.isSettled) member.reject(error);
+      for (const request of requests) if (!request.isSettled) request.reject(error);
     }
-    this.underWay.delete(flight);
-    const left = flight.members.filter(({ member }) => !member.isSettled);
-    for (const { member, isLate } of left) if (isLate) member.reject(this.options.busy());
-    this.queue.push(...left.filter(({ member }) => !member.isSettled));
+    this.running.delete(run);
+    const left = run.requests.filter(({ request }) => !request.isSettled);
+    for (const { request, isExpired } of left) if (isExpired) request.reject(this.options.busy());
+    this.queue.push(...left.filter(({ request }) => !request.isSettled));
     this.queue.sort((one, other) => one.number - other.number);
-    this.depart();
+    this.dispatch();
   }
 }

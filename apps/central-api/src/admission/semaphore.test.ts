@@ -1,18 +1,18 @@
 import { WaypostError } from '@waypost/contracts';
-import { Turns, TurnsByKey } from './semaphore.js';
+import { Semaphore, KeyedMutex } from './semaphore.js';
 
 const busy = (): WaypostError => new WaypostError('CENTRAL_BUSY');
-const patience = (ms = 60_000, signal = new AbortController().signal) => ({ until: performance.now() + ms, signal });
+const within = (ms = 60_000, signal = new AbortController().signal) => ({ until: performance.now() + ms, signal });
 
-test('as many as there are places go ahead, the others in the order of their coming', async () => {
-  const turns = new Turns(2, busy);
-  const first = await turns.take(patience());
-  await turns.take(patience());
+test('as many as there are permits go ahead, the others in the order of their arrival', async () => {
+  const semaphore = new Semaphore(2, busy);
+  const first = await semaphore.take(within());
+  await semaphore.take(within());
   const order: string[] = [];
   const waiting = ['third', 'fourth'].map(async (name) => {
-    const place = await turns.take(patience());
+    const permit = await semaphore.take(within());
     order.push(name);
-    place[Symbol.dispose]();
+    permit[Symbol.dispose]();
   });
   await new Promise((resolve) => setImmediate(resolve));
   expect(order).toEqual([]);
@@ -21,37 +21,37 @@ test('as many as there are places go ahead, the others in the order of their com
   expect(order).toEqual(['third', 'fourth']);
 });
 
-test('a place that is given back twice is one place', async () => {
-  const turns = new Turns(1, busy);
-  const place = await turns.take(patience());
-  place[Symbol.dispose]();
-  place[Symbol.dispose]();
-  await turns.take(patience());
-  await expect(turns.take(patience(1))).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
+test('a permit that is released twice is one permit', async () => {
+  const semaphore = new Semaphore(1, busy);
+  const permit = await semaphore.take(within());
+  permit[Symbol.dispose]();
+  permit[Symbol.dispose]();
+  await semaphore.take(within());
+  await expect(semaphore.take(within(1))).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
 });
 
-test('who loses patience, or goes away, is not waited for', async () => {
-  const turns = new Turns(1, busy);
-  const place = await turns.take(patience());
+test('a waiter whose deadline passes, or whose client disconnects, leaves the queue', async () => {
+  const semaphore = new Semaphore(1, busy);
+  const permit = await semaphore.take(within());
   const gone = new AbortController();
-  const leaves = turns.take(patience(60_000, gone.signal));
-  const tires = turns.take(patience(1));
-  const stays = turns.take(patience());
+  const leaves = semaphore.take(within(60_000, gone.signal));
+  const tires = semaphore.take(within(1));
+  const stays = semaphore.take(within());
   gone.abort();
   await expect(leaves).rejects.toMatchObject({ name: 'AbortError' });
   await expect(tires).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
-  place[Symbol.dispose]();
+  permit[Symbol.dispose]();
   (await stays)[Symbol.dispose]();
-  expect(turns).toMatchObject({ inUse: 0, waiting: 0 });
+  expect(semaphore).toMatchObject({ inUse: 0, waiting: 0 });
 });
 
 test('one key waits only for itself, and leaves nothing behind', async () => {
-  const turns = new TurnsByKey(busy);
-  const a = await turns.take('a', patience());
-  const b = await turns.take('b', patience());
-  await expect(turns.take('a', patience(1))).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
-  const next = turns.take('a', patience());
-  for (const place of [a, b, await Promise.race([next, Promise.resolve(a)])]) place[Symbol.dispose]();
+  const semaphore = new KeyedMutex(busy);
+  const a = await semaphore.take('a', within());
+  const b = await semaphore.take('b', within());
+  await expect(semaphore.take('a', within(1))).rejects.toMatchObject({ code: 'CENTRAL_BUSY' });
+  const next = semaphore.take('a', within());
+  for (const permit of [a, b, await Promise.race([next, Promise.resolve(a)])]) permit[Symbol.dispose]();
   (await next)[Symbol.dispose]();
-  expect(turns.size).toBe(0);
+  expect(semaphore.size).toBe(0);
 });

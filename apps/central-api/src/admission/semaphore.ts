@@ -1,25 +1,25 @@
 import type { WaypostError } from '@waypost/contracts';
 
-/** Waiting for a turn: given up at `until` (of performance.now()), or when the one who waits has gone. */
-export interface Patience {
+/** How long to wait for a permit: until `until` (of performance.now()), or until the signal fires, as when the client disconnects. */
+export interface WaitOptions {
   until: number;
   signal: AbortSignal;
 }
 
-/** A number of places with a queue before them, first come, first served. */
-export class Turns {
+/** A number of permits with a queue, first come, first served. */
+export class Semaphore {
   private free: number;
   private readonly queue: (() => void)[] = [];
 
   constructor(
-    private readonly places: number,
+    private readonly permits: number,
     private readonly busy: () => WaypostError,
   ) {
-    this.free = places;
+    this.free = permits;
   }
 
   get inUse(): number {
-    return this.places - this.free;
+    return this.permits - this.free;
   }
 
   get waiting(): number {
@@ -27,69 +27,69 @@ export class Turns {
   }
 
   /**
-   * Takes a place; disposing of it gives it to the next, and may be done twice.
-   * @throws what `busy` makes when the patience ends; the signal's reason when it fires
+   * Takes a permit. Disposing of it gives it to the next in the queue; it may be disposed of twice.
+   * @throws what `busy` makes when the deadline passes; the signal's reason when it fires
    */
-  async take(patience: Patience): Promise<Disposable> {
-    patience.signal.throwIfAborted();
+  async take(options: WaitOptions): Promise<Disposable> {
+    options.signal.throwIfAborted();
     if (this.free > 0) this.free -= 1;
-    else await this.wait(patience);
+    else await this.wait(options);
     let held = true;
     return {
       [Symbol.dispose]: () => {
-        if (held) this.pass();
+        if (held) this.release();
         held = false;
       },
     };
   }
 
-  private pass(): void {
+  private release(): void {
     const next = this.queue.shift();
     if (next) next();
     else this.free += 1;
   }
 
-  private wait({ until, signal }: Patience): Promise<void> {
+  private wait({ until, signal }: WaitOptions): Promise<void> {
     return new Promise((resolve, reject) => {
-      const leave = (): void => {
+      const cleanUp = (): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
       };
-      const turn = (): void => {
-        leave();
+      const grant = (): void => {
+        cleanUp();
         resolve();
       };
-      const giveUp = (error: Error): void => {
-        leave();
-        this.queue.splice(this.queue.indexOf(turn), 1);
+      const fail = (error: Error): void => {
+        cleanUp();
+        this.queue.splice(this.queue.indexOf(grant), 1);
         reject(error);
       };
-      const onAbort = (): void => giveUp(signal.reason as Error);
-      const timer = setTimeout(() => giveUp(this.busy()), Math.max(0, until - performance.now()));
+      const onAbort = (): void => fail(signal.reason as Error);
+      const timer = setTimeout(() => fail(this.busy()), Math.max(0, until - performance.now()));
       signal.addEventListener('abort', onAbort, { once: true });
-      this.queue.push(turn);
+      this.queue.push(grant);
     });
   }
 }
 
-/** One at a time for each key; keys that nobody uses take no memory. */
-export class TurnsByKey {
-  private readonly turns = new Map<string, Turns>();
+/** One permit for each key. Keys that are not in use take no memory. */
+export class KeyedMutex {
+  private readonly mutexes = new Map<string, Semaphore>();
 
   constructor(private readonly busy: (key: string) => WaypostError) {}
 
-  /** As Turns.take. */
-  async take(key: string, patience: Patience): Promise<Disposable> {
-    const turns = this.turns.get(key) ?? new Turns(1, () => this.busy(key));
-    this.turns.set(key, turns);
+  /** As Semaphore.take. */
+  async take(key: string, options: WaitOptions): Promise<Disposable> {
+    const mutex = this.mutexes.get(key) ?? new Semaphore(1, () => this.busy(key));
+    this.mutexes.set(key, mutex);
     const forget = (): void => {
-      if (turns.inUse === 0 && turns.waiting === 0 && this.turns.get(key) === turns) this.turns.delete(key);
+      if (mutex.inUse === 0 && mutex.waiting === 0 && this.mutexes.get(key) === mutex) this.mutexes.delete(key);
     };
     try {
-      const place = await turns.take(patience);
+      const permit = await mutex.take(options);
       return {
         [Symbol.dispose]: () => {
-          place[Symbol.dispose]();
+          permit[Symbol.dispose]();
           forget();
         },
       };
@@ -100,6 +100,6 @@ export class TurnsByKey {
   }
 
   get size(): number {
-    return this.turns.size;
+    return this.mutexes.size;
   }
 }

@@ -1,3 +1,5 @@
+import { hasProven } from '../database/device-states.sql.js';
+
 /**
  * Audit rows and the states of devices, one statement each: a state never says otherwise than the audit, and costs no round trip of its own.
  * States carry the database's clock: one for all replicas. `now() - duration` is when a request came.
@@ -14,7 +16,7 @@ const CAME_AT = "now() - $7::integer * interval '1 ms'";
 /**
  * Manifests that were issued, for devices that differ. That which a device holds is verified if it is what it was last given and has acknowledged, with no
  * failure since. $1…$9, one element for each: the audit's row, $10: the manifests that the devices say to hold, or null, $11: filters as JSON. In the
- * order of MACs, so that nobody waits for each other.
+ * order of MACs, so that no two wait for each other.
  */
 export const AUDIT_ISSUED = `
   WITH issued AS (
@@ -44,50 +46,3 @@ export const AUDIT_NOT_SERVED = `
     last_request_at = CASE WHEN $4 = 'request' THEN greatest(last_request_at, ${CAME_AT}) ELSE last_request_at END,
     last_failure_at = now(), last_error_code = $6, last_error = left($10, 1000), consecutive_failures = consecutive_failures + 1
   WHERE mac = $1`;
-
-const ACK_COLUMNS =
-  'manifest_id, mac, completed_at, result, reported_status, duration_ms, device_counts_json, device_hashes_json, error_text, ack_sha256';
-const ACK_VALUES = '$1, $2, now(), $3, $4, $5::bigint, $6::jsonb, $7::jsonb, $8, $9';
-
-/** What a loop of failures, forged or real, may add to the audit; more of them only count in the metrics. */
-const MAX_FAILURES_PER_HOUR = 20;
-
-/**
- * A success counts whenever it comes, also one that is stored already: after a failure, the device has verified the manifest anew. One for an
- * older manifest than is verified does not. Gives the id, if the row is new, and the key of receipts of the manifest's epoch, if that is in force.
- * $1…$9: the acknowledgement's row, $10: the manifest's sequence, $11: its epoch.
- */
-export const ACK_SUCCESS = `
-  WITH stored AS (
-    INSERT INTO waypost.sync_acknowledgements (${ACK_COLUMNS}) VALUES (${ACK_VALUES}) ON CONFLICT DO NOTHING RETURNING id
-  ), state AS (
-    UPDATE waypost.device_states SET
-      verified_manifest_id = $1, verified_sequence = $10, verified_epoch = $11, verified_at = now(),
-      failed_manifest_id = NULL, consecutive_failures = 0
-    WHERE mac = $2 AND (verified_epoch IS DISTINCT FROM $11 OR verified_sequence <= $10)
-  )
-  SELECT (SELECT id FROM stored) AS id, (SELECT key FROM waypost.receipt_keys WHERE epoch = $11) AS key`;
-
-/**
- * A repeated one is the same failure. Of one manifest only so many are stored in an hour. Gives the id, if it was stored, and whether it is there
- * already. $1…$9: the acknowledgement's row, $10: the failure's code.
- */
-export const ACK_FAILURE = `
-  WITH stored AS (
-    INSERT INTO waypost.sync_acknowledgements (${ACK_COLUMNS}) SELECT ${ACK_VALUES}
-    WHERE (SELECT count(*) FROM waypost.sync_acknowledgements
-           WHERE manifest_id = $1 AND result = 'Failed' AND completed_at > now() - interval '1 hour') < ${MAX_FAILURES_PER_HOUR}
-    ON CONFLICT DO NOTHING RETURNING id
-  ), state AS (
-    UPDATE waypost.device_states SET
-      failed_manifest_id = $1, last_failure_at = now(), last_error_code = $10, last_error = left($8, 1000),
-      consecutive_failures = consecutive_failures + 1
-    WHERE mac = $2 AND EXISTS (SELECT FROM stored)
-  )
-  SELECT (SELECT id FROM stored) AS id,
-         EXISTS (SELECT FROM waypost.sync_acknowledgements WHERE manifest_id = $1 AND mac = $2 AND ack_sha256 = $9) AS "isKnown"`;
-
-/** Of a row `device` of the states: it has acknowledged that it holds this manifest, with no failure since. */
-export function hasProven(manifestId: string): string {
-  return `(device.verified_manifest_id = ${manifestId} AND device.failed_manifest_id IS DISTINCT FROM ${manifestId})`;
-}

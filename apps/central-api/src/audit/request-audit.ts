@@ -1,13 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { ErrorCode, Have, WaypostError } from '@waypost/contracts';
+import type { ErrorCode, Have, Manifest, WaypostError } from '@waypost/contracts';
 import { currentWork, LOGGER, noteIds, statementOf, traced, withoutIds } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import type { SyncRequestRow } from '../database/entities.js';
-import { Batches } from '../database/batcher.js';
+import { Batcher } from '../database/batcher.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
-import type { IssuedManifest } from '../manifests/issue-manifests.js';
 import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REFUSED } from './audit.sql.js';
 import { RefusalBudget } from './refusal-budget.js';
 
@@ -90,7 +89,7 @@ const REFUSAL_LIMITS = { windowMs: 60_000, maxRows: 120, maxAlike: 10 } as const
 /** Keeps who asked for what, when, and what came of it; and with it what is known of the device (waypost.device_states). */
 @Injectable()
 export class RequestAudit {
-  private readonly issuing = new Batches<unknown[], void>((rows) => this.writeIssued(rows), MAX_BATCH);
+  private readonly issuing = new Batcher<unknown[], void>((rows) => this.writeIssued(rows), MAX_BATCH);
 
   private readonly refusals: RefusalBudget;
 
@@ -105,7 +104,7 @@ export class RequestAudit {
   }
 
   /** Awaited before the manifest leaves: no device has one that the audit does not know. */
-  async issued(facts: RequestFacts, { manifest, isNew }: IssuedManifest): Promise<void> {
+  async issued(facts: RequestFacts, { manifest, isNew }: { manifest: Manifest; isNew: boolean }): Promise<void> {
     facts.manifestId = manifest.manifestId;
     const row = this.rowOf(facts, 'Issued', isNew ? null : 'unchanged');
     const values = [...row, facts.have?.manifestId ?? null, JSON.stringify(manifest.filters)];

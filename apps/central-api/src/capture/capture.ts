@@ -11,7 +11,7 @@ import {
   READ_UNUSED_FUNCTIONS,
   READ_WATCHED,
 } from './capture.sql.js';
-import { createCanary, READ_UNUSED_CANARIES } from '../maintenance/canary.sql.js';
+import { createCanary, READ_UNUSED_CANARIES } from './canary.sql.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { type CaptureCheck, checkCapture, readKeys, type Table } from './check-capture.js';
 import { findSources } from './find-sources.js';
@@ -21,7 +21,7 @@ import { assertRecorded, readCanaries, tryCapture } from './try-capture.js';
 export interface Coverage {
   /** Names of the tables that the plan's queries read, partitions included. */
   tables: string[];
-  /** Those whose changes nobody records. */
+  /** Those whose changes are not recorded. */
   unwatched: string[];
   /** Why each of those is, by its name. */
   reasons: Record<string, string>;
@@ -41,22 +41,22 @@ export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan):
 }
 
 /**
- * Makes all tables that the plan reads record their changes, in the transaction under way. Those that do are left as they are; each of the others is
+ * Makes all tables that the plan reads record their changes, in the current transaction. Those that do are left as they are; each of the others is
  * locked against writers for a moment. Then each table is written to without changing a row, to see that it is recorded. The role must own the tables,
  * may create functions in schema waypost, and read and write waypost.changes. @returns what is covered then
  * @throws WaypostError CAPTURE_REFUSED with the right that is missing; CAPTURE_UNPROVEN with the table and the operation that was not recorded
  */
 export async function captureFor(client: pg.ClientBase, plan: CheckedPlan): Promise<Installed> {
   const { tables, obstacles } = await findSources(client, plan);
-  const { unwatched } = await checkCapture(client, tables);
-  const notChecked = await installCapture(client, unwatched)
+  const { uncaptured } = await checkCapture(client, tables);
+  const notChecked = await installCapture(client, uncaptured)
     .then(() => proveCapture(client, tables))
     .catch(asRefused);
   await dropUnusedFunctions(client);
   return { ...coverageOf(tables, obstacles, await checkCapture(client, tables)), notChecked };
 }
 
-/** Takes all triggers away again, in the transaction under way. @returns the tables that had some */
+/** Takes all triggers away again, in the current transaction. @returns the tables that had some */
 export async function removeCapture(client: pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query<Table>(READ_WATCHED);
   for (const { name } of rows) await client.query(dropTriggers(name));
@@ -64,11 +64,11 @@ export async function removeCapture(client: pg.ClientBase): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-function coverageOf(tables: readonly Table[], obstacles: readonly string[], { unwatched, blockers }: CaptureCheck): Coverage {
+function coverageOf(tables: readonly Table[], obstacles: readonly string[], { uncaptured, blockers }: CaptureCheck): Coverage {
   return {
     tables: namesOf(tables),
-    unwatched: namesOf(unwatched),
-    reasons: Object.fromEntries(unwatched.map(({ name, reason }) => [name, reason])),
+    unwatched: namesOf(uncaptured),
+    reasons: Object.fromEntries(uncaptured.map(({ name, reason }) => [name, reason])),
     obstacles: [...obstacles, ...blockers],
   };
 }

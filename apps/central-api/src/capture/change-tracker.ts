@@ -7,10 +7,10 @@ import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { checkCapture } from './check-capture.js';
 import { findSources } from './find-sources.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
-import { READ_SEEN } from '../manifests/unchanged.sql.js';
+import { READ_SEEN } from './sources.sql.js';
 
 /** What changes are looked for in, and under which definitions that tells everything. */
-export interface Watch {
+export interface Tracked {
   /** Oids of the tables whose triggers record changes. */
   tables: string[];
   /** Those among them that the query of each of the plan's tables reads, by the table's name. */
@@ -26,7 +26,7 @@ export interface CatalogParts {
   types: readonly string[];
 }
 
-interface Known extends Watch, CatalogParts {
+interface Known extends Tracked, CatalogParts {
   /** False where a change could pass unnoticed: that is not looked into again before a definition is altered. */
   isWhole: boolean;
 }
@@ -39,7 +39,7 @@ const PLAN_HASH_LENGTH = 16;
  * changes by itself, a definition that was altered, means no: then every request reads the tables, as without capture.
  */
 @Injectable()
-export class ChangeWatch {
+export class ChangeTracker {
   private known: Known | undefined;
   private readonly planHash: string;
   private lastObstacles = '';
@@ -56,7 +56,7 @@ export class ChangeWatch {
   }
 
   /** As it was looked up last; `isCurrent` says whether it still holds. */
-  get lastKnown(): (Watch & CatalogParts) | undefined {
+  get lastKnown(): (Tracked & CatalogParts) | undefined {
     return this.known?.isWhole ? this.known : undefined;
   }
 
@@ -66,7 +66,7 @@ export class ChangeWatch {
   }
 
   /** What is watched; looks everything up again where something was altered. Call it outside of a transaction. */
-  async refresh(client: pg.ClientBase): Promise<Watch | undefined> {
+  async refresh(client: pg.ClientBase): Promise<Tracked | undefined> {
     if (!this.isWanted) return undefined;
     const ask = askerOf(client);
     const { known } = this;
@@ -76,10 +76,10 @@ export class ChangeWatch {
   }
 
   /**
-   * What the transaction under way sees, if `watch` still holds in it: a definition may have been altered between the two. What is read in the
+   * What the current transaction sees, if `tracked` still holds in it: a definition may have been altered between the two. What is read in the
    * transaction, and what its snapshot is compared with, is then told by the same definitions.
    */
-  async seenUnder(client: pg.ClientBase, { fingerprint }: Watch): Promise<string | undefined> {
+  async seenUnder(client: pg.ClientBase, { fingerprint }: Tracked): Promise<string | undefined> {
     const { known } = this;
     if (known?.fingerprint !== fingerprint) return undefined;
     const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, catalogParameters(known));
@@ -89,13 +89,13 @@ export class ChangeWatch {
   private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
     return withTransaction(client, 'READ WRITE', async () => {
       const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
-      const { unwatched, blockers, changesTable, ...capture } = await checkCapture(client, tables);
-      const reasons = [...obstacles, ...blockers, ...unwatched.map(({ name, reason }) => `${name} ${reason}`)];
+      const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
+      const reasons = [...obstacles, ...blockers, ...uncaptured.map(({ name, reason }) => `${name} ${reason}`)];
       // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
       const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
       const functions = [...sources.functions, ...capture.functions];
       const { types } = sources;
-      this.tell(reasons, tables.length);
+      this.report(reasons, tables.length);
       const fingerprint = await this.fingerprint(ask, { relations, functions, types });
       const isWhole = reasons.length === 0;
       const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
@@ -115,7 +115,7 @@ export class ChangeWatch {
   }
 
   /** Once, and again when it is something else. */
-  private tell(obstacles: readonly string[], tables: number): void {
+  private report(obstacles: readonly string[], tables: number): void {
     const text = obstacles.join('\n');
     if (text === this.lastObstacles && (text !== '' || this.known)) return;
     this.lastObstacles = text;

@@ -11,12 +11,12 @@ export interface Table {
 }
 
 /** A table whose changes are not recorded for certain, and why. */
-export interface UnwatchedTable extends Table {
+export interface UncapturedTable extends Table {
   reason: string;
 }
 
 export interface CaptureCheck {
-  unwatched: UnwatchedTable[];
+  uncaptured: UncapturedTable[];
   /** Why what triggers record is not to be relied on, whatever the table. */
   blockers: string[];
   /** Oids of the functions that triggers call, and of waypost.changes: what was found holds while their definitions stay as they are. */
@@ -64,7 +64,7 @@ const COLUMNS = [
 
 /**
  * Compares the triggers of tables with what they must be: one for each operation that fires always, for every statement, and calls exactly the function
- * for the table's present key. Anything else counts as unwatched. search_path must be pinned.
+ * for the table's present key. Anything else counts as uncaptured. search_path must be pinned.
  */
 export async function checkCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<CaptureCheck> {
   const oids = tables.map(({ oid }) => oid);
@@ -72,13 +72,13 @@ export async function checkCapture(client: pg.ClientBase, tables: readonly Table
   const { rows: changes } = await client.query<ChangesTable>(READ_CHANGES_TABLE);
   const { rows: forbidden } = await client.query<{ name: string; role: string }>(READ_FORBIDDEN_IDENTITY);
   const keys = await readKeys(client, oids);
-  const unwatched = tables.flatMap((table) => {
+  const uncaptured = tables.flatMap((table) => {
     const triggers = found.filter(({ oid }) => oid === table.oid);
     const reason = whyUnwatched(triggers, captureTriggers(keys.get(table.oid) ?? []));
     return reason === undefined ? [] : [{ ...table, reason }];
   });
   return {
-    unwatched,
+    uncaptured,
     blockers: [...whyNotRecorded(changes[0]), ...forbidden.map(whyNotKnown)],
     functions: [...new Set(found.map(({ functionOid }) => functionOid))],
     changesTable: changes[0]?.oid,

@@ -7,7 +7,7 @@ import { asView } from '../plan/read-relations.js';
 import { foldedLiterals } from '../plan/moving-literals.js';
 import { renderParameters } from '../plan/sql-parameters.js';
 import type { Table } from './check-capture.js';
-import { READ_DEFINITION, READ_FOREIGN_APPLIERS, READ_FUNCTIONS, READ_RELATIONS, READ_TYPES, READ_UNSTEADY } from './sources.sql.js';
+import { READ_DEFINITION, READ_FOREIGN_APPLIERS, READ_FUNCTIONS, READ_RELATIONS, READ_TYPES, READ_VOLATILE } from './sources.sql.js';
 
 interface Relation extends Table {
   /** pg_class.relkind. */
@@ -95,7 +95,7 @@ async function look(
 ): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {
   const { rows: relations } = await client.query<Relation>(READ_RELATIONS, [view]);
   const views = relations.filter(({ kind }) => kind === 'v').map(({ oid }) => oid);
-  const { rows } = await client.query<{ what: string }>(READ_UNSTEADY, [view, views]);
+  const { rows } = await client.query<{ what: string }>(READ_VOLATILE, [view, views]);
   const { rows: functions } = await client.query<{ oid: string }>(READ_FUNCTIONS, [view, views]);
   const { rows: stored } = await client.query<{ text: string }>(READ_DEFINITION, [view]);
   const folded = foldedLiterals(query, stored[0]?.text ?? '').map((literal) => `the literal ${literal}`);

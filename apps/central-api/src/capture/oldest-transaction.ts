@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { Latest } from '@waypost/runtime';
 import { Gauge } from 'prom-client';
 import { DataSource } from 'typeorm';
-import { ChangeWatch } from './change-tracker.js';
-import { OLDEST_TRANSACTION } from '../manifests/unchanged.sql.js';
+import { ChangeTracker } from './change-tracker.js';
+import { OLDEST_TRANSACTION } from './oldest-transaction.sql.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 
 /** A scrape waits no longer. */
@@ -12,14 +12,14 @@ const TIMEOUT_MS = 3000;
 const TTL_MS = 5000;
 
 interface Oldest {
-  /** Null while nobody writes. */
+  /** Null while no transaction writes. */
   xid: string | null;
   /** Seconds since it began, as far as central's role may see; null where it may not. */
   age: number | null;
 }
 
 /**
- * How long the oldest transaction is under way that writes. Captured changes are kept until it ends: nothing is ever skipped for it. Who may not see
+ * How long the oldest transaction that writes has been open. Captured changes are kept until it ends: nothing is ever skipped for it. Who may not see
  * others' sessions still sees which transaction is the oldest; its age then counts from the first scrape that met it.
  */
 @Injectable()
@@ -29,14 +29,14 @@ export class OldestTransaction {
 
   constructor(
     private readonly dataSource: DataSource,
-    private readonly watch: ChangeWatch,
+    private readonly tracker: ChangeTracker,
     { registry }: SyncMetrics,
   ) {
     const gauge: Gauge = new Gauge({
       name: 'waypost_central_oldest_transaction_seconds',
       help: 'With changes: triggers, age of the oldest transaction that writes: captured changes are not pruned before it ends; NaN if unknown.',
       registers: [registry],
-      collect: async () => gauge.set((this.watch.isWanted ? await this.oldest.get() : undefined) ?? NaN),
+      collect: async () => gauge.set((this.tracker.isWanted ? await this.oldest.get() : undefined) ?? NaN),
     });
   }
 

@@ -31,7 +31,7 @@ const DATES_AND_TIMES = '1082|1083|1114|1184|1266|1182|1183|1115|1185|1270';
  * not immutable, and not a stable one of PostgreSQL's own that only converts or formats; those that go by a text search configuration, too. The rule's
  * stored tree names what pg_depend leaves out, the functions of PostgreSQL itself. $1: the view, $2: oids of the views within it.
  */
-export const READ_UNSTEADY = `
+export const READ_VOLATILE = `
   WITH trees AS (SELECT ev_action::text AS tree FROM pg_rewrite WHERE ev_class = $1::regclass OR ev_class = ANY($2::oid[])),
   called AS (
     SELECT DISTINCT found[1]::oid AS oid
@@ -122,3 +122,6 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('origin %s', roname) FROM pg_replication_origin WHERE ${FOREIGN_ORIGINS}
   )
   SELECT md5(string_agg(fact, ',' ORDER BY fact)) AS fingerprint FROM facts`;
+
+/** What a transaction sees, for what is made from it, and the definitions as of then. $1, $2, $3: as of FINGERPRINT_CATALOG. */
+export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;

@@ -1,4 +1,4 @@
-import { HAS_FINDING } from '../maintenance/shadow-reads.sql.js';
+import { HAS_FINDING } from './findings.sql.js';
 
 /** A read that was used within this time is not written to for being used again. */
 const TOUCH_AFTER = "interval '10 minutes'";
@@ -6,7 +6,7 @@ const TOUCH_AFTER = "interval '10 minutes'";
 const tableLock = (key: string): string => `hashtextextended('waypost table ' || ${key}, 0)`;
 
 /**
- * Reads whose rows the query would give in the transaction under way: they are visible to it, and so is no change to what they were read from that
+ * Reads whose rows the query would give in the current transaction: they are visible to it, and so is no change to what they were read from that
  * they have not seen; none while it is known that changes were missed. $1: keys, $2: epoch, $3: fingerprint.
  */
 export const FIND_FRESH = `
@@ -17,12 +17,12 @@ export const FIND_FRESH = `
     AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY(r.sources) AND c.xid >= pg_snapshot_xmin(r.seen)
                     AND NOT pg_visible_in_snapshot(c.xid, r.seen))`;
 
-/** Whoever has one may read the table. $1: keys. */
+/** The session that holds one may read the table. $1: keys. */
 export const TRY_LOCK_TABLES = `SELECT key FROM (SELECT key, pg_try_advisory_lock(${tableLock('key')}) AS locked FROM unnest($1::text[]) AS key) AS tried WHERE locked`;
 
 export const UNLOCK_TABLE = `SELECT pg_advisory_unlock(${tableLock('$1::text')})`;
 
-/** Waits until nobody reads the table, at most for lock_timeout. */
+/** Waits until the table is not being read, at most for lock_timeout. */
 export const AWAIT_TABLE = `SELECT pg_advisory_lock_shared(${tableLock('$1::text')}), pg_advisory_unlock_shared(${tableLock('$1::text')})`;
 
 /** Which tables were read after this snapshot was taken. $1: keys, $2: epoch, $3: fingerprint, $4: the snapshot. */
@@ -41,8 +41,6 @@ export const NOTE_READ = `
 export const TOUCH_READS = `
   UPDATE waypost.table_reads SET seen = $3::pg_snapshot, used_at = now()
   WHERE (key, sha256) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND epoch = $4 AND watch = $5`;
-
-export const PRUNE_READS = "DELETE FROM waypost.table_reads WHERE used_at < now() - interval '1 day'";
 
 /** Manifests with which devices failed, since their last success, in a way that may come from what was read. $1: MACs, $2: codes of such failures. */
 export const READ_DOUBTS = `

@@ -4,7 +4,7 @@ import { ExpiringMap, sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
-import { ChangeWatch, type Watch } from './change-tracker.js';
+import { ChangeTracker, type Tracked } from './change-tracker.js';
 import {
   AWAIT_TABLE,
   FIND_FRESH,
@@ -25,60 +25,60 @@ interface Wanted {
 }
 
 export interface Claim {
-  /** What need not be read, by key: the chunks are stored, and hold what the query would give in the transaction under way. */
+  /** What need not be read, by key: the chunks are stored, and hold what the query would give in the current transaction. */
   fresh: ReadonlyMap<string, ChunkIndex>;
-  /** Keys of what somebody else reads at this moment, or has read since the transaction began. */
-  elsewhere: string[];
+  /** Keys of what others are reading, or have read since the transaction began. */
+  inProgress: string[];
 }
 
-/** How the transaction under way finds what others have read, and leaves what it reads. */
+/** How the current transaction finds what others have read, and leaves what it reads. */
 export interface OpenReads {
   /** What the transaction sees. */
   readonly seen: string;
   claim(wanted: readonly Wanted[]): Promise<Claim>;
-  note(table: Wanted, index: ChunkIndex): Promise<void>;
+  put(table: Wanted, index: ChunkIndex): Promise<void>;
 }
 
 interface OpenOptions {
-  watch: Watch;
+  tracked: Tracked;
   epoch: string;
-  /** False: what is not there is read at once, whoever else may be reading it. */
-  isPatient: boolean;
+  /** False: what is missing is read at once, even while others read it. */
+  waitsForReads: boolean;
   /** Those it is for: one of them that failed with what it got doubts what others read. */
   macs: readonly string[];
 }
 
 /** What a device fails with whose download is not what the manifest says. */
 const DAMAGED: readonly ErrorCode[] = ['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'];
-/** Once for each manifest and table in this time: a device that goes on failing, or that somebody speaks for, costs no more. */
+/** Once for each manifest and table in this time: a device that goes on failing, or that is impersonated, costs no more. */
 const READ_AGAIN = { ttlMs: 3_600_000, maxEntries: 10_000 };
 
-/** How long a wait for somebody else's read goes on before it is looked whether it is still wanted. */
+/** How long to wait for another read before looking whether it is still wanted. */
 const LOOK_UP_MS = 1000;
 
 /**
- * Tables that were read while their changes are captured, for whoever needs the same. A read is taken only if the query would give the same rows
+ * Tables that were read while their changes are captured, for all requests that need the same. A read is taken only if the query would give the same rows
  * in the transaction that takes it (docs/adr/0023). Each table is read by one at a time, across processes.
  */
 @Injectable()
-export class TableReads {
+export class TableReadCache {
   /** Reads that were repeated for a device in doubt, by its manifest and the read's key. */
   private readonly readAgain = new ExpiringMap<string, true>(READ_AGAIN);
 
   constructor(
     private readonly dataSource: DataSource,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
-    private readonly watch: ChangeWatch,
+    private readonly tracker: ChangeTracker,
   ) {}
 
   /**
    * Call it in a REPEATABLE READ transaction, on a session that holds the store's lock shared. When something fails, the session must end, and its
    * locks of tables with it.
-   * @returns nothing where definitions were altered since `watch` was looked up
+   * @returns nothing where definitions were altered since `tracked` was looked up
    */
   async open(client: pg.ClientBase, options: OpenOptions): Promise<OpenReads | undefined> {
-    const { watch, epoch } = options;
-    const seen = await this.watch.seenUnder(client, watch);
+    const { tracked, epoch } = options;
+    const seen = await this.tracker.seenUnder(client, tracked);
     if (seen === undefined) return undefined;
     const doubts = await this.readDoubts(client, options.macs);
     let locked: ReadonlySet<string> = new Set();
@@ -89,26 +89,26 @@ export class TableReads {
         for (const { readKey } of wanted)
           if (doubts.some((manifestId) => !this.readAgain.get(`${manifestId} ${readKey}`))) fresh.delete(readKey);
         const missing = wanted.map(({ readKey }) => readKey).filter((key) => !fresh.has(key));
-        if (missing.length === 0 || !options.isPatient) return { fresh, elsewhere: [] };
+        if (missing.length === 0 || !options.waitsForReads) return { fresh, inProgress: [] };
         locked = await this.lock(client, missing, { ...options, seen });
-        return { fresh, elsewhere: missing.filter((key) => !locked.has(key)) };
+        return { fresh, inProgress: missing.filter((key) => !locked.has(key)) };
       },
-      note: async ({ name, readKey }, index) => {
+      put: async ({ name, readKey }, index) => {
         const { sha256 } = index.totals();
-        const sources = watch.tablesOf.get(name);
+        const sources = tracked.tablesOf.get(name);
         // On another connection: it is committed at once, and others need not wait for the rest of this snapshot.
-        await this.dataSource.query(NOTE_READ, [readKey, epoch, watch.fingerprint, sha256, index.format, sources, seen]);
+        await this.dataSource.query(NOTE_READ, [readKey, epoch, tracked.fingerprint, sha256, index.format, sources, seen]);
         for (const manifestId of doubts) this.readAgain.set(`${manifestId} ${readKey}`, true);
         if (locked.has(readKey)) await client.query(UNLOCK_TABLE, [readKey]);
       },
     };
   }
 
-  /** Returns when somebody else's reads are done. Call it while no table's lock is held, and outside of a transaction. */
+  /** Returns when others' reads are done. Call it while no table's lock is held, and outside of a transaction. */
   async awaitOthers(client: pg.ClientBase, keys: readonly string[], signal: AbortSignal): Promise<void> {
     await client.query(`SET lock_timeout = ${LOOK_UP_MS}`);
     for (const key of keys) {
-      while (!(await isLetGo(client, key))) signal.throwIfAborted();
+      while (!(await isReleased(client, key))) signal.throwIfAborted();
     }
   }
 
@@ -122,13 +122,13 @@ export class TableReads {
   private async lock(
     client: pg.ClientBase,
     keys: readonly string[],
-    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
+    { epoch, tracked, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
   ): Promise<Set<string>> {
     const { rows } = await client.query<{ key: string }>(TRY_LOCK_TABLES, [keys]);
     const locked = new Set(rows.map(({ key }) => key));
     if (locked.size === 0) return locked;
-    // Somebody who was done between this transaction's first look and its lock: what they have noted, it cannot see.
-    const later = await this.dataSource.query<{ key: string }[]>(FIND_LATER, [[...locked], epoch, watch.fingerprint, seen]);
+    // Others may have finished between this transaction's first look and its lock: what they have put, it cannot see.
+    const later = await this.dataSource.query<{ key: string }[]>(FIND_LATER, [[...locked], epoch, tracked.fingerprint, seen]);
     for (const { key } of later) {
       locked.delete(key);
       await client.query(UNLOCK_TABLE, [key]);
@@ -139,10 +139,10 @@ export class TableReads {
   private async findFresh(
     client: pg.ClientBase,
     wanted: readonly Wanted[],
-    { epoch, watch, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
+    { epoch, tracked, seen }: Omit<OpenOptions, 'macs'> & { seen: string },
   ): Promise<Map<string, ChunkIndex>> {
     type Row = { key: string; sha256: string; format: RowFormat; isIdle: boolean };
-    const { rows } = await client.query<Row>(FIND_FRESH, [wanted.map(({ readKey }) => readKey), epoch, watch.fingerprint]);
+    const { rows } = await client.query<Row>(FIND_FRESH, [wanted.map(({ readKey }) => readKey), epoch, tracked.fingerprint]);
     const fresh = new Map<string, ChunkIndex>();
     for (const { key, ...id } of rows) {
       const stored = await this.store.find(id);
@@ -151,13 +151,13 @@ export class TableReads {
     const idle = rows.filter(({ key, isIdle }) => isIdle && fresh.has(key));
     if (idle.length > 0) {
       const [keys, hashes] = [idle.map(({ key }) => key), idle.map(({ sha256 }) => sha256)];
-      await this.dataSource.query(TOUCH_READS, [keys, hashes, seen, epoch, watch.fingerprint]);
+      await this.dataSource.query(TOUCH_READS, [keys, hashes, seen, epoch, tracked.fingerprint]);
     }
     return fresh;
   }
 }
 
-async function isLetGo(client: pg.ClientBase, key: string): Promise<boolean> {
+async function isReleased(client: pg.ClientBase, key: string): Promise<boolean> {
   try {
     await client.query(AWAIT_TABLE, [key]);
     return true;

@@ -1,7 +1,7 @@
 import { WaypostError } from '@waypost/contracts';
 import { SqlState, sqlStateOf } from '@waypost/runtime';
 import pg from 'pg';
-import { READ_CANARIES, READ_RECORDED, SWITCH_ON, TRIED } from '../maintenance/canary.sql.js';
+import { READ_CANARIES, READ_RECORDED, SWITCH_ON, TRIED } from './canary.sql.js';
 import type { Table } from './check-capture.js';
 
 export interface CanaryTable extends Table {

@@ -12,7 +12,7 @@ const STEP_MS = 1000;
 const FIRST_PAUSE_MS = 10;
 
 interface WaitOptions {
-  patienceMs: number;
+  maxWaitMs: number;
   signal: AbortSignal;
 }
 
@@ -28,10 +28,10 @@ export async function enterBuild(client: pg.ClientBase): Promise<void> {
 /**
  * Returns when all builds that are in progress now have ended; those that begin meanwhile are neither waited for nor kept waiting. They see what was
  * committed before the call. Call it outside of a transaction.
- * @returns false when `patienceMs` were not enough, or the signal has fired
+ * @returns false when `maxWaitMs` were not enough, or the signal has fired
  */
-export async function awaitBuilds(client: pg.ClientBase, { patienceMs, signal }: WaitOptions): Promise<boolean> {
-  const deadline = performance.now() + patienceMs;
+export async function awaitBuilds(client: pg.ClientBase, { maxWaitMs, signal }: WaitOptions): Promise<boolean> {
+  const deadline = performance.now() + maxWaitMs;
   const { builds, isForeign } = await findBuilds(client);
   for (const build of builds) {
     while (!(await hasEnded(client, build, deadline))) if (signal.aborted || performance.now() >= deadline) return false;
@@ -47,14 +47,14 @@ export async function awaitBuilds(client: pg.ClientBase, { patienceMs, signal }:
 
 /**
  * Runs work in a transaction while nothing builds. It never queues for that, so that no build queues behind it: it tries, again and again.
- * @returns undefined when there was no such moment within `patienceMs`
+ * @returns undefined when there was no such moment within `maxWaitMs`
  */
 export async function betweenBuilds<T>(
   client: pg.ClientBase,
   options: WaitOptions,
   work: () => Promise<T>,
 ): Promise<{ result: T } | undefined> {
-  const deadline = performance.now() + options.patienceMs;
+  const deadline = performance.now() + options.maxWaitMs;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, STEP_MS)) {
     const done = await withTransaction(client, 'READ WRITE', async () => {
       const [lock] = await askerOf(client)<{ taken: boolean }>(TRY_LOCK_STORE, [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);

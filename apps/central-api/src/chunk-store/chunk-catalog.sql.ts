@@ -4,7 +4,7 @@ import { MARK_BYTES, MARKED_CHUNKS } from './frame-marks.js';
 /** Digests travel as one value, one after another: $1. How many: $2. */
 const WANTED = `(SELECT at, substr($1::bytea, at * 32 + 1, 32) AS digest FROM generate_series(0, $2::integer - 1) AS at) AS wanted`;
 
-/** Those chunks that are stored, for whoever wants to count on them: not those that are about to go. */
+/** Those chunks that are stored, for callers that rely on them: not those that are about to go. */
 export const LOOK_UP = `
   SELECT at, pack_id AS "packId", frame_bytes AS "frameBytes" FROM ${WANTED} JOIN waypost.chunks USING (digest) WHERE NOT unneeded`;
 
@@ -17,7 +17,7 @@ export const LOCATE = `
 export const ADD_PACK = 'INSERT INTO waypost.packs (pack_id, bytes) VALUES ($1, $2)';
 
 /**
- * $1, $2: digests, $3: pack, $4…$7: start, frame_bytes, raw_bytes, crc32 of each. A chunk that somebody else has stored meanwhile stays where it
+ * $1, $2: digests, $3: pack, $4…$7: start, frame_bytes, raw_bytes, crc32 of each. A chunk that another build has stored meanwhile stays where it
  * is; one that was about to go stays, here. In the order of their digests, so that two writers do not wait for each other in a circle.
  */
 export const ADD_CHUNKS = `
@@ -115,3 +115,14 @@ export const FORGET_PACK = [
 export const FORGET_CHUNK = `
   WITH chunk AS (DELETE FROM waypost.chunks WHERE digest = $1 AND pack_id = $2)
   DELETE FROM waypost.table_contents WHERE $2 = ANY(packs) AND position($1 IN chunk_index) > 0`;
+
+/** Digests of all contents. The concatenation brings each index into memory once, and not once per digest. */
+export const NEEDED = `
+  SELECT DISTINCT substr(bytes, ${HEADER_BYTES + 1} + ${INDEX_ENTRY_BYTES} * at, 32) AS digest
+  FROM (SELECT chunk_index || ''::bytea AS bytes FROM waypost.table_contents OFFSET 0) AS content
+  CROSS JOIN LATERAL generate_series(0, (length(bytes) - ${HEADER_BYTES}) / ${INDEX_ENTRY_BYTES} - 1) AS at`;
+
+/** $1: pack. */
+export const READ_CHUNKS = `
+  SELECT digest, start, frame_bytes AS "frameBytes", raw_bytes AS "rawBytes", crc32::float8 AS crc32
+  FROM waypost.chunks WHERE pack_id = $1 ORDER BY start`;

@@ -5,22 +5,22 @@ interface Place {
 }
 
 /** Frames that lie side by side in a pack, in the order given; more than one only as long as they are not longer than `maxBytes`. */
-export function* runsOf<P extends Place>(places: readonly P[], maxBytes = Infinity): Generator<P[]> {
-  let run: P[] = [];
+export function* contiguousRanges<P extends Place>(places: readonly P[], maxBytes = Infinity): Generator<P[]> {
+  let range: P[] = [];
   let bytes = 0;
   for (const place of places) {
-    const [first] = run;
+    const [first] = range;
     if (first && (place.packId !== first.packId || place.start !== first.start + bytes || bytes + place.frameBytes > maxBytes)) {
-      yield run;
-      run = [];
+      yield range;
+      range = [];
       bytes = 0;
     }
-    run.push(place);
+    range.push(place);
     bytes += place.frameBytes;
   }
-  if (run.length > 0) yield run;
+  if (range.length > 0) yield range;
 }
 
-export function bytesOf(run: readonly Place[]): number {
-  return run.reduce((sum, { frameBytes }) => sum + frameBytes, 0);
+export function lengthOf(range: readonly Place[]): number {
+  return range.reduce((sum, { frameBytes }) => sum + frameBytes, 0);
 }

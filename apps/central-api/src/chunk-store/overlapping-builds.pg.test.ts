@@ -56,9 +56,9 @@ async function openStore() {
   const folder = await temporaryFolder();
   const [blobs, catalog] = [new FileBlobStore(folder.path), new ChunkCatalog(pool)];
   const store = new PackStore({ blobs, catalog, logger: pino({ level: 'silent' }), limitBytes: Infinity });
-  const collect = (patienceMs = 60_000): Promise<Garbage | undefined> => {
+  const collect = (maxWaitMs = 60_000): Promise<Garbage | undefined> => {
     const retention = { idleMs: 0, idleCount: 0, keepsShared: false };
-    return collectGarbage({ pool, blobs, catalog, retention, patienceMs, signal: new AbortController().signal });
+    return collectGarbage({ pool, blobs, catalog, retention, maxWaitMs, signal: new AbortController().signal });
   };
   const packs = (): Promise<string[]> => readdir(join(folder.path, 'packs')).catch(() => []);
   return { store, collect, packs, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };

@@ -22,7 +22,7 @@ interface PackStoreOptions {
   limitBytes: number;
 }
 
-/** Chunks in packs of a blob store; what is where is known to central's database. What is lost or damaged is forgotten, and built anew. */
+/** Chunks in packs of a blob store; what is where is known to central's database. What is lost or damaged is forgotten, and built again. */
 export class PackStore implements SnapshotStore {
   readonly space: Latest<DiskSpace>;
   /** Called when the store is full, or nearly so. */
@@ -158,7 +158,7 @@ export class PackStore implements SnapshotStore {
 
   private report({ packId, digest, message }: LostChunks, id?: SnapshotId): void {
     const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
-    this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built anew');
+    this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built again');
   }
 }
 

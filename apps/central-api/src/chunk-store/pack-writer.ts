@@ -90,7 +90,7 @@ export class PackWriter {
     await this.write(pack);
     await this.closing?.done;
     const done = this.store(pack);
-    done.catch(() => undefined); // whoever waits for it hears of it
+    done.catch(() => undefined); // its error is thrown where it is awaited
     this.closing = { chunks: pack.chunks, done };
     this.pack = undefined;
   }

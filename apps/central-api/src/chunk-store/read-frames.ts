@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { ChunkEntry, ChunkIndex } from '@waypost/contracts';
 import type { BlobReader } from './blobs/blob-store.js';
 import type { ChunkCatalog, ChunkPlace } from './chunk-catalog.js';
-import { bytesOf, runsOf } from './contiguous-ranges.js';
+import { contiguousRanges, lengthOf } from './contiguous-ranges.js';
 
 /** Places that are looked up at once: some 10 MB of frames. */
 const LOOKED_UP = 512;
@@ -57,8 +57,8 @@ export async function* readFrames({ openPack, locate }: FrameSource, from: Frame
   let goneAt = -1;
   try {
     for (let places = await locate(at); places.length > 0; places = await locate(at)) {
-      for (const run of runsOf(places, READ_BYTES)) {
-        const [first] = run as [PlacedChunk];
+      for (const range of contiguousRanges(places, READ_BYTES)) {
+        const [first] = range as [PlacedChunk];
         const { packId } = first;
         if (open?.packId !== packId) {
           await open?.reader.close();
@@ -71,13 +71,13 @@ export async function* readFrames({ openPack, locate }: FrameSource, from: Frame
           }
           open = { packId, reader };
         }
-        if (bytesOf(run) > LONG_FRAME_BYTES) {
+        if (lengthOf(range) > LONG_FRAME_BYTES) {
           yield* readLongFrame(open.reader, first, skip);
         } else {
-          const frames = await readRun(open.reader, run);
+          const frames = await readRange(open.reader, range);
           yield skip === 0 ? frames : frames.subarray(skip);
         }
-        at += run.length;
+        at += range.length;
         skip = 0;
       }
     }
@@ -87,12 +87,12 @@ export async function* readFrames({ openPack, locate }: FrameSource, from: Frame
 }
 
 /** Whole frames, side by side. @throws LostChunks */
-async function readRun(reader: BlobReader, run: readonly PlacedChunk[]): Promise<Buffer> {
-  const { packId, start } = run[0] as PlacedChunk;
-  const length = bytesOf(run);
+async function readRange(reader: BlobReader, range: readonly PlacedChunk[]): Promise<Buffer> {
+  const { packId, start } = range[0] as PlacedChunk;
+  const length = lengthOf(range);
   const bytes = await reader.read(start, length);
   if (bytes.length < length) throw new LostChunks('it is cut', packId);
-  for (const frame of run) {
+  for (const frame of range) {
     const from = frame.start - start;
     if (crc32(bytes.subarray(from, from + frame.frameBytes)) !== frame.crc32) {
       throw new LostChunks('a frame in it is damaged', packId, frame.digest);

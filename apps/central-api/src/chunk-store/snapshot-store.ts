@@ -1,7 +1,7 @@
 import type { ChunkIndex, RowFormat } from '@waypost/contracts';
 import type { DiskSpace, Latest } from '@waypost/runtime';
 
-/** Names a table's content: equal rows have equal ids, whoever asks for them. */
+/** Names a table's content: equal rows have equal ids, for every device. */
 export interface SnapshotId {
   sha256: string;
   format: RowFormat;
@@ -51,7 +51,7 @@ export interface SnapshotStore {
   find(id: SnapshotId): Promise<StoredSnapshot | undefined>;
   /**
    * The frames of what `find` found, each checked before it is given. What proves to be lost or damaged is forgotten, so
-   * that the next request builds it anew. @throws WaypostError SNAPSHOT_MISSING then
+   * that the next request builds it again. @throws WaypostError SNAPSHOT_MISSING then
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot): AsyncGenerator<Buffer>;
   /**

@@ -3,8 +3,8 @@ import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { READ_CANARY_STATES } from '../maintenance/canary.sql.js';
 import { captureFor, type Coverage, describeCapture, removeCapture } from '../capture/capture.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../maintenance/shadow-reads.sql.js';
-import { checkedPlan } from './plan.js';
+import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../capture/findings.sql.js';
+import { checkedPlan } from './checked-plan.js';
 
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */
 export async function captureShow(context: CommandContext): Promise<Answer> {

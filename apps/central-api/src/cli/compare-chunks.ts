@@ -1,7 +1,18 @@
 import type { CommandDatabase } from '@waypost/command-line';
 import { type ChunkEntry, ChunkIndex, type ManifestTable } from '@waypost/contracts';
 import { READ_INDEX } from '../chunk-store/chunk-catalog.sql.js';
-import type { ChunkDifference } from './diff.js';
+
+/** What differs within one table, chunk by chunk. */
+export interface ChunkDifference {
+  sharedChunks: number;
+  removedChunks: number;
+  addedChunks: number;
+  /** Rows of chunks that only the one has: at least one of each such chunk differs. */
+  removedRows: number;
+  addedRows: number;
+  removedBytes: number;
+  addedBytes: number;
+}
 
 /**
  * Compares two snapshots of a table by the digests of their chunks.

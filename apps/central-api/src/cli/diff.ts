@@ -10,20 +10,8 @@ import {
   shortHash,
 } from '@waypost/command-line';
 import type { Manifest, ManifestTable } from '@waypost/contracts';
-import { compareChunks } from './compare-chunks.js';
+import { type ChunkDifference, compareChunks } from './compare-chunks.js';
 import { selectManifest } from './select-manifest.js';
-
-/** What differs within one table, chunk by chunk. */
-export interface ChunkDifference {
-  sharedChunks: number;
-  removedChunks: number;
-  addedChunks: number;
-  /** Rows of chunks that only the one has: at least one of each such chunk differs. */
-  removedRows: number;
-  addedRows: number;
-  removedBytes: number;
-  addedBytes: number;
-}
 
 type Change = 'added' | 'removed' | 'changed' | 'unchanged';
 

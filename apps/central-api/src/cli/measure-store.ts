@@ -1,6 +1,6 @@
 import { diskSpaceOf } from '@waypost/runtime';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
-import type { StoreFacts } from './judge-fleet.js';
+import type { StoreFacts } from './assess-fleet.js';
 import { folderOf } from './snapshot-folder.js';
 
 /** Looks through the snapshot store, as far as it is to be seen from here. @throws WaypostError CONFIG_INVALID, STORAGE_FAILED */

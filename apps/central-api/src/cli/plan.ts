@@ -9,19 +9,19 @@ import {
   renderFacts,
   shortHash,
 } from '@waypost/command-line';
-import { HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, openManifest, WaypostError } from '@waypost/contracts';
+import { HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, openManifest } from '@waypost/contracts';
 import { pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { type Coverage, describeCapture } from '../capture/capture.js';
-import { checkPlan, type CheckedPlan } from '../plan/check-plan.js';
+import type { CheckedPlan } from '../plan/check-plan.js';
 import { queryFault } from '../plan/query-fault.js';
 import { describeExplanation } from '../plan/describe-explanation.js';
 import { explainPlan, failsForAll } from '../plan/explain-plan.js';
-import { readPlan } from '../plan/read-plan.js';
 import { canonicalTableQuery, castParameter } from '../plan/resolve-table.js';
 import { resolveScope, type Scope } from '../scopes/resolve-scope.js';
 import { buildSnapshot, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
 import { describeCoverage } from './capture.js';
+import { checkedPlan } from './checked-plan.js';
 import { discardingStore } from './discarding-store.js';
 
 /** What the device acknowledged last, by the manifests' order. $1: MAC */
@@ -85,7 +85,7 @@ export async function planExplain(context: CommandContext): Promise<Answer> {
   const mac = context.mac(context.subject);
   const { plan, scope, snapshot } = await context.database.run((pool) => readShare(context, pool, mac));
   const held = (await context.database.side()) === 'central' ? await findHeld(context, mac) : undefined;
-  const tables = snapshot.tables.map((table) => shareOf(table, plan, scope, held));
+  const tables = snapshot.tables.map((table) => scopeKeyOf(table, plan, scope, held));
   const removed = (held?.tables ?? []).map(({ name }) => name).filter((name) => !tables.some((table) => table.name === name));
   const sum = (of: (table: TableShare) => number): number => tables.reduce((total, table) => total + of(table), 0);
   const totals = {
@@ -110,14 +110,6 @@ export async function planExplain(context: CommandContext): Promise<Answer> {
   };
 }
 
-export async function checkedPlan(context: CommandContext, pool: pg.Pool): Promise<{ path: string; plan: CheckedPlan }> {
-  const path = context.option('plan', 'SYNC_PLAN');
-  if (path === undefined) {
-    throw new WaypostError('CONFIG_INVALID', { detail: 'No plan is given.', hint: 'Give --plan <file>, or set SYNC_PLAN.' });
-  }
-  return { path, plan: await checkPlan(pool, await readPlan(path)) };
-}
-
 async function readShare(context: CommandContext, pool: pg.Pool, mac: string): Promise<Share> {
   const { plan } = await checkedPlan(context, pool);
   return withClient(pool, (client) =>
@@ -136,7 +128,7 @@ async function findHeld(context: CommandContext, mac: string): Promise<Manifest 
   return row && openManifest(row.document);
 }
 
-function shareOf(snapshot: TableSnapshot, plan: CheckedPlan, scope: Scope, held: Manifest | undefined): TableShare {
+function scopeKeyOf(snapshot: TableSnapshot, plan: CheckedPlan, scope: Scope, held: Manifest | undefined): TableShare {
   const { table, index } = snapshot;
   const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
   const before = held?.tables.find(({ name }) => name === table.name);

@@ -45,7 +45,7 @@ export interface FleetFacts {
   repeatedFailures: number;
   /** Held back because a table of their share shrank too much. */
   heldDevices: number;
-  /** Tables of which a change was not captured: shadow reads or the canary found it, and nobody has looked yet. */
+  /** Tables of which a change was not captured: shadow reads or the canary found it, and no operator has looked yet. */
   uncaptured: string[];
   worst: DeviceRow[];
   epoch: string | null;

@@ -17,7 +17,7 @@ import {
 import { WaypostError } from '@waypost/contracts';
 import { deviceData, deviceTable } from './devices.js';
 import { thresholdsOf } from './device-states.js';
-import { judgeFleet, type ServiceFacts, type StoreFacts } from './judge-fleet.js';
+import { assessFleet, type ServiceFacts, type StoreFacts } from './assess-fleet.js';
 import { type FleetFacts, readFleet } from './read-fleet.js';
 
 const DEFAULT_PORT = '8080';
@@ -28,7 +28,7 @@ export async function status(context: CommandContext): Promise<Answer> {
   const fleet = context.hasDatabase ? await readFleet(context.database, thresholdsOf(context)) : null;
   const storeUrl = context.env['SNAPSHOT_STORE'];
   const store = storeUrl ? await (await import('./measure-store.js')).measureStore(storeUrl) : null;
-  const findings = judgeFleet(fleet, service, store);
+  const findings = assessFleet(fleet, service, store);
   return {
     data: {
       side: 'central',

@@ -1,7 +1,7 @@
 import { type Answer, type CommandContext, ExitCode, formatBytes, plural, shortHash } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import type { Ask } from '@waypost/runtime';
-import { checkStore, repairStore, type StoreReport } from '../chunk-store/check-store.js';
+import { checkStore, repairStore, type StoreReport } from '../chunk-store/check/check-store.js';
 import { ChunkCatalog } from '../chunk-store/chunk-catalog.js';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import { folderOf } from './snapshot-folder.js';
@@ -42,7 +42,7 @@ function textOf({ paint }: CommandContext, report: StoreReport, repaired: boolea
     ...incomplete.map(({ sha256, missing }) => `table ${shortHash(sha256)}: ${plural(missing, 'chunk')} missing`),
   ];
   const remedy = repaired
-    ? paint('good', 'All of that is forgotten: the next requests that need it build it anew.')
+    ? paint('good', 'All of that is forgotten: the next requests that need it build it again.')
     : 'Repair: waypost store check --repair';
   return [
     faults.length === 0

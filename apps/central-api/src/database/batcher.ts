@@ -5,10 +5,10 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * Work that costs little more for many than for one: what comes while a batch is under way makes the next one. When it
+ * Work that costs little more for many than for one: what comes while a batch runs makes the next one. When it
  * fails, so do all items of the batch.
  */
-export class Batches<Item, Result> {
+export class Batcher<Item, Result> {
   private waiting: Waiting<Item, Result>[] = [];
   private isBusy = false;
 

@@ -1,13 +1,13 @@
-import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { Global, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { WaypostError } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, createPool, databaseIsAnEdges, hasTablesOf, LOGGER, readableSettings } from '@waypost/runtime';
-import pg from 'pg';
+import { AdvisoryLock, ADVISORY_NAMESPACE, databaseIsAnEdges, hasTablesOf, LOGGER, readableSettings } from '@waypost/runtime';
+import type pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
-import { STORE_POOL } from './pools.js';
-import { DatabaseIdentityHeader } from '../http/database-identity.js';
+import { POOL_PROVIDERS, POOL_TOKENS } from './pools.js';
 import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
@@ -30,12 +30,6 @@ import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-creat
 const RETRY_MS = 2000;
 
 const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
-
-/** For single statements of builds and downloads, and one sweep. */
-const STORE_CONNECTIONS = 4;
-
-/** Injection token of the pool that snapshots are read with: a connection for each build and each payload under way. */
-export const BUILD_POOL = Symbol('build pool');
 
 /** Options of Waypost's own tables in the central database. */
 export function dataSourceOptions(url: string): DataSourceOptions {
@@ -118,40 +112,13 @@ async function refuseAnEdges(runner: QueryRunner): Promise<void> {
     }),
     TypeOrmModule.forFeature(ENTITIES),
   ],
-  providers: [
-    DatabaseIdentityHeader,
-    {
-      provide: STORE_POOL,
-      inject: [CONFIG, LOGGER],
-      useFactory: (config: Config, logger: Logger) =>
-        createPool({
-          url: config.DATABASE_URL,
-          applicationName: 'waypost-central-store',
-          maxConnections: STORE_CONNECTIONS,
-          onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
-        }),
-    },
-    {
-      provide: BUILD_POOL,
-      inject: [CONFIG, LOGGER],
-      useFactory: (config: Config, logger: Logger) =>
-        createPool({
-          url: config.DATABASE_URL,
-          applicationName: 'waypost-central-build',
-          maxConnections: config.MAX_CONCURRENT_BUILDS + config.MAX_CONCURRENT_PAYLOADS,
-          onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
-        }),
-    },
-  ],
-  exports: [TypeOrmModule, DatabaseIdentityHeader, BUILD_POOL, STORE_POOL],
+  providers: POOL_PROVIDERS,
+  exports: [TypeOrmModule, ...POOL_TOKENS],
 })
 export class DatabaseModule implements OnApplicationShutdown {
-  constructor(
-    @Inject(BUILD_POOL) private readonly builds: pg.Pool,
-    @Inject(STORE_POOL) private readonly store: pg.Pool,
-  ) {}
+  constructor(private readonly modules: ModuleRef) {}
 
   async onApplicationShutdown(): Promise<void> {
-    await Promise.all([this.builds.end(), this.store.end()]);
+    await Promise.all(POOL_TOKENS.map((token) => this.modules.get<pg.Pool>(token).end()));
   }
 }

@@ -50,8 +50,8 @@ export class EpochKeeper {
     const ask = askerOf(client);
     const found = await this.readCluster(ask);
     const cluster = found ?? UNKNOWN;
-    const isRight = (): Promise<string | undefined> => this.findRight(ask, cluster, claims);
-    const epoch = (await isRight()) ?? (await this.startEpoch(client, cluster, isRight));
+    const findCurrent = (): Promise<string | undefined> => this.findCurrent(ask, cluster, claims);
+    const epoch = (await findCurrent()) ?? (await this.startEpoch(client, cluster, findCurrent));
     return { epoch, isKnown: found !== undefined };
   }
 
@@ -62,16 +62,16 @@ export class EpochKeeper {
     return cluster;
   }
 
-  private async findRight(ask: Ask, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
+  private async findCurrent(ask: Ask, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
     const state = await this.readState(ask);
     if (!state.epoch || state.cluster !== cluster) return undefined;
     return (await this.wentBack(ask, state.epoch, claims)) ? undefined : state.epoch;
   }
 
-  private async startEpoch(client: pg.ClientBase, cluster: string, isRight: () => Promise<string | undefined>): Promise<string> {
+  private async startEpoch(client: pg.ClientBase, cluster: string, findCurrent: () => Promise<string | undefined>): Promise<string> {
     await client.query('SELECT pg_advisory_lock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.epoch]);
     try {
-      const startedMeanwhile = await isRight();
+      const startedMeanwhile = await findCurrent();
       if (startedMeanwhile) return startedMeanwhile;
       const epoch = ulid();
       const { hadEpoch } = await this.readState(askerOf(client));

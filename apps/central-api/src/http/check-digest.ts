@@ -21,7 +21,7 @@ export async function checkDigest(request: FastifyRequest, _reply: FastifyReply,
       done(hash.digest('base64') === expected ? null : new WaypostError('REQUEST_CORRUPT'));
     },
   });
-  // Its error reaches whoever reads `checked`.
+  // Its error reaches the reader of `checked`.
   pipeline(payload, checked).catch(() => undefined);
   return checked;
 }

@@ -20,25 +20,25 @@ const MAX_BACKLOG_BYTES = 8 << 20;
 const SEND_BYTES = 128 << 10;
 /** Longer ones, with a long row, are not copied to be sent. */
 const LONG_BYTES = 2 << 20;
-/** More than that are answered in the ordinary way: each may hold a backlog in memory. */
+/** Further requests get the regular answer: each live response may hold a backlog in memory. */
 const MAX_AT_ONCE = 4;
 
-/** The live answers under way. */
+/** The live responses in progress. */
 @Injectable()
-export class LiveAnswers {
+export class LiveResponses {
   private count = 0;
 
   /** @returns one for the `observer` of the request, if the device takes live streams and there is room for one more */
-  open({ headers }: FastifyRequest, reply: FastifyReply): LiveAnswer | undefined {
+  open({ headers }: FastifyRequest, reply: FastifyReply): LiveResponse | undefined {
     if (!headers.accept?.includes(LIVE_STREAM_TYPE) || this.count >= MAX_AT_ONCE) return undefined;
     this.count += 1;
     reply.raw.once('close', () => (this.count -= 1));
-    return new LiveAnswer(reply);
+    return new LiveResponse(reply);
   }
 }
 
 /** Sends a first sync's rows while they are read, then the manifest. The build never waits for the receiver. */
-export class LiveAnswer implements BuildObserver {
+export class LiveResponse implements BuildObserver {
   /** Whole records that wait to be sent. */
   private queue: Buffer[][] = [];
   private backlogBytes = 0;
@@ -54,7 +54,7 @@ export class LiveAnswer implements BuildObserver {
 
   constructor(private readonly reply: FastifyReply) {}
 
-  /** The answer is under way: it ends with the manifest, or breaks off. */
+  /** The response has begun: it ends with the manifest, or is aborted. */
   get begun(): boolean {
     return this.hasBegun;
   }

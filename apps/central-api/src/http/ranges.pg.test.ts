@@ -20,7 +20,7 @@ import { LOCATE, LOCATE_PART } from '../chunk-store/chunk-catalog.sql.js';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import { PackStore } from '../chunk-store/pack-store.js';
 import type { SnapshotId } from '../chunk-store/snapshot-store.js';
-import { OpenChunkStream } from '../manifests/chunk-stream-service.js';
+import { ChunkStreamService } from '../manifests/chunk-stream-service.js';
 
 /** What a range of a download costs, and that it is the same part of the same stream whatever has happened. */
 
@@ -83,13 +83,13 @@ interface Bench extends AsyncDisposable {
   costOf: (work: () => Promise<unknown>) => Promise<Cost>;
 }
 
-type Download = Awaited<ReturnType<OpenChunkStream['open']>>;
+type Download = Awaited<ReturnType<ChunkStreamService['open']>>;
 
 async function openBench(): Promise<Bench> {
   const folder = await temporaryFolder();
   const blobs = new CountedBlobs(folder.path);
   const store = new PackStore({ blobs, catalog: new ChunkCatalog(pool), logger: pino({ level: 'silent' }), limitBytes: Infinity });
-  const streams = new OpenChunkStream({} as DataSource, store);
+  const streams = new ChunkStreamService({} as DataSource, store);
   const now = (): Cost => ({
     catalogBytes: sockets.reduce((sum, { bytesRead }) => sum + bytesRead, 0),
     calls: blobs.calls,

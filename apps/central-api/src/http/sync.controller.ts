@@ -17,28 +17,30 @@ import {
 import { describeSpan, faultPoint, parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
-import { StoreAck } from '../acks/ack-service.js';
+import { AckService } from '../acks/ack-service.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
-import { FindUnchanged, type Unchanged } from '../manifests/unchanged-lookup.js';
+import { UnchangedLookup, type Unchanged } from '../manifests/unchanged-lookup.js';
 import { CONFIG, type Config } from '../config.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
+import { ShadowReads } from '../maintenance/shadow-reads.js';
 import { getManifest } from '../manifests/find-manifest.js';
-import { AnswerRequest } from '../admission/manifest-service.js';
-import { DownloadPlaces } from '../admission/download-limiter.js';
-import { LiveAnswers } from './live-response.js';
-import { OpenChunkStream } from '../manifests/chunk-stream-service.js';
+import { ManifestService } from '../admission/manifest-service.js';
+import { DownloadLimiter } from '../admission/download-limiter.js';
+import { LiveResponses } from './live-response.js';
+import { ChunkStreamService } from '../manifests/chunk-stream-service.js';
 import { chooseEncoding, createEncoder, PAYLOAD_TYPES, type PayloadForm, writePayload } from '../snapshots/write-payload.js';
 
 /** The device's side of central: ask for a manifest, download what it names, acknowledge. */
 @Controller('api/device-sync')
 export class SyncController {
   constructor(
-    private readonly requests: AnswerRequest,
-    private readonly unchanged: FindUnchanged,
-    private readonly chunkStreams: OpenChunkStream,
-    private readonly downloads: DownloadPlaces,
-    private readonly liveAnswers: LiveAnswers,
-    private readonly acks: StoreAck,
+    private readonly requests: ManifestService,
+    private readonly unchanged: UnchangedLookup,
+    private readonly chunkStreams: ChunkStreamService,
+    private readonly downloads: DownloadLimiter,
+    private readonly liveAnswers: LiveResponses,
+    private readonly acks: AckService,
+    private readonly shadowReads: ShadowReads,
     private readonly audit: RequestAudit,
     private readonly dataSource: DataSource,
     private readonly database: DatabaseIdentityHeader,
@@ -58,7 +60,10 @@ export class SyncController {
     if (payload) return this.sendPayload(payload, { mac, have, signal }, request, reply);
     const isMinimal = prefersMinimal(request.headers['prefer']);
     const held = await this.unchanged.find(facts, isMinimal);
-    if (held) return answer(reply, held, isMinimal);
+    if (held) {
+      this.shadowReads.answered(mac, held.manifestId);
+      return answer(reply, held, isMinimal);
+    }
     const live = have ? undefined : this.liveAnswers.open(request, reply);
     const issued = await this.requests.answer({ mac, have, signal, observer: live });
     await this.audit.issued(facts, issued);
@@ -68,7 +73,7 @@ export class SyncController {
     answer(reply, { ...manifest, manifest }, isMinimal && !isNew && manifest.manifestId === have?.manifestId);
   }
 
-  /** A device's own manifest once more, expired or not: for whoever compares the device with it. Builds and records nothing. */
+  /** A device's own manifest once more, expired or not: for a comparison of the device with it. Builds and records nothing. */
   @Get('manifests/:manifestId')
   async manifest(@Param('manifestId') manifestId: string, @Query('mac') claimed: unknown, @Req() request: FastifyRequest): Promise<object> {
     const facts = auditOf(request, 'download');
@@ -124,7 +129,7 @@ export class SyncController {
   /** Streams manifest and rows; a failure after the first byte breaks the connection, so that no client takes a part for the whole. */
   private async sendPayload(
     form: PayloadForm,
-    asked: Pick<Parameters<AnswerRequest['answer']>[0], 'mac' | 'have' | 'signal'>,
+    asked: Pick<Parameters<ManifestService['answer']>[0], 'mac' | 'have' | 'signal'>,
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<void> {

@@ -9,7 +9,7 @@ import { SyncMetrics } from '../metrics/sync-metrics.js';
 type Operation = SyncRequestRow['operation'];
 const OPERATIONS: readonly Operation[] = ['request', 'download', 'ack'];
 
-/** An answer under way. */
+/** An answer being sent. */
 interface Exchange {
   operation: Operation;
   socket: Socket;

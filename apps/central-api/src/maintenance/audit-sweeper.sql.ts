@@ -33,7 +33,7 @@ export const MARK_COUNTED = 'UPDATE waypost.hourly_state SET counted_until = $1'
 const OUTDATED = `least(now() - $1 * interval '1 ms', (SELECT counted_until FROM waypost.hourly_state))`;
 
 /**
- * Batches of what the retention lets go, of each kind. Rows that somebody uses are passed over. $1: retention in ms, $2: rows at most.
+ * Batches of what the retention lets go, of each kind. Rows that are in use are passed over. $1: retention in ms, $2: rows at most.
  * Of a device's manifests, the last one, the one that it proved last and, in the epoch in force, the one with the highest sequence stay,
  * with their successful acknowledgements; and all that can still be downloaded.
  */

@@ -48,7 +48,7 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /**
-   * Everything that there is to do now; the sweep under way where there is one. Ends early where another process is at it, or a lock is not
+   * Everything that there is to do now; or the sweep in progress. Ends early where another process is at it, or a lock is not
    * given at once.
    */
   sweep(): Promise<SweepResult> {

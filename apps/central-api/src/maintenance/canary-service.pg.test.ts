@@ -6,7 +6,7 @@ import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 import { Canary } from './canary.js';
 import { COUNT_CANARIES } from './canary.sql.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from './shadow-reads.sql.js';
+import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from '../capture/findings.sql.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `

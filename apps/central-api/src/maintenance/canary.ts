@@ -1,14 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { createPool, Latest, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
-import type pg from 'pg';
+import { Latest, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
+import { CANARY_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
-import { ChangeWatch } from '../capture/change-tracker.js';
+import { ChangeTracker } from '../capture/change-tracker.js';
 import { checkCapture } from '../capture/check-capture.js';
-import { DROP_READS } from './shadow-reads.sql.js';
+import { DROP_READS } from '../capture/findings.sql.js';
 import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
 
 /** Centrals that were started together do not stay together. */
@@ -24,7 +25,6 @@ const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
  */
 @Injectable()
 export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
-  private readonly pool: pg.Pool;
   private readonly stop = new AbortController();
   private running: Promise<void> = Promise.resolve();
   private lastReasons = '';
@@ -32,27 +32,21 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(LOGGER) private readonly logger: Logger,
-    private readonly watch: ChangeWatch,
+    @Inject(CANARY_POOL) private readonly pool: pg.Pool,
+    private readonly tracker: ChangeTracker,
     private readonly metrics: SyncMetrics,
   ) {
-    this.pool = createPool({
-      url: config.DATABASE_URL,
-      applicationName: 'waypost-central-canary',
-      maxConnections: 1,
-      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
-    });
     const counts = new Latest(async () => (await this.pool.query<{ findings: number; unchecked: number }>(COUNT_CANARIES)).rows[0], STATE);
     metrics.watchCanary(() => counts.get());
   }
 
   onApplicationBootstrap(): void {
-    if (this.config.CANARY_INTERVAL && this.watch.isWanted) this.running = this.run();
+    if (this.config.CANARY_INTERVAL && this.tracker.isWanted) this.running = this.run();
   }
 
   async onModuleDestroy(): Promise<void> {
     this.stop.abort();
     await this.running;
-    await this.pool.end();
   }
 
   /**
@@ -62,7 +56,7 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
   async tryAll(): Promise<void> {
     await withClient(this.pool, async (client) => {
       await client.query(LIMITS);
-      const watched = await this.watch.refresh(client);
+      const watched = await this.tracker.refresh(client);
       const reasons: string[] = [];
       for (const oid of watched?.tables ?? []) {
         if (this.stop.signal.aborted) return;
@@ -70,7 +64,7 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
         if (trial?.notChecked !== undefined) reasons.push(`${trial.name} ${trial.notChecked}`);
       }
       await client.query(PRUNE_CANARIES);
-      this.tell(reasons);
+      this.reportUnchecked(reasons);
     });
   }
 
@@ -84,7 +78,7 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
 
   private async tryTable(client: pg.ClientBase, oid: string): Promise<Trial | undefined> {
     let trial = await tryOnce(client, oid);
-    // Triggers that were altered a moment ago are no riddle: then ChangeWatch knows why. Otherwise it happens again.
+    // Triggers that were altered a moment ago explain it: then ChangeTracker knows why. Otherwise it happens again.
     if (trial && trial.missed.length > 0) trial = (await isAsInstalled(client, trial)) ? await tryOnce(client, oid) : undefined;
     if (!trial) return undefined;
     if (trial.missed.length > 0) await this.report(client, trial);
@@ -100,7 +94,7 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /** Once, and again when it is something else. */
-  private tell(reasons: readonly string[]): void {
+  private reportUnchecked(reasons: readonly string[]): void {
     const text = reasons.join('\n');
     if (text !== '' && text !== this.lastReasons)
       this.logger.warn({ reasons }, 'whether changes are captured could not be tried for each table');
@@ -119,7 +113,7 @@ async function tryOnce(client: pg.ClientBase, oid: string): Promise<Trial | unde
 async function isAsInstalled(client: pg.ClientBase, table: Trial): Promise<boolean> {
   return withTransaction(client, 'READ WRITE', async () => {
     await pinSession(client);
-    const { unwatched, blockers } = await checkCapture(client, [table]);
-    return unwatched.length === 0 && blockers.length === 0;
+    const { uncaptured, blockers } = await checkCapture(client, [table]);
+    return uncaptured.length === 0 && blockers.length === 0;
   });
 }

@@ -6,7 +6,7 @@ import type { CheckedPlan } from '../plan/check-plan.js';
 import { resolveScope, type Scope } from '../scopes/resolve-scope.js';
 import { scopeTables } from '../snapshots/build-snapshot.js';
 import { lockTables } from '../plan/lock-tables.js';
-import type { ChangeWatch } from '../capture/change-tracker.js';
+import type { ChangeTracker } from '../capture/change-tracker.js';
 import { READ_OLDEST, READ_UNCHANGED } from './shadow-reads.sql.js';
 
 /** What to compare. */
@@ -34,16 +34,16 @@ export const SCOPE = '(scope)';
  */
 export async function compareManifest(
   client: pg.ClientBase,
-  { plan, watch }: { plan: CheckedPlan; watch: ChangeWatch },
+  { plan, tracker }: { plan: CheckedPlan; tracker: ChangeTracker },
   { mac, manifestId, table }: ShadowRead,
 ): Promise<Comparison | undefined> {
-  const watched = await watch.refresh(client);
-  if (!watched) return undefined;
+  const tracked = await tracker.refresh(client);
+  if (!tracked) return undefined;
   return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
     await pinSession(client);
     await lockTables(client, plan);
-    if ((await watch.seenUnder(client, watched)) === undefined) return undefined;
-    const { rows } = await client.query<{ document: Manifest }>(READ_UNCHANGED, [manifestId, watched.fingerprint, watched.tables]);
+    if ((await tracker.seenUnder(client, tracked)) === undefined) return undefined;
+    const { rows } = await client.query<{ document: Manifest }>(READ_UNCHANGED, [manifestId, tracked.fingerprint, tracked.tables]);
     const manifest = rows[0]?.document;
     if (!manifest) return undefined;
     const scope = await findScope(client, plan, mac);

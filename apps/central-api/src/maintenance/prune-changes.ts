@@ -1,22 +1,22 @@
 import { type Ask, askerOf, withClient } from '@waypost/runtime';
 import type pg from 'pg';
 import { awaitBuilds } from '../chunk-store/builds.js';
-import { PRUNE_READS } from '../capture/table-read-cache.sql.js';
-import { PRUNE_CHANGES, READ_HORIZON, READ_SEEN_BY_ALL } from '../manifests/unchanged.sql.js';
+import { PRUNE_READS } from './prune-changes.sql.js';
+import { PRUNE_CHANGES, READ_HORIZON, READ_SEEN_BY_ALL } from './prune-changes.sql.js';
 
-/** A statement's work: short enough to keep nobody waiting. */
+/** A statement's work: short enough that nothing waits long for it. */
 const BATCH_ROWS = 10_000;
 
 interface PruneOptions {
   /** How long builds in progress are waited for. */
-  patienceMs: number;
+  maxWaitMs: number;
   signal: AbortSignal;
 }
 
 /**
  * Removes captured changes that everything has seen, and table reads that nothing has used for a day. Builds go on meanwhile; those in progress are
  * waited for, since what they make may have seen less (docs/adr/0029).
- * @returns how many changes; undefined when the patience ended before the builds did
+ * @returns how many changes; undefined when the builds did not end in time
  */
 export async function pruneChanges(pool: pg.Pool, options: PruneOptions): Promise<number | undefined> {
   return withClient(pool, async (client) => {

@@ -5,10 +5,10 @@ import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
-import { ChangeWatch } from '../capture/change-tracker.js';
+import { ChangeTracker } from '../capture/change-tracker.js';
 import { compareManifest, SCOPE } from './compare-manifest.js';
 import { ShadowReads } from './shadow-reads.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from './shadow-reads.sql.js';
+import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from '../capture/findings.sql.js';
 
 const MAC = '02:00:00:00:00:01';
 const OTHER = '02:00:00:00:00:02';
@@ -134,7 +134,7 @@ test('each table is compared once a day, whatever SHADOW_READS says about polls'
 
 test('writers that commit before, while and after tables are compared raise no false alarm', async () => {
   await start('off');
-  const about = { plan: central.app.get<CheckedPlan>(CHECKED_PLAN), watch: central.app.get(ChangeWatch) };
+  const about = { plan: central.app.get<CheckedPlan>(CHECKED_PLAN), tracker: central.app.get(ChangeTracker) };
   const [reader, writer] = [0, 1].map(() => new pg.Client({ connectionString: database.url })) as [pg.Client, pg.Client];
   await Promise.all([reader.connect(), writer.connect()]);
   let held = await central.manifestFor(MAC);

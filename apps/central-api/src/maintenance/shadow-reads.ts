@@ -1,15 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { createPool, Latest, LOGGER, withClient } from '@waypost/runtime';
-import type pg from 'pg';
+import { Latest, LOGGER, withClient } from '@waypost/runtime';
+import pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
+import { SHADOW_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
-import { limitSession } from '../plan/lock-tables.js';
-import { ChangeWatch } from '../capture/change-tracker.js';
+import { limitSession } from '../database/limit-session.js';
+import { ChangeTracker } from '../capture/change-tracker.js';
 import { compareManifest, type Comparison, type ShadowRead } from './compare-manifest.js';
-import { DROP_READS, NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE } from './shadow-reads.sql.js';
+import { DROP_READS } from '../capture/findings.sql.js';
+import { NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE } from './shadow-reads.sql.js';
 
 /** After each comparison it rests this many times as long as it took: at most a twentieth of one backend's time. */
 const REST_FACTOR = 19;
@@ -27,7 +29,6 @@ const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
  */
 @Injectable()
 export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
-  private readonly pool: pg.Pool;
   private readonly stop = new AbortController();
   private readonly state: Latest<{ findings: number; age: number | null }>;
   private next: ShadowRead | undefined;
@@ -39,23 +40,18 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(SHADOW_POOL) private readonly pool: pg.Pool,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
-    private readonly watch: ChangeWatch,
+    private readonly tracker: ChangeTracker,
     private readonly metrics: SyncMetrics,
   ) {
-    this.pool = createPool({
-      url: config.DATABASE_URL,
-      applicationName: 'waypost-central-shadow',
-      maxConnections: 1,
-      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
-    });
     const read = async () => (await this.pool.query<{ findings: number; age: number | null }>(READ_SHADOW_STATE, [this.tables])).rows[0]!;
     this.state = new Latest(read, STATE);
     metrics.watchShadowReads(() => this.state.get());
   }
 
   onApplicationBootstrap(): void {
-    if (!this.config.SHADOW_READS || !this.watch.isWanted) return;
+    if (!this.config.SHADOW_READS || !this.tracker.isWanted) return;
     this.running = Promise.all([this.work(), this.readDaily()]).then(() => undefined);
   }
 
@@ -63,7 +59,6 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     this.stop.abort();
     this.wake?.();
     await this.running;
-    await this.pool.end();
   }
 
   /** To be called for each answer "unchanged": it only counts. */
@@ -80,7 +75,7 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
   async readDue(): Promise<void> {
     const { rows } = await this.pool.query<{ name: string }>(READ_DUE, [this.tables]);
     for (const { name } of rows) {
-      const watched = await withClient(this.pool, (client) => this.watch.refresh(client));
+      const watched = await withClient(this.pool, (client) => this.tracker.refresh(client));
       if (!watched || this.stop.signal.aborted) return;
       const picked = await this.pool.query<{ manifestId: string; mac: string }>(PICK_MANIFEST, [watched.fingerprint]);
       if (picked.rows[0]) await this.compare({ ...picked.rows[0], table: name });
@@ -124,7 +119,7 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       const comparison = await withClient(this.pool, async (client) => {
         await limitSession(client, this.config);
-        const comparison = await compareManifest(client, { plan: this.plan, watch: this.watch }, wanted);
+        const comparison = await compareManifest(client, { plan: this.plan, tracker: this.tracker }, wanted);
         if (comparison) await this.note(client, wanted, comparison);
         return comparison;
       });

@@ -11,7 +11,7 @@ import { STORE_POOL } from '../database/pools.js';
 const INTERVAL_MS = 3_600_000;
 const RETRY_MS = 60_000;
 /** Builds in progress are waited for; they take BUILD_TIMEOUT at most, and their ends some more. */
-const PATIENCE_SLACK_MS = 60_000;
+const WAIT_MARGIN_MS = 60_000;
 
 /** Removes, at start and once an hour, what the chunk store holds and the captured changes that no live manifest needs. */
 @Injectable()
@@ -48,28 +48,28 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
   }
 
   /**
-   * Builds that have stored snapshots and not yet their manifest are waited for, at most `patienceMs` each time; nothing waits for the sweep.
+   * Builds that have stored snapshots and not yet their manifest are waited for, at most `maxWaitMs` each time; nothing waits for the sweep.
    * @returns undefined when that was not enough
    */
-  sweep(patienceMs = this.patienceMs): Promise<Garbage | undefined> {
-    const done = this.sweeping.then(() => this.collect(patienceMs));
+  sweep(maxWaitMs = this.maxWaitMs): Promise<Garbage | undefined> {
+    const done = this.sweeping.then(() => this.collect(maxWaitMs));
     this.sweeping = done.catch(() => undefined);
     return done;
   }
 
   /** @returns how many captured changes; undefined when builds in progress did not end in time */
-  prune(patienceMs = this.patienceMs): Promise<number | undefined> {
-    return pruneChanges(this.pool, { patienceMs, signal: this.stop.signal });
+  prune(maxWaitMs = this.maxWaitMs): Promise<number | undefined> {
+    return pruneChanges(this.pool, { maxWaitMs, signal: this.stop.signal });
   }
 
-  private async collect(patienceMs: number): Promise<Garbage | undefined> {
+  private async collect(maxWaitMs: number): Promise<Garbage | undefined> {
     const { SNAPSHOT_RETENTION: idleMs, SNAPSHOT_RETENTION_COUNT: idleCount } = this.config;
     const isFull = this.isFull || this.store.isNearlyFull;
     const garbage = await collectGarbage({
       ...this.store.parts,
       pool: this.pool,
       retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { idleMs, idleCount, keepsShared: true },
-      patienceMs,
+      maxWaitMs,
       signal: this.stop.signal,
     });
     if (garbage && isFull) this.isFull = false;
@@ -77,8 +77,8 @@ export class SnapshotSweeper implements OnApplicationBootstrap, OnApplicationShu
     return garbage;
   }
 
-  private get patienceMs(): number {
-    return this.config.BUILD_TIMEOUT + PATIENCE_SLACK_MS;
+  private get maxWaitMs(): number {
+    return this.config.BUILD_TIMEOUT + WAIT_MARGIN_MS;
   }
 
   private schedule(delayMs: number): void {

@@ -29,7 +29,7 @@ interface ChunkStream {
 
 /** Opens a table's chunk stream: header and index, then the frames from the store. */
 @Injectable()
-export class OpenChunkStream {
+export class ChunkStreamService {
   constructor(
     private readonly dataSource: DataSource,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
@@ -94,7 +94,7 @@ function nothing(): Readable {
 async function begun(stream: AsyncGenerator<Buffer>): Promise<Readable> {
   const first = await stream.next();
   const body = Readable.from(joined(first.done ? Buffer.alloc(0) : first.value, stream), BYTES);
-  // Where nobody begins to read, the generator that would end this one is never entered.
+  // Where the client never begins to read, the generator that would end this one is never entered.
   return body.once('close', () => void stream.return(undefined).catch(() => undefined));
 }
 

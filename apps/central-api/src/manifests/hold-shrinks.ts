@@ -2,7 +2,7 @@ import { type Have, type Manifest, WaypostError } from '@waypost/contracts';
 import type { EntityManager } from 'typeorm';
 import type { CheckedTable } from '../plan/check-plan.js';
 import { CLOSE_SHRINKS, HOLD_SHRINKS, READ_HELD } from './hold-shrinks.sql.js';
-import type { Content } from './issue-manifests.js';
+import type { ManifestContent } from './manifest-content.js';
 
 /** Smaller tables may lose any part: a few rows are a large one. */
 const MIN_ROWS = 1000;
@@ -21,7 +21,7 @@ export interface KnownShrink {
 interface Losing {
   mac: string;
   have: Have;
-  now: Content;
+  now: ManifestContent;
   known: readonly KnownShrink[];
 }
 

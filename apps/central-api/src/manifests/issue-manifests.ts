@@ -11,11 +11,11 @@ import {
 import { faultPoint } from '@waypost/runtime';
 import type { EntityManager } from 'typeorm';
 import { ulid } from 'ulid';
-import { NOTE_SEEN } from './unchanged.sql.js';
 import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
 import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
+import type { ManifestContent } from './manifest-content.js';
 import { closeShrinks, holdShrinks, type KnownShrink } from './hold-shrinks.js';
-import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES } from './manifests.sql.js';
+import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES, NOTE_SEEN } from './manifests.sql.js';
 
 /** A device that gets a manifest of a snapshot. */
 export interface Recipient {
@@ -61,8 +61,8 @@ export async function issueManifests(
   const knownOf = new Map(known.map((device) => [device.mac, device]));
   const given = recipients.map(({ mac, have }, at): IssuedManifest | undefined => {
     const { document: manifest, lastSequence } = knownOf.get(mac) ?? {};
-    const isRight = manifest && isAcceptable(manifest, have, Number(lastSequence)) && contentOf(manifest) === canonicalJson(contents[at]);
-    return isRight ? { manifest, isNew: false } : undefined;
+    const holds = manifest && isAcceptable(manifest, have, Number(lastSequence)) && contentOf(manifest) === canonicalJson(contents[at]);
+    return holds ? { manifest, isNew: false } : undefined;
   });
   const refusals = await refuseShrinks(manager, { recipients, contents, given, knownOf }, options);
   const allowed = given.map(
@@ -79,7 +79,7 @@ export async function issueManifests(
     if (answer) return answer;
     const sequence = Number(sequences.pop()?.sequence);
     const fixed = { manifestId: ulid(now.getTime()), generatedAt: now.toISOString(), expiresAt, sequence };
-    return { manifest: sealManifest({ ...fixed, ...(contents[at] as Content) }), isNew: true };
+    return { manifest: sealManifest({ ...fixed, ...(contents[at] as ManifestContent) }), isNew: true };
   });
   await storeManifests(manager, answers, recipients, options);
   await faultPoint('central.manifest-issued');
@@ -96,7 +96,7 @@ interface Known {
 
 interface Answering {
   recipients: readonly Recipient[];
-  contents: readonly Content[];
+  contents: readonly ManifestContent[];
   /** Manifests that would be given again. */
   given: readonly (IssuedManifest | undefined)[];
   knownOf: ReadonlyMap<string, Known>;
@@ -110,7 +110,7 @@ async function refuseShrinks(
 ): Promise<Map<string, WaypostError>> {
   const losing = recipients.flatMap(({ mac, have }, at) => {
     if (!have || given[at]?.manifest.manifestId === have.manifestId) return [];
-    return [{ mac, have, now: contents[at] as Content, known: knownOf.get(mac)?.shrinks ?? [] }];
+    return [{ mac, have, now: contents[at] as ManifestContent, known: knownOf.get(mac)?.shrinks ?? [] }];
   });
   const plan = snapshot.tables.map(({ table }) => table);
   const refusals = await holdShrinks(manager, losing, { plan, maxShrink });
@@ -121,9 +121,7 @@ async function refuseShrinks(
   return refusals;
 }
 
-export type Content = Omit<Manifest, 'manifestId' | 'generatedAt' | 'expiresAt' | 'sequence' | 'sha256'>;
-
-function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, snapshot }: IssueOptions): Content[] {
+function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, snapshot }: IssueOptions): ManifestContent[] {
   const { types } = snapshot;
   const tables = snapshot.tables.map(toManifestTable);
   return recipients.map(({ mac, scope }) => {

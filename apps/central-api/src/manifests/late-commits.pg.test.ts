@@ -7,14 +7,14 @@ import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
 import { discardingStore } from '../cli/discarding-store.js';
-import { BUILD_POOL } from '../database/database.module.js';
+import { BUILD_POOL } from '../database/pools.js';
 import { EpochKeeper } from '../epochs/epoch-keeper.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { resolveScope } from '../scopes/resolve-scope.js';
 import { buildSnapshot, shareSnapshot, type Snapshot } from '../snapshots/build-snapshot.js';
 import { enterBuild } from '../chunk-store/builds.js';
-import { ChangeWatch, type Watch } from '../capture/change-tracker.js';
-import { type OpenReads, TableReads } from '../capture/table-read-cache.js';
+import { ChangeTracker, type Tracked } from '../capture/change-tracker.js';
+import { type OpenReads, TableReadCache } from '../capture/table-read-cache.js';
 
 const SEED = Number(process.env['CHANGES_SEED'] ?? 20261121);
 const WRITERS = 200;
@@ -89,24 +89,24 @@ async function keepPolling(mac: string, held: Manifest, signal: AbortSignal): Pr
  * @returns how many tables were compared
  */
 async function keepComparing(signal: AbortSignal): Promise<number> {
-  const [pool, plan, watch, reads] = [
+  const [pool, plan, tracker, reads] = [
     central.app.get<pg.Pool>(BUILD_POOL),
     central.app.get<CheckedPlan>(CHECKED_PLAN),
-    central.app.get(ChangeWatch),
-    central.app.get(TableReads),
+    central.app.get(ChangeTracker),
+    central.app.get(TableReadCache),
   ];
   let compared = 0;
   for (let at = 0; !signal.aborted; at += 1) {
     await withClient(pool, async (client) => {
       await enterBuild(client);
       const { epoch } = await central.app.get(EpochKeeper).current(client, []);
-      const current = (await watch.refresh(client)) as Watch;
+      const current = (await tracker.refresh(client)) as Tracked;
       await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
         const scope = await resolveScope(client, plan, MACS[at % MACS.length] as string);
-        const open = (await reads.open(client, { watch: current, epoch, isPatient: false, macs: [] })) as OpenReads;
+        const open = (await reads.open(client, { tracked: current, epoch, waitsForReads: false, macs: [] })) as OpenReads;
         // Writers go on between what is called fresh and what is read.
-        const taken = await shareSnapshot(client, { ...open, note: async () => undefined }, { plan, scope, store: discardingStore });
+        const taken = await shareSnapshot(client, { ...open, put: async () => undefined }, { plan, scope, store: discardingStore });
         const rescanned = await buildSnapshot(client, { plan, scope, store: discardingStore });
         for (const [table, { index, isShared }] of (taken as Snapshot).tables.entries()) {
           if (!isShared) continue;

@@ -43,3 +43,6 @@ export const INSERT_TABLES = `
 
 /** By the clock that removes what manifests list. $1: manifest id. */
 export const READ_MANIFEST = 'SELECT mac, document, expires_at > now() AS "isAlive" FROM waypost.manifests WHERE manifest_id = $1';
+
+/** $1: ids of manifests, $2: what they were made from, $3: the fingerprint. */
+export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = ANY($1::text[])';

@@ -107,7 +107,7 @@ async function whileBlocked<T>(central: Central, first: () => T, meanwhile: () =
   return asked;
 }
 
-/** What a central says that reads everything anew. */
+/** What a central says that reads everything again. */
 async function rescanned(of: string): Promise<Manifest['tables']> {
   await using fresh = await startCentral({ databaseUrl: database.url, plan: PLAN_NONE });
   return (await fresh.manifestFor(of)).tables;

@@ -1,15 +1,16 @@
-import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { Have, Manifest } from '@waypost/contracts';
-import { askPrepared, createPool, LOGGER, noteIds, withClient } from '@waypost/runtime';
-import type pg from 'pg';
-import type { Logger } from 'pino';
+import { askPrepared, noteIds, withClient } from '@waypost/runtime';
+import pg from 'pg';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
+import { Batcher } from '../database/batcher.js';
+import { POLL_POOL } from '../database/pools.js';
 import { EpochKeeper } from '../epochs/epoch-keeper.js';
-import { catalogParameters, ChangeWatch } from '../capture/change-tracker.js';
+import { catalogParameters, ChangeTracker } from '../capture/change-tracker.js';
 import { ManifestCache } from './manifest-cache.js';
-import { ShadowReads } from '../maintenance/shadow-reads.js';
-import { ANSWER_UNCHANGED, NOTE_SEEN, READ_CIRCUMSTANCES } from './unchanged.sql.js';
+import { ANSWER_UNCHANGED, READ_CIRCUMSTANCES } from './unchanged.sql.js';
+import { NOTE_SEEN } from './manifests.sql.js';
 
 /** What a device holds, and should hold. */
 export interface Unchanged {
@@ -23,8 +24,6 @@ interface Poll {
   facts: RequestFacts;
   have: Have;
   isMinimal: boolean;
-  resolve: (found: Unchanged | undefined) => void;
-  reject: (error: unknown) => void;
 }
 
 interface Circumstances {
@@ -39,37 +38,21 @@ interface Circumstances {
 const MAX_BATCH = 500;
 
 /**
- * Tells that a device is up to date without reading any of its tables. Polls that come while others are looked up are looked up together after
- * them: a poll never gets an answer that is older than itself.
+ * Tells that a device is up to date without reading any of its tables. Polls that arrive while others are looked up make the next batch:
+ * a poll never gets an answer that is older than itself.
  */
 @Injectable()
-export class FindUnchanged implements OnApplicationShutdown {
-  private readonly pool: pg.Pool;
-  private readonly manifests: ManifestCache;
-  private waiting: Poll[] = [];
-  private isBusy = false;
+export class UnchangedLookup {
+  private readonly manifests = new ManifestCache();
+  private readonly polls = new Batcher<Poll, Unchanged | undefined>((polls) => this.answerBatch(polls), MAX_BATCH);
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
-    @Inject(LOGGER) logger: Logger,
-    private readonly watch: ChangeWatch,
+    @Inject(POLL_POOL) private readonly pool: pg.Pool,
+    private readonly tracker: ChangeTracker,
     private readonly epochs: EpochKeeper,
     private readonly audit: RequestAudit,
-    private readonly shadows: ShadowReads,
-  ) {
-    this.pool = createPool({
-      url: config.DATABASE_URL,
-      applicationName: 'waypost-central-polls',
-      // One batch at a time: two that worked side by side were smaller, and answered 3,700 polls a second in place of 4,100.
-      maxConnections: 1,
-      onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
-    });
-    this.manifests = new ManifestCache();
-  }
-
-  async onApplicationShutdown(): Promise<void> {
-    await this.pool.end();
-  }
+  ) {}
 
   /**
    * The manifest that the device holds, already audited, if that is its last one, lives long enough, and no change to anything it came from was committed
@@ -78,15 +61,11 @@ export class FindUnchanged implements OnApplicationShutdown {
    */
   async find(facts: RequestFacts, isMinimal: boolean): Promise<Unchanged | undefined> {
     const { have } = facts;
-    if (!this.watch.isWanted || !have) return undefined;
-    const found = await new Promise<Unchanged | undefined>((resolve, reject) => {
-      this.waiting.push({ facts, have, isMinimal, resolve, reject });
-      if (!this.isBusy) void this.work();
-    });
+    if (!this.tracker.isWanted || !have) return undefined;
+    const found = await this.polls.do({ facts, have, isMinimal });
     if (found) {
       noteIds({ manifestId: found.manifestId });
       this.audit.count(facts, 'unchanged');
-      this.shadows.answered(facts.mac as string, found.manifestId);
     }
     return found;
   }
@@ -96,27 +75,18 @@ export class FindUnchanged implements OnApplicationShutdown {
     await withClient(this.pool, (client) => client.query(NOTE_SEEN, [[manifestId], null, null]));
   }
 
-  private async work(): Promise<void> {
-    this.isBusy = true;
-    while (this.waiting.length > 0) {
-      const polls = this.waiting.splice(0, MAX_BATCH);
-      try {
-        const found = await withClient(this.pool, (client) => this.answer(client, polls));
-        for (const poll of polls) poll.resolve(found.get(poll.facts.requestId));
-      } catch (error) {
-        for (const poll of polls) poll.reject(error);
-      }
-    }
-    this.isBusy = false;
+  private async answerBatch(polls: readonly Poll[]): Promise<(Unchanged | undefined)[]> {
+    const found = await withClient(this.pool, (client) => this.answer(client, polls));
+    return polls.map(({ facts }) => found.get(facts.requestId));
   }
 
   /** @returns by request id */
   private async answer(client: pg.PoolClient, polls: readonly Poll[]): Promise<Map<string, Unchanged>> {
-    const known = this.watch.lastKnown;
+    const known = this.tracker.lastKnown;
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
     const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
-    if (!now?.epoch || !this.watch.isCurrent(now.fingerprint)) return new Map();
+    if (!now?.epoch || !this.tracker.isCurrent(now.fingerprint)) return new Map();
     const cluster = await this.epochs.clusterOf(client);
     // Another database, or one that does not say which it is: what was recorded may not be what happened here.
     if (cluster === undefined || now.cluster !== cluster) return new Map();

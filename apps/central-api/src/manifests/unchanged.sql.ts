@@ -1,16 +1,10 @@
-import { hasProven } from '../audit/audit.sql.js';
+import { hasProven } from '../database/device-states.sql.js';
 import { CURRENT_CLUSTER, CURRENT_EPOCH, PRUNED_BEFORE } from '../epochs/central-state.sql.js';
 import { livesOn } from './manifests.sql.js';
-import { HAS_FINDING } from '../maintenance/shadow-reads.sql.js';
+import { HAS_FINDING } from '../capture/findings.sql.js';
 import { FINGERPRINT_CATALOG } from '../capture/sources.sql.js';
 
 const STILL_VERIFIED = hasProven('held.manifest_id');
-
-/** What a transaction sees, for what is made from it, and the definitions as of then. $1, $2, $3: as of FINGERPRINT_CATALOG. */
-export const READ_SEEN = `SELECT pg_current_snapshot()::text AS seen, (${FINGERPRINT_CATALOG}) AS catalog`;
-
-/** $1: ids of manifests, $2: what they were made from, $3: the fingerprint. */
-export const NOTE_SEEN = 'UPDATE waypost.manifests SET seen = $2::pg_snapshot, watch = $3 WHERE manifest_id = ANY($1::text[])';
 
 /** $1, $2, $3: as of FINGERPRINT_CATALOG. Definitions, epoch, the last sequence, and whether capture is in doubt, as they are now. */
 export const READ_CIRCUMSTANCES = `
@@ -52,33 +46,3 @@ export const ANSWER_UNCHANGED = `
 
 /** $1: ids. */
 export const READ_DOCUMENTS = 'SELECT manifest_id AS "manifestId", document FROM waypost.manifests WHERE manifest_id = ANY($1::text[])';
-
-/** Snapshots that are taken from now on see all that transactions before this one changed. */
-export const READ_HORIZON = 'SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xid';
-
-/**
- * What transactions before this one changed was seen by every live manifest and table read, and will be by every later one. $1: what READ_HORIZON gave;
- * every build that was in progress then must have ended since: its own snapshot may be older. It is written down before anything is pruned: which
- * manifests are live is told by a clock, which may be wrong, and the others must never pass for current.
- */
-export const READ_SEEN_BY_ALL = `
-  INSERT INTO waypost.central_state
-  SELECT '${PRUNED_BEFORE}', least($1::xid8,
-               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.manifests WHERE expires_at > now()),
-               (SELECT min(pg_snapshot_xmin(seen)) FROM waypost.table_reads))::text
-  ON CONFLICT (key) DO UPDATE SET value = greatest(central_state.value::xid8, excluded.value::xid8)::text
-  RETURNING value AS xid`;
-
-/** $1: what READ_SEEN_BY_ALL gave, $2: how many at most. */
-export const PRUNE_CHANGES = `
-  WITH pruned AS (
-    DELETE FROM waypost.changes WHERE ctid = ANY(ARRAY(SELECT ctid FROM waypost.changes WHERE xid < $1::xid8 LIMIT $2)) RETURNING 1
-  )
-  SELECT count(*)::int AS pruned FROM pruned`;
-
-/** What keeps PRUNE_CHANGES from going on: the oldest transaction under way that has written, of any database, prepared ones too. */
-export const OLDEST_TRANSACTION = `
-  SELECT CASE WHEN pg_snapshot_xmin(now.snapshot) < pg_snapshot_xmax(now.snapshot) THEN pg_snapshot_xmin(now.snapshot)::text END AS xid,
-         extract(epoch FROM clock_timestamp() - least((SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL),
-                                                      (SELECT min(prepared) FROM pg_prepared_xacts)))::float8 AS age
-  FROM (SELECT pg_current_snapshot() AS snapshot) AS now`;

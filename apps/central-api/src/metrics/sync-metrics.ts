@@ -1,8 +1,7 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import type { ErrorCode } from '@waypost/contracts';
-import { createRegistry, type DiskSpace } from '@waypost/runtime';
+import { createRegistry } from '@waypost/runtime';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 
 const SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300];
 
@@ -77,15 +76,14 @@ export class SyncMetrics {
     labelNames: ['result'],
     registers: this.registers,
   });
-  private builds = { waiting: 0 };
+  private coalescer = { waiting: 0 };
 
-  constructor(@Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore) {
+  constructor() {
     // An increase from nothing to 1 is none to Prometheus: what alarms look at starts at 0.
     for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
     for (const source of ['built', 'shared']) this.tableSnapshots.inc({ source }, 0);
     for (const result of ['equal', 'different', 'skipped', 'failed']) this.shadowReads.inc({ result }, 0);
     for (const result of ['recorded', 'missed', 'not_checked']) this.canaries.inc({ result }, 0);
-    this.watchStore();
   }
 
   requested(operation: string, status: string, reason: ErrorCode | 'unchanged' | null, seconds: number): void {
@@ -115,7 +113,7 @@ export class SyncMetrics {
     this.shadowSeconds.inc(seconds);
   }
 
-  /** To be called once, by who makes shadow reads. */
+  /** To be called once, by what makes shadow reads. */
   watchShadowReads(read: () => Promise<{ findings: number; age: number | null } | undefined>): void {
     const findings = 'Open findings of shadow reads: tables whose changes were not captured; NaN if unknown.';
     this.gauge('waypost_central_shadow_findings', findings, async () => (await read())?.findings ?? NaN);
@@ -127,7 +125,7 @@ export class SyncMetrics {
     this.canaries.inc({ result });
   }
 
-  /** To be called once, by who tries whether writes are captured. */
+  /** To be called once, by what tries whether writes are captured. */
   watchCanary(read: () => Promise<{ findings: number; unchecked: number } | undefined>): void {
     const findings = 'Open findings of the canary: tables that can be written to without being captured; NaN if unknown.';
     this.gauge('waypost_central_canary_findings', findings, async () => (await read())?.findings ?? NaN);
@@ -136,33 +134,26 @@ export class SyncMetrics {
   }
 
   get buildsWaiting(): number {
-    return this.builds.waiting;
+    return this.coalescer.waiting;
   }
 
-  /** To be called once, by the owner of the places. */
-  watchBuilds(builds: { inUse: number; waiting: number }): void {
-    this.builds = builds;
+  /** To be called once, by the owner of the permits. */
+  watchBuilds(coalescer: { inUse: number; waiting: number }): void {
+    this.coalescer = coalescer;
     this.gauge(
       'waypost_central_builds_in_flight',
       'MAX_CONCURRENT_BUILDS places in use; one serves all requests of a share.',
-      () => builds.inUse,
+      () => coalescer.inUse,
     );
     this.gauge(
       'waypost_central_builds_waiting',
       'Requests that wait for one of MAX_CONCURRENT_BUILDS places, or for the one that serves their share.',
-      () => builds.waiting,
+      () => coalescer.waiting,
     );
   }
 
-  private watchStore(): void {
-    const space = (fact: keyof DiskSpace) => async (): Promise<number> => (await this.store.space.get())?.[fact] ?? NaN;
-    const about = 'Snapshot store: bytes of snapshots, as measured once an hour plus what this process has stored since; NaN at first.';
-    this.gauge('waypost_central_store_bytes', about, () => this.store.bytes ?? NaN);
-    this.gauge('waypost_central_store_free_bytes', 'Free space of the snapshot store’s file system; NaN if unknown.', space('freeBytes'));
-    this.gauge('waypost_central_store_size_bytes', 'Size of the snapshot store’s file system; NaN if unknown.', space('sizeBytes'));
-  }
-
-  private gauge(name: string, help: string, read: () => number | Promise<number>): void {
+  /** A gauge whose value is read at each scrape. */
+  gauge(name: string, help: string, read: () => number | Promise<number>): void {
     const gauge: Gauge = new Gauge({ name, help, registers: this.registers, collect: async () => gauge.set(await read()) });
   }
 }

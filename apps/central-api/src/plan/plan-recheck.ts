@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import { Latest, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { BUILD_POOL } from '../database/database.module.js';
+import { BUILD_POOL } from '../database/pools.js';
 import { CHECKED_PLAN, checkPlan, type CheckedPlan } from './check-plan.js';
 
 /** What PostgreSQL says of a query that its catalog does not fit: unknown names, missing rights, wrong types, unknown schemas. */

@@ -5,7 +5,7 @@ import pg from 'pg';
 /** What PostgreSQL knows of a view it knows of the query. */
 const VIEW = 'pg_temp.waypost_reads';
 
-/** Runs `work` while the query is a view, named by its argument, and takes the view back, in the READ WRITE transaction under way. */
+/** Runs `work` while the query is a view, named by its argument, and takes the view back, in the current READ WRITE transaction. */
 export async function asView<T>(client: pg.ClientBase, query: string, work: (view: string) => Promise<T>): Promise<T> {
   await client.query('SAVEPOINT as_view');
   try {
@@ -27,7 +27,7 @@ const NAMED_RELATIONS = `
 /** Rights to some columns only are enough to read them, not to lock the table. $1: quoted names. */
 const LOCKABLE = "SELECT name FROM unnest($1::text[]) AS name WHERE has_table_privilege(name, 'SELECT')";
 
-/** Whether this role may make temporary views; a standby lets nobody do so. */
+/** Whether this role may make temporary views; a standby lets no role do so. */
 const READ_RIGHT = `
   SELECT has_database_privilege(current_database(), 'TEMPORARY') OR pg_is_in_recovery() AS "mayUseViews",
          format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user) AS grant`;
@@ -122,7 +122,7 @@ const REFUSED = /^(42|0A|25006)/;
 /** A table or view that the plan reads is gone, or may not be read any more. */
 const ALTERED: ReadonlySet<string | undefined> = new Set([SqlState.undefinedTable, SqlState.insufficientPrivilege]);
 
-/** What a query of the plan failed with, for whoever asked. */
+/** What a query of the plan failed with, for the client. */
 export function asAltered(error: unknown): never {
   if (!ALTERED.has(sqlStateOf(error))) throw error;
   throw new WaypostError('PLAN_INVALID', { detail: `The database was altered: ${(error as Error).message}`, cause: error });

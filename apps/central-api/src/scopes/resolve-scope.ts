@@ -11,7 +11,7 @@ const ACTIVE_COLUMN = 'active';
 const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => value.toString() };
 
 /**
- * Asks the plan who this device is, in the transaction under way, whose session must be pinned.
+ * Asks the plan who this device is, in the current transaction, whose session must be pinned.
  * @param mac normalized
  * @throws WaypostError DEVICE_UNKNOWN, DEVICE_AMBIGUOUS, DEVICE_INACTIVE
  */
@@ -27,7 +27,7 @@ export async function resolveScope(client: pg.ClientBase, plan: CheckedPlan, mac
   return new Map(Object.entries(row));
 }
 
-/** As resolveScope, for many devices: whoever may see nothing has the reason in place of a scope. */
+/** As resolveScope, for many devices: one that may see nothing has the error in place of a scope. */
 export async function resolveScopes(client: pg.ClientBase, plan: CheckedPlan, macs: readonly string[]): Promise<(Scope | WaypostError)[]> {
   const scopes: (Scope | WaypostError)[] = [];
   for (const mac of macs) {
@@ -41,8 +41,8 @@ export async function resolveScopes(client: pg.ClientBase, plan: CheckedPlan, ma
   return scopes;
 }
 
-/** What decides which rows a device has: devices of one share have the same, whatever else their scopes say. */
-export function shareOf(plan: CheckedPlan, scope: Scope): string {
+/** Names the scope group: devices with equal keys have the same rows, whatever else their scopes say. */
+export function scopeKeyOf(plan: CheckedPlan, scope: Scope): string {
   const parameters = new Set(plan.tables.flatMap((table) => table.parameters));
   return canonicalJson([...parameters].map((name) => [name, scope.get(name) ?? null]));
 }

@@ -44,7 +44,7 @@ interface BuildOptions {
 }
 
 /**
- * Reads a device's share of all tables and stores it, in the transaction under way, which must be REPEATABLE READ, so that all
+ * Reads a device's share of all tables and stores it, in the current transaction, which must be REPEATABLE READ, so that all
  * tables are of one moment. Streams: memory does not depend on the size of the tables.
  * @throws WaypostError PLAN_INVALID when the database was altered so that the plan does not fit any more, or a query fails on a row; STORAGE_FAILED, ROW_TOO_LARGE,
  * KEY_NOT_UNIQUE
@@ -69,22 +69,22 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
     name: scopedTable.table.name,
     readKey: tableKey({ query: scopedTable.query, parameters: scopedTable.table.parameters, layout: scopedTable }, options.scope),
   }));
-  const { fresh, elsewhere } = await reads.claim(wanted);
+  const { fresh, inProgress } = await reads.claim(wanted);
   // Where others have read a part of it, there is something better: to take that from the store.
-  const observer = fresh.size + elsewhere.length === 0 ? options.observer : undefined;
+  const observer = fresh.size + inProgress.length === 0 ? options.observer : undefined;
   observer?.begin(draftOf(options.plan, scoped, types));
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {
-    if (elsewhere.includes(readKey)) continue;
+    if (inProgress.includes(readKey)) continue;
     const found = fresh.get(readKey);
     const index = found ?? (await readTable(client, scopedTable, { ...options, observer }));
     tables.push({ ...scopedTable, index, isShared: found !== undefined });
-    if (!found) await reads.note({ name, readKey }, index);
+    if (!found) await reads.put({ name, readKey }, index);
   }
-  return elsewhere.length > 0 ? elsewhere : { tables, types };
+  return inProgress.length > 0 ? inProgress : { tables, types };
 }
 
-/** What each table's query is now, its parameters bound in the transaction under way. */
+/** What each table's query is now, its parameters bound in the current transaction. */
 export async function scopeTables(
   client: pg.ClientBase,
   { plan, scope }: Pick<BuildOptions, 'plan' | 'scope'>,

@@ -4,11 +4,11 @@ import type pg from 'pg';
 import type { BuildObserver } from './build-observer.js';
 import type { RawChunk, SnapshotStore, TableWriter } from '../chunk-store/snapshot-store.js';
 
-/** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
+/** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batcher are in memory, no more. */
 const BATCH_BYTES = 3 << 20;
 const BATCH_CHUNKS = 512;
-/** A batch with less room takes no more: hardly a chunk needs it. */
-const ROOM_BYTES = 512 << 10;
+/** A batch with less room takes no more: hardly any chunk needs more. */
+const HEADROOM_BYTES = 512 << 10;
 
 interface TableRead {
   query: string;
@@ -24,21 +24,21 @@ interface TableRead {
  */
 export async function storeTable(client: pg.ClientBase, { query, layout, store, signal, observer }: TableRead): Promise<ChunkIndex> {
   const writer = store.create();
-  const batches = new Batches(writer, new ChunkIndexBuilder(layout.format), observer);
+  const batcher = new ChunkBatcher(writer, new ChunkIndexBuilder(layout.format), observer);
   try {
     await readChunks(client, {
       query,
       layout,
       signal,
-      onChunk: (bytes, rowCount) => batches.add(bytes, rowCount),
-      afterInput: () => batches.makeRoom(),
+      onChunk: (bytes, rowCount) => batcher.add(bytes, rowCount),
+      afterInput: () => batcher.flushIfFull(),
     });
-    const stored = await writer.commit(await batches.finish());
+    const stored = await writer.commit(await batcher.finish());
     const { rowCount, rawBytes, frameBytes } = stored.totals();
     describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': rawBytes, 'waypost.stream_bytes': frameBytes });
     return stored;
   } finally {
-    await batches.settle();
+    await batcher.settle();
     await writer.abort();
   }
 }
@@ -48,9 +48,9 @@ interface Chunk extends RawChunk {
 }
 
 /** One batch is filled while the other is stored. */
-class Batches {
+class ChunkBatcher {
   private filling = new Batch();
-  private spare: Batch | undefined = new Batch();
+  private freeBatch: Batch | undefined = new Batch();
   private storing: Promise<void> = Promise.resolve();
 
   constructor(
@@ -64,31 +64,31 @@ class Batches {
   }
 
   /** To be awaited before more is added. */
-  makeRoom(): Promise<void> | undefined {
-    return this.filling.isFull ? this.turn() : undefined;
+  flushIfFull(): Promise<void> | undefined {
+    return this.filling.isFull ? this.flush() : undefined;
   }
 
   async finish(): Promise<ChunkIndex> {
-    await this.turn();
+    await this.flush();
     await this.storing;
     return this.index.build();
   }
 
-  /** Returns when nothing is under way any more, and gives the memory back. */
+  /** Returns when nothing is being stored, and gives the memory back. */
   async settle(): Promise<void> {
     await this.storing.catch(() => undefined);
     this.filling.release();
-    this.spare?.release();
+    this.freeBatch?.release();
   }
 
-  private async turn(): Promise<void> {
+  private async flush(): Promise<void> {
     await this.storing;
     const batch = this.filling;
-    this.filling = this.spare ?? new Batch();
-    this.spare = undefined;
+    this.filling = this.freeBatch ?? new Batch();
+    this.freeBatch = undefined;
     const { isLarge } = batch;
     this.storing = this.store(batch);
-    this.storing.catch(() => undefined); // whoever waits for it hears of it
+    this.storing.catch(() => undefined); // its error is thrown where it is awaited
     if (isLarge) await this.storing;
   }
 
@@ -110,7 +110,7 @@ class Batches {
       observer?.chunk({ ...entry, digest: Buffer.from(digest), frameBytes: frame.length }, frame);
     }
     batch.clear();
-    this.spare = batch;
+    this.freeBatch = batch;
   }
 }
 
@@ -121,7 +121,7 @@ class Batch {
   private used = 0;
 
   get isFull(): boolean {
-    return this.used > BATCH_BYTES - ROOM_BYTES || this.chunks.length >= BATCH_CHUNKS;
+    return this.used > BATCH_BYTES - HEADROOM_BYTES || this.chunks.length >= BATCH_CHUNKS;
   }
 
   /** It needs memory beside its own: the next one waits. */

@@ -3,7 +3,7 @@ import type { RowLayout } from '@waypost/runtime';
 import type { Scope } from '../scopes/resolve-scope.js';
 
 /** How rows become chunks and frames. Raised when that changes: what was stored before must not be taken for the same. */
-const FORM = 1;
+const FORMAT_VERSION = 1;
 
 interface KeyedRead {
   /** The canonical query, its parameters as settings. */
@@ -16,5 +16,7 @@ interface KeyedRead {
 /** Names all that decides the bytes of a table, but the rows in the database and the definitions in its catalog. */
 export function tableKey({ query, parameters, layout: { columns, key, format } }: KeyedRead, scope: Scope): string {
   const values = parameters.map((name) => [name, scope.get(name) ?? null]);
-  return sha256Hex(canonicalJson({ form: FORM, query, values, columns: columns.map(({ name, type }) => [name, type]), key, format }));
+  return sha256Hex(
+    canonicalJson({ form: FORMAT_VERSION, query, values, columns: columns.map(({ name, type }) => [name, type]), key, format }),
+  );
 }

@@ -6,12 +6,12 @@ export interface Blob {
   bytes: number;
 }
 
-/** A blob being written. Nobody sees anything of it before `commit`. */
+/** A blob being written. Nothing of it is visible before `commit`. */
 export interface BlobWriter {
   append(pieces: readonly Buffer[]): Promise<void>;
   /** Makes the blob visible under its name, whole and durably, or not at all. */
   commit(): Promise<void>;
-  /** Gives up what is not committed; may be called at any time, more than once. */
+  /** Discards what is not committed; may be called at any time, more than once. */
   abort(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ export interface BlobStore {
   open(name: string): Promise<BlobReader | undefined>;
   /** The blob's length; undefined where there is no such blob. */
   head(name: string): Promise<number | undefined>;
-  /** All blobs, whoever wrote them. */
+  /** All blobs, of all writers. */
   list(): Promise<Blob[]>;
   /** Succeeds where there is no such blob. */
   remove(name: string): Promise<void>;

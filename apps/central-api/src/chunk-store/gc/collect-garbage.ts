@@ -24,7 +24,7 @@ export interface Garbage {
   contents: number;
   chunks: number;
   packs: number;
-  /** That nobody knew. */
+  /** Unknown to the catalog. */
   files: number;
   compacted: number;
 }
@@ -35,20 +35,20 @@ interface Collection {
   catalog: ChunkCatalog;
   retention: Retention;
   /** Builds in progress, which have stored chunks and not yet their manifest, are waited for, at most so long each time. */
-  patienceMs: number;
+  maxWaitMs: number;
   signal: AbortSignal;
 }
 
 /** Another process may sweep meanwhile. */
 const TURN_MS = 16_000;
 /** How long a moment without builds is looked for, to move chunks in: what is not compacted now is so later. */
-const COMPACTION_PATIENCE_MS = 2000;
+const COMPACTION_MAX_WAIT_MS = 2000;
 
 /**
  * Removes what no live manifest needs: contents, then chunks, then packs; files that the database does not know; and compacts what is left. Builds go on
  * meanwhile: what is to be removed is marked first, after which no build counts on it, and removed once all that were building then
  * have ended (docs/adr/0029). Of several processes one is at it. Killed at any time, it leaves nothing that the next one does not remove.
- * @returns undefined when the patience ended before the builds did; what was done by then stays done
+ * @returns undefined when the builds did not end in time; what was done by then stays done
  */
 export async function collectGarbage(options: Collection): Promise<Garbage | undefined> {
   try {
@@ -87,7 +87,7 @@ async function collect(client: pg.ClientBase, options: Collection): Promise<Garb
   if (chunks === undefined) return undefined;
   const packs = await ask<{ packId: string }>(sql.REMOVE_PACKS, [since, RETIRED_MS]);
   for (const { packId } of packs) await blobs.remove(packName(packId));
-  const compacted = await compactPacks({ client, blobs, catalog, patienceMs: COMPACTION_PATIENCE_MS, signal });
+  const compacted = await compactPacks({ client, blobs, catalog, maxWaitMs: COMPACTION_MAX_WAIT_MS, signal });
   return { contents, chunks, packs: packs.length, files: orphans.length, compacted };
 }
 
@@ -100,7 +100,7 @@ async function forgetMarked(client: pg.ClientBase, { keepsShared }: Retention): 
   return (await client.query(sql.FORGET_CONTENTS)).rowCount ?? 0;
 }
 
-/** Also what an earlier collection had marked. @returns undefined when the patience ended before the builds did */
+/** Also what an earlier collection had marked. @returns undefined when the builds did not end in time */
 async function removeMarked(client: pg.ClientBase, options: Collection): Promise<number | undefined> {
   const [found] = await askerOf(client)<{ marked: boolean }>(sql.ARE_MARKED);
   if (!found?.marked) return 0;

@@ -4,7 +4,7 @@ import type pg from 'pg';
 import type { BlobStore } from '../blobs/blob-store.js';
 import { betweenBuilds } from '../builds.js';
 import type { ChunkCatalog, Pack, PackedChunk } from '../chunk-catalog.js';
-import { ADD_PACK } from '../chunk-catalog.sql.js';
+import { ADD_PACK, READ_CHUNKS } from '../chunk-catalog.sql.js';
 import * as sql from './garbage.sql.js';
 import { packName, PackWriter } from '../pack-writer.js';
 
@@ -16,7 +16,7 @@ interface Compaction {
   blobs: BlobStore;
   catalog: ChunkCatalog;
   /** How long a moment without builds is looked for, each time that a pack is to be taken over. */
-  patienceMs: number;
+  maxWaitMs: number;
   signal: AbortSignal;
 }
 
@@ -26,7 +26,7 @@ interface StoredChunk extends PackedChunk {
 
 /**
  * Writes packs of which less than half is needed, and small ones where there are many, into new ones. The old ones are retired: readers that know of
- * them go on. Chunks that prove to be lost or damaged are forgotten. Killed at any time, it leaves a file that nobody knows, no more.
+ * them go on. Chunks that prove to be lost or damaged are forgotten. Killed at any time, it leaves a file that the catalog does not know, no more.
  * Where builds always overlap it does nothing: rows are moved only while nothing builds.
  * @returns how many packs were retired
  */
@@ -61,7 +61,7 @@ type Reading = Pick<Compaction, 'blobs' | 'catalog'> & { ask: Ask };
 
 /** The chunks that are needed of a pack; what is lost or damaged is forgotten. */
 async function* readPack({ ask, blobs, catalog }: Reading, packId: string): AsyncGenerator<StoredChunk & { frame: Buffer }> {
-  const chunks = await ask<StoredChunk>(sql.READ_CHUNKS, [packId]);
+  const chunks = await ask<StoredChunk>(READ_CHUNKS, [packId]);
   const reader = await blobs.open(packName(packId));
   if (!reader) return catalog.forgetPack(packId);
   try {

@@ -44,7 +44,7 @@ beforeEach(() =>
 interface Bench extends AsyncDisposable {
   store: PackStore;
   folder: string;
-  collect: (patienceMs?: number) => Promise<Garbage | undefined>;
+  collect: (maxWaitMs?: number) => Promise<Garbage | undefined>;
 }
 
 async function openBench(): Promise<Bench> {
@@ -55,8 +55,8 @@ async function openBench(): Promise<Bench> {
   return {
     store,
     folder: folder.path,
-    collect: (patienceMs = 10_000) =>
-      collectGarbage({ pool, blobs, catalog, retention: KEEP_NOTHING, patienceMs, signal: new AbortController().signal }),
+    collect: (maxWaitMs = 10_000) =>
+      collectGarbage({ pool, blobs, catalog, retention: KEEP_NOTHING, maxWaitMs, signal: new AbortController().signal }),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
@@ -166,7 +166,7 @@ test('whatever is built, read, expired and collected side by side, in whatever o
   );
 });
 
-test('a pack of which less than half is needed is written anew, and a reader under way goes on', async () => {
+test('a pack of which less than half is needed is rewritten, and a reader under way goes on', async () => {
   await using bench = await openBench();
   const large = await build(bench.store, [1, 2, 3, 4, 5, 6, 7, 8]);
   const small = await build(bench.store, [2, 5]);

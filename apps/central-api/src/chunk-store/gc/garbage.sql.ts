@@ -1,4 +1,4 @@
-import { HEADER_BYTES, INDEX_ENTRY_BYTES } from '@waypost/contracts';
+import { NEEDED } from '../chunk-catalog.sql.js';
 
 /** Contents that a device may still download. Found once for all contents: many live manifests name the same ones. */
 const NAMED = `
@@ -42,12 +42,6 @@ export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';
 
 export const READ_CLOCK = 'SELECT clock_timestamp()::text AS now';
 
-/** Digests of all contents. The concatenation brings each index into memory once, and not once per digest. */
-export const NEEDED = `
-  SELECT DISTINCT substr(bytes, ${HEADER_BYTES + 1} + ${INDEX_ENTRY_BYTES} * at, 32) AS digest
-  FROM (SELECT chunk_index || ''::bytea AS bytes FROM waypost.table_contents OFFSET 0) AS content
-  CROSS JOIN LATERAL generate_series(0, (length(bytes) - ${HEADER_BYTES}) / ${INDEX_ENTRY_BYTES} - 1) AS at`;
-
 /** $1: a time; what is younger may be part of what is being built. It would only be marked in vain: what is built is needed before it is removed. */
 export const MARK_UNNEEDED = `
   UPDATE waypost.chunks AS chunk SET unneeded = true FROM waypost.packs p
@@ -56,14 +50,14 @@ export const MARK_UNNEEDED = `
 
 export const ARE_MARKED = 'SELECT EXISTS (SELECT FROM waypost.chunks WHERE unneeded) AS marked';
 
-/** What was marked is removed, unless somebody had come to need it before it was marked. Everyone who was building then must be done. */
+/** What was marked is removed, unless a build had come to need it before it was marked. All builds that were in progress then must have ended. */
 export const REMOVE_UNNEEDED = [
   `UPDATE waypost.chunks AS chunk SET unneeded = false FROM (${NEEDED}) AS needed WHERE chunk.unneeded AND chunk.digest = needed.digest`,
   `DELETE FROM waypost.chunks WHERE digest IN (SELECT digest FROM waypost.chunks WHERE unneeded ORDER BY digest FOR UPDATE)`,
 ] as const;
 
 /**
- * Packs that have nothing left; nor do contents need them that had, until somebody wrote their chunks elsewhere. $1: as of MARK_UNNEEDED, $2: ms that a
+ * Packs that have nothing left; nor do contents need them that had, until their chunks were written elsewhere. $1: as of MARK_UNNEEDED, $2: ms that a
  * retired pack stays.
  */
 export const REMOVE_PACKS = `
@@ -79,7 +73,7 @@ export const REMOVE_PACKS = `
   SELECT pack_id AS "packId" FROM removed`;
 
 /**
- * Packs to be written anew: those of which less than half is needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many small ones may be.
+ * Packs to be rewritten: those of which less than half is needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many small ones may be.
  */
 export const FIND_SPARSE = `
   WITH pack AS (
@@ -87,11 +81,6 @@ export const FIND_SPARSE = `
     FROM waypost.packs p JOIN waypost.chunks c USING (pack_id) WHERE retired_at IS NULL GROUP BY p.pack_id
   )
   SELECT pack_id AS "packId" FROM pack WHERE live * 2 < bytes OR (is_small AND small > $2) ORDER BY pack_id`;
-
-/** $1: pack. */
-export const READ_CHUNKS = `
-  SELECT digest, start, frame_bytes AS "frameBytes", raw_bytes AS "rawBytes", crc32::float8 AS crc32
-  FROM waypost.chunks WHERE pack_id = $1 ORDER BY start`;
 
 /** $1, $2: digests, $3: their new pack, $4: where each one is in it, $5: the packs that they come from. */
 export const MOVE_CHUNKS = `

@@ -1,5 +1,4 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { RANDOM_KEY } from '../../epochs/central-state.sql.js';
 
 /**
  * What tells that the database went back in time: the transaction that wrote the epoch, and the key of the receipts that devices get for what they
@@ -20,6 +19,9 @@ export class CreateReceiptKeys1796200000000 implements MigrationInterface {
     await runner.query(`DROP TABLE waypost.receipt_keys; DELETE FROM waypost.central_state WHERE key = 'written_by'`);
   }
 }
+
+/** 32 bytes of the server's strong random source. */
+const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
 
 /** Default privileges of the schema let roles of dashboards read every table. */
 const KEEP_PRIVATE = `

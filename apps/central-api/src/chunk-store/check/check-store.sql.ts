@@ -1,10 +1,10 @@
 import { HEADER_BYTES, INDEX_ENTRY_BYTES } from '@waypost/contracts';
-import { NEEDED } from './gc/garbage.sql.js';
+import { NEEDED } from '../chunk-catalog.sql.js';
 
 export const LIST_PACKS = `SELECT pack_id AS "packId", bytes::float8 AS bytes FROM waypost.packs WHERE retired_at IS NULL ORDER BY pack_id`;
 
 /** $1: pack, $2: a digest, or null for the pack itself. Whether it is still said to be there: others may have moved or removed it meanwhile. */
-export const IS_SAID = `
+export const IS_CATALOGED = `
   SELECT FROM waypost.packs p WHERE pack_id = $1 AND retired_at IS NULL
     AND ($2::bytea IS NULL OR EXISTS (SELECT FROM waypost.chunks c WHERE c.digest = $2 AND c.pack_id = p.pack_id))`;
 

@@ -1,12 +1,12 @@
 import { crc32 } from 'node:zlib';
 import { sha256, WaypostError } from '@waypost/contracts';
 import { type Ask, decompress } from '@waypost/runtime';
-import type { BlobStore } from './blobs/blob-store.js';
-import type { ChunkCatalog, PackedChunk } from './chunk-catalog.js';
+import type { BlobStore } from '../blobs/blob-store.js';
+import type { ChunkCatalog, PackedChunk } from '../chunk-catalog.js';
 import * as sql from './check-store.sql.js';
-import { READ_CHUNKS } from './gc/garbage.sql.js';
-import { packName } from './pack-writer.js';
-import type { SnapshotId } from './snapshot-store.js';
+import { READ_CHUNKS } from '../chunk-catalog.sql.js';
+import { packName } from '../pack-writer.js';
+import type { SnapshotId } from '../snapshot-store.js';
 
 /** Something that is said to be stored, and is not, or not so. */
 export interface Damage {
@@ -22,7 +22,7 @@ export interface StoreReport {
   contents: number;
   /** Of all packs. */
   bytes: number;
-  /** Of those chunks that a content needs; what is left is removed by and by. */
+  /** Of those chunks that a content needs; what is left is removed by later sweeps. */
   neededBytes: number;
   /** What the contents would take if nothing was shared. */
   contentBytes: number;
@@ -46,7 +46,7 @@ export async function checkStore({ ask, blobs }: Store): Promise<StoreReport> {
   const damaged: Damage[] = [];
   for (const { packId, bytes } of packs) {
     for await (const damage of checkPack({ ask, blobs }, packId, bytes)) {
-      if ((await ask(sql.IS_SAID, [packId, damage.digest ?? null])).length > 0) damaged.push(damage);
+      if ((await ask(sql.IS_CATALOGED, [packId, damage.digest ?? null])).length > 0) damaged.push(damage);
     }
   }
   const known = new Set(packs.map(({ packId }) => packName(packId)));
@@ -62,7 +62,7 @@ export async function checkStore({ ask, blobs }: Store): Promise<StoreReport> {
   };
 }
 
-/** Forgets what the report found: requests that need it build it anew. */
+/** Forgets what the report found: requests that need it build it again. */
 export async function repairStore(catalog: ChunkCatalog, { damaged, incomplete }: StoreReport): Promise<void> {
   for (const { packId, digest } of damaged) await (digest ? catalog.forgetChunk(packId, digest) : catalog.forgetPack(packId));
   for (const id of incomplete) await catalog.forgetContent(id);

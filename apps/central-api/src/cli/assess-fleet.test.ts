@@ -1,4 +1,4 @@
-import { judgeFleet } from './judge-fleet.js';
+import { assessFleet } from './assess-fleet.js';
 import type { FleetFacts } from './read-fleet.js';
 
 const HEALTHY: FleetFacts = {
@@ -18,7 +18,7 @@ const HEALTHY: FleetFacts = {
 };
 
 test('a healthy fleet has no findings', () => {
-  expect(judgeFleet(HEALTHY, { url: 'http://c', answers: true, healthy: true, problems: [] }, null)).toEqual([]);
+  expect(assessFleet(HEALTHY, { url: 'http://c', answers: true, healthy: true, problems: [] }, null)).toEqual([]);
 });
 
 test.each<[string, Partial<FleetFacts>, object]>([
@@ -63,16 +63,16 @@ test.each<[string, Partial<FleetFacts>, object]>([
     { severity: 'warn', next: expect.stringContaining('Register the device') },
   ],
 ])('%s are one finding with a next step', (_, facts, expected) => {
-  const findings = judgeFleet({ ...HEALTHY, ...facts }, null, null);
+  const findings = assessFleet({ ...HEALTHY, ...facts }, null, null);
   expect(findings).toEqual([expect.objectContaining(expected)]);
   expect(findings[0]?.next).toMatch(/\w/);
 });
 
 test('a service that is away or not ready, and a store without room, are findings', () => {
   const store = { folder: '/s', bytes: 1, freeBytes: 5, sizeBytes: 100 };
-  const away = judgeFleet(HEALTHY, { url: 'http://c', answers: false, reason: 'ECONNREFUSED' }, store);
+  const away = assessFleet(HEALTHY, { url: 'http://c', answers: false, reason: 'ECONNREFUSED' }, store);
   expect(away.map(({ severity }) => severity)).toEqual(['bad', 'bad']);
   expect(away[1]?.what).toBe('Only 5 % of the snapshot store’s disk is free.');
-  const sick = judgeFleet(HEALTHY, { url: 'http://c', answers: true, healthy: false, problems: ['database: down'] }, null);
+  const sick = assessFleet(HEALTHY, { url: 'http://c', answers: true, healthy: false, problems: ['database: down'] }, null);
   expect(sick[0]?.what).toBe('central-api is not ready: database: down');
 });

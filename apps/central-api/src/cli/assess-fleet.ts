@@ -20,7 +20,7 @@ const QUIET_MS = 3_600_000;
 const LOW_SHARE = 0.1;
 
 /** What is wrong with the fleet or with central, and what to do about it. */
-export function judgeFleet(fleet: FleetFacts | null, service: ServiceFacts | null, store: StoreFacts | null): Finding[] {
+export function assessFleet(fleet: FleetFacts | null, service: ServiceFacts | null, store: StoreFacts | null): Finding[] {
   return [
     ...judgeService(service),
     ...(fleet ? [...judgeDevices(fleet), ...judgeRequests(fleet), ...judgeCapture(fleet)] : []),

@@ -1,0 +1,58 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER, traced } from '@waypost/runtime';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { OpenReads } from '../capture/table-read-cache.js';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
+import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
+import type { Scope } from '../scopes/resolve-scope.js';
+import type { BuildObserver } from './build-observer.js';
+import { buildSnapshot, shareSnapshot, type Snapshot } from './build-snapshot.js';
+
+interface BuildRequest {
+  scope: Scope;
+  signal: AbortSignal;
+  observer: BuildObserver | undefined;
+  /** How many devices are answered from it. */
+  devices: number;
+  /** Where changes are captured: reads of others that can be taken. */
+  reads: OpenReads | undefined;
+}
+
+/** Builds snapshots in the current transaction, with their span, their log lines and their metrics. */
+@Injectable()
+export class SnapshotBuilder {
+  constructor(
+    @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
+    @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly metrics: SyncMetrics,
+  ) {}
+
+  /**
+   * @returns as shareSnapshot where there are `reads`; otherwise always a snapshot
+   * @throws WaypostError as buildSnapshot
+   */
+  async build(client: pg.ClientBase, { devices, reads, ...request }: BuildRequest): Promise<Snapshot | string[]> {
+    const started = performance.now();
+    this.logger.info({ devices }, 'snapshot build started');
+    const options = { ...request, plan: this.plan, store: this.store, onTable: (seconds: number) => this.metrics.tableBuilt(seconds) };
+    const attributes = { 'waypost.tables': this.plan.tables.length, 'waypost.devices': devices };
+    const snapshot = await traced('snapshot', { attributes }, () =>
+      reads ? shareSnapshot(client, reads, options) : buildSnapshot(client, options),
+    );
+    if (!Array.isArray(snapshot)) this.report(snapshot, devices, performance.now() - started);
+    return snapshot;
+  }
+
+  private report({ tables }: Snapshot, devices: number, elapsedMs: number): void {
+    const totals = tables.filter(({ isShared }) => !isShared).map(({ index }) => index.totals());
+    const rows = totals.reduce((sum, table) => sum + table.rowCount, 0);
+    const rawBytes = totals.reduce((sum, table) => sum + table.rawBytes, 0);
+    const durationMs = Math.round(elapsedMs);
+    const shared = tables.length - totals.length;
+    this.metrics.snapshotBuilt({ seconds: durationMs / 1000, rows, bytes: rawBytes, shared });
+    this.logger.info({ devices, tables: tables.length, built: totals.length, shared, rows, rawBytes, durationMs }, 'snapshot built');
+  }
+}
