@@ -38,7 +38,12 @@ const unnamed = Object.entries(LAYERS).map(([root, layers]) => ({
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
   forbidden: [
-    { name: 'files do not import each other, directly or through others', severity: 'error', from: { pathNot: TESTS }, to: { circular: true } },
+    {
+      name: 'files do not import each other, directly or through others',
+      severity: 'error',
+      from: { pathNot: TESTS },
+      to: { circular: true },
+    },
     ...upward,
     ...unnamed,
   ],

@@ -1,9 +1,22 @@
-import type { FullSample, SizeRun } from './full.js';
 import type { Machine } from './machine.js';
 import type { CpuSeconds, Sample } from './measure.js';
 import type { Side } from './servers.js';
-import type { Steps } from './services.js';
+import type { Services, Steps, SyncOutcome } from './services.js';
 import { mediansByName, medianOf, type Spread, spreadOf } from './statistics.js';
+
+export interface FullSample extends Sample, SyncOutcome {
+  steps: Steps;
+}
+
+/** All measurements with one number of rows. */
+export interface SizeRun {
+  rows: number;
+  full: FullSample[];
+  /** The same for an edge that knows nothing, where central has the snapshot already. */
+  built: FullSample[];
+  memory: { idle: Awaited<ReturnType<Services['memory']>>; after: Awaited<ReturnType<Services['memory']>> };
+  peers: Record<string, Sample[]>;
+}
 
 /** What is to be reached. */
 const MAX_RSS_BYTES = 200e6;

@@ -4,9 +4,9 @@ import { COLUMN_COUNT, fillCentral, fingerprint, TABLE } from './dataset.js';
 import { describeMachine } from './machine.js';
 import { measure, type Sample } from './measure.js';
 import { logicalReplication, orderedBinaryCopy, type Peer, textCopy } from './peers.js';
-import { type FullReport, summarize } from './full-report.js';
+import { type FullReport, type SizeRun, summarize } from './full-report.js';
 import { Servers, withClient } from './servers.js';
-import { Services, type Steps, type SyncOutcome } from './services.js';
+import { Services } from './services.js';
 
 export interface FullOptions {
   rows: number;
@@ -14,20 +14,6 @@ export interface FullOptions {
   say: (line: string) => void;
   /** Ends the servers, and with them whatever is under way. */
   signal: AbortSignal;
-}
-
-export interface FullSample extends Sample, SyncOutcome {
-  steps: Steps;
-}
-
-/** All measurements with one number of rows. */
-export interface SizeRun {
-  rows: number;
-  full: FullSample[];
-  /** The same for an edge that knows nothing, where central has the snapshot already. */
-  built: FullSample[];
-  memory: { idle: Awaited<ReturnType<Services['memory']>>; after: Awaited<ReturnType<Services['memory']>> };
-  peers: Record<string, Sample[]>;
 }
 
 /**
