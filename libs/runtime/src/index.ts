@@ -16,7 +16,7 @@ export * from './telemetry/process-metrics.js';
 export * from './telemetry/telemetry.js';
 export * from './telemetry/telemetry-config.js';
 export { describeSpan, failSpan, SpanKind, statementOf, traced, traceHeaders } from './telemetry/tracing.js';
-export { currentWork, noteIds, withIds, withoutIds } from './telemetry/work-context.js';
+export { currentContext, addContext, withContext, withoutContext } from './telemetry/request-context.js';
 
 export * from './postgres/advisory-locks.js';
 export * from './postgres/catalog.js';
@@ -35,7 +35,7 @@ export * from './http/parse-message.js';
 export * from './http/problem-filter.js';
 
 export * from './health/health.js';
-export * from './health/latest.js';
+export * from './health/ttl-cache.js';
 
 export * from './service/fault-points.js';
 export * from './service/run-service.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode, Have, Manifest, WaypostError } from '@waypost/contracts';
-import { currentWork, LOGGER, noteIds, statementOf, traced, withoutIds } from '@waypost/runtime';
+import { currentContext, LOGGER, addContext, statementOf, traced, withoutContext } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
@@ -18,7 +18,7 @@ export class RequestFacts {
   private knownManifest: string | null = null;
   private isAccepted = false;
   /** The device's cycle, if it says so. */
-  readonly cycleId = currentWork()?.ids.cycleId ?? null;
+  readonly cycleId = currentContext()?.ids.cycleId ?? null;
   /** What the device says to hold. */
   have: Have | undefined;
 
@@ -44,7 +44,7 @@ export class RequestFacts {
 
   set manifestId(manifestId: string) {
     this.knownManifest = manifestId;
-    noteIds({ manifestId });
+    addContext({ manifestId });
   }
 
   get manifestId(): string | null {
@@ -60,7 +60,7 @@ export class RequestFacts {
 
   private noteMac(mac: string): string {
     this.knownMac = mac;
-    noteIds({ mac });
+    addContext({ mac });
     return mac;
   }
 
@@ -99,7 +99,7 @@ export class RequestAudit {
     @Inject(LOGGER) logger: Logger,
   ) {
     this.refusals = new RefusalBudget(REFUSAL_LIMITS, (refusals) =>
-      withoutIds(() => logger.warn({ refusals }, 'refusals of the last minutes were counted and not audited one by one')),
+      withoutContext(() => logger.warn({ refusals }, 'refusals of the last minutes were counted and not audited one by one')),
     );
   }
 

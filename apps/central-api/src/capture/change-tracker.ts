@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { canonicalJson, sha256Hex } from '@waypost/contracts';
-import { type Ask, askerOf, askPrepared, LOGGER, withTransaction } from '@waypost/runtime';
+import { type Query, queryOn, queryPrepared, LOGGER, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
@@ -68,10 +68,10 @@ export class ChangeTracker {
   /** What is watched; looks everything up again where something was altered. Call it outside of a transaction. */
   async refresh(client: pg.ClientBase): Promise<Tracked | undefined> {
     if (!this.isWanted) return undefined;
-    const ask = askerOf(client);
+    const query = queryOn(client);
     const { known } = this;
-    const isCurrent = known !== undefined && (await this.fingerprint(ask, known)) === known.fingerprint;
-    const found = isCurrent ? known : await this.lookUp(client, ask);
+    const isCurrent = known !== undefined && (await this.fingerprint(query, known)) === known.fingerprint;
+    const found = isCurrent ? known : await this.lookUp(client, query);
     return found.isWhole ? found : undefined;
   }
 
@@ -82,11 +82,11 @@ export class ChangeTracker {
   async seenUnder(client: pg.ClientBase, { fingerprint }: Tracked): Promise<string | undefined> {
     const { known } = this;
     if (known?.fingerprint !== fingerprint) return undefined;
-    const [row] = await askPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, catalogParameters(known));
+    const [row] = await queryPrepared<{ seen: string; catalog: string }>(client, 'seen', READ_SEEN, catalogParameters(known));
     return row && this.withPlan(row.catalog) === fingerprint ? row.seen : undefined;
   }
 
-  private async lookUp(client: pg.ClientBase, ask: Ask): Promise<Known> {
+  private async lookUp(client: pg.ClientBase, query: Query): Promise<Known> {
     return withTransaction(client, 'READ WRITE', async () => {
       const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
       const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
@@ -96,7 +96,7 @@ export class ChangeTracker {
       const functions = [...sources.functions, ...capture.functions];
       const { types } = sources;
       this.report(reasons, tables.length);
-      const fingerprint = await this.fingerprint(ask, { relations, functions, types });
+      const fingerprint = await this.fingerprint(query, { relations, functions, types });
       const isWhole = reasons.length === 0;
       const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
       // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
@@ -105,8 +105,8 @@ export class ChangeTracker {
     });
   }
 
-  private async fingerprint(ask: Ask, parts: CatalogParts): Promise<string> {
-    const [row] = await ask<{ fingerprint: string }>(FINGERPRINT_CATALOG, catalogParameters(parts));
+  private async fingerprint(query: Query, parts: CatalogParts): Promise<string> {
+    const [row] = await query<{ fingerprint: string }>(FINGERPRINT_CATALOG, catalogParameters(parts));
     return this.withPlan(row?.fingerprint ?? '');
   }
 

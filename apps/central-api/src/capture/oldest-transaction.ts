@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Latest } from '@waypost/runtime';
+import { TtlCache } from '@waypost/runtime';
 import { Gauge } from 'prom-client';
 import { DataSource } from 'typeorm';
 import { ChangeTracker } from './change-tracker.js';
@@ -24,7 +24,7 @@ interface Oldest {
  */
 @Injectable()
 export class OldestTransaction {
-  private readonly oldest = new Latest(() => this.read(), { ttlMs: TTL_MS, timeoutMs: TIMEOUT_MS });
+  private readonly oldest = new TtlCache(() => this.read(), { ttlMs: TTL_MS, timeoutMs: TIMEOUT_MS });
   private met: { xid: string; atMs: number } | undefined;
 
   constructor(

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AdvisoryLock, ADVISORY_NAMESPACE, askerOf, sqlStateOf, SqlState, withTransaction } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, queryOn, sqlStateOf, SqlState, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { ENTER_BUILD, FIND_BUILDS, LOCK_BUILD, TRY_LOCK_STORE } from './builds.sql.js';
 
@@ -57,7 +57,7 @@ export async function betweenBuilds<T>(
   const deadline = performance.now() + options.maxWaitMs;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, STEP_MS)) {
     const done = await withTransaction(client, 'READ WRITE', async () => {
-      const [lock] = await askerOf(client)<{ taken: boolean }>(TRY_LOCK_STORE, [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
+      const [lock] = await queryOn(client)<{ taken: boolean }>(TRY_LOCK_STORE, [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
       return lock?.taken ? { result: await work() } : undefined;
     });
     if (done || options.signal.aborted || performance.now() >= deadline) return done;
@@ -66,7 +66,7 @@ export async function betweenBuilds<T>(
 }
 
 async function findBuilds(client: pg.ClientBase): Promise<{ builds: string[]; isForeign: boolean }> {
-  const rows = await askerOf(client)<{ build: string | null }>(FIND_BUILDS, [
+  const rows = await queryOn(client)<{ build: string | null }>(FIND_BUILDS, [
     BUILD_NAMESPACE,
     ADVISORY_NAMESPACE,
     AdvisoryLock.snapshotStore,

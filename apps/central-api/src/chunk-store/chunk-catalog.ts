@@ -1,5 +1,5 @@
 import { type ChunkEntry, type ChunkIndex, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
-import { askerOf, askPrepared, withClient, withTransaction } from '@waypost/runtime';
+import { queryOn, queryPrepared, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import * as sql from './chunk-catalog.sql.js';
 import { frameMarks } from './frame-marks.js';
@@ -62,12 +62,12 @@ export class ChunkCatalog {
 
   /** @param digests one after another */
   async lookUp(digests: Buffer): Promise<KnownChunk[]> {
-    return this.ask('look up', sql.LOOK_UP, [digests, digests.length / DIGEST_BYTES]);
+    return this.query('look up', sql.LOOK_UP, [digests, digests.length / DIGEST_BYTES]);
   }
 
   /** Those that are there, in order. */
   async locate(digests: Buffer): Promise<ChunkPlace[]> {
-    return this.ask('locate', sql.LOCATE, [digests, digests.length / DIGEST_BYTES]);
+    return this.query('locate', sql.LOCATE, [digests, digests.length / DIGEST_BYTES]);
   }
 
   /**
@@ -78,9 +78,9 @@ export class ChunkCatalog {
   async addPack(pack: Pack, limitBytes: number): Promise<Map<string, KnownChunk> | undefined> {
     return withClient(this.pool, (client) =>
       withTransaction(client, 'READ WRITE', async () => {
-        const ask = askerOf(client);
+        const query = queryOn(client);
         if (limitBytes < Infinity) {
-          const [stored] = await ask<{ bytes: number }>(sql.SUM_PACKS);
+          const [stored] = await query<{ bytes: number }>(sql.SUM_PACKS);
           if ((stored?.bytes ?? 0) + pack.bytes > limitBytes) return undefined;
         }
         await client.query(sql.ADD_PACK, [pack.packId, pack.bytes]);
@@ -97,19 +97,19 @@ export class ChunkCatalog {
           chunks.map(({ crc32 }) => crc32),
         ]);
         if (rowCount === keys.length) return new Map();
-        const known = await ask<KnownChunk>(sql.LOOK_UP, [digests, keys.length]);
+        const known = await query<KnownChunk>(sql.LOOK_UP, [digests, keys.length]);
         return new Map(known.filter(({ packId }) => packId !== pack.packId).map((chunk) => [keys[chunk.at] as string, chunk]));
       }),
     );
   }
 
   async packBytes(packId: string): Promise<number | undefined> {
-    const [pack] = await this.ask<{ bytes: number }>('pack', sql.READ_PACK, [packId]);
+    const [pack] = await this.query<{ bytes: number }>('pack', sql.READ_PACK, [packId]);
     return pack?.bytes;
   }
 
   async storedBytes(): Promise<number> {
-    const [stored] = await this.ask<{ bytes: number }>('stored bytes', sql.SUM_PACKS, []);
+    const [stored] = await this.query<{ bytes: number }>('stored bytes', sql.SUM_PACKS, []);
     return stored?.bytes ?? 0;
   }
 
@@ -118,12 +118,12 @@ export class ChunkCatalog {
     const { sha256, rowCount, frameBytes } = index.totals();
     const bytes = index.encode();
     const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(bytes)];
-    await this.ask('add content', sql.ADD_CONTENT, values);
+    await this.query('add content', sql.ADD_CONTENT, values);
   }
 
   /** Sizes of a content's chunk stream, without reading its index. */
   async measureContent(id: SnapshotId): Promise<StreamSize | undefined> {
-    const measure = (): Promise<StreamSize[]> => this.ask('measure content', sql.MEASURE_CONTENT, [id.sha256, id.format]);
+    const measure = (): Promise<StreamSize[]> => this.query('measure content', sql.MEASURE_CONTENT, [id.sha256, id.format]);
     let [size] = await measure();
     while (size && !size.indexSha256) {
       await this.addMarks(id);
@@ -134,14 +134,14 @@ export class ChunkCatalog {
 
   /** Header and index from a byte on, as much as there is of `length`; undefined where the content has gone. */
   async readIndexPart(of: ContentIndex, from: number, length: number): Promise<Buffer | undefined> {
-    const [part] = await this.ask<{ bytes: Buffer }>('read index part', sql.READ_INDEX_PART, [...valuesOf(of), from, length]);
+    const [part] = await this.query<{ bytes: Buffer }>('read index part', sql.READ_INDEX_PART, [...valuesOf(of), from, length]);
     return part?.bytes;
   }
 
   /** The chunk whose frame a position among the frames lies in, and how far; undefined where the content has gone. */
   async findChunk(of: ContentIndex, position: number): Promise<{ at: number; skip: number } | undefined> {
     type Block = { firstChunk: number; start: number; entries: Buffer };
-    const [block] = await this.ask<Block>('find block', sql.FIND_BLOCK, [...valuesOf(of), position]);
+    const [block] = await this.query<Block>('find block', sql.FIND_BLOCK, [...valuesOf(of), position]);
     if (!block) return undefined;
     let skip = position - block.start;
     for (let at = 0; at < block.entries.length / INDEX_ENTRY_BYTES; at += 1) {
@@ -154,12 +154,12 @@ export class ChunkCatalog {
 
   /** Chunks of a content, from one on, in order; none where the content has gone. */
   async locatePart(of: ContentIndex, from: number, count: number): Promise<LocatedEntry[]> {
-    const rows = await this.ask<ChunkPlace & { entry: Buffer }>('locate part', sql.LOCATE_PART, [...valuesOf(of), from, count]);
+    const rows = await this.query<ChunkPlace & { entry: Buffer }>('locate part', sql.LOCATE_PART, [...valuesOf(of), from, count]);
     return rows.map(({ entry, ...place }) => ({ entry: readEntry(entry, 0), place: place.packId ? place : undefined }));
   }
 
   async findContent({ sha256, format }: SnapshotId, withIndex: boolean): Promise<FoundContent | undefined> {
-    const [content] = await this.ask<FoundContent>('find content', sql.FIND_CONTENT, [sha256, format, withIndex]);
+    const [content] = await this.query<FoundContent>('find content', sql.FIND_CONTENT, [sha256, format, withIndex]);
     return content;
   }
 
@@ -179,9 +179,9 @@ export class ChunkCatalog {
 
   /** For a content that an earlier release stored. */
   private async addMarks({ sha256, format }: SnapshotId): Promise<void> {
-    const [content] = await this.ask<{ index: Buffer }>('read index', sql.READ_INDEX, [sha256, format]);
+    const [content] = await this.query<{ index: Buffer }>('read index', sql.READ_INDEX, [sha256, format]);
     if (!content) return;
-    await this.ask('add marks', sql.ADD_MARKS, [sha256, format, hash(content.index), frameMarks(content.index)]);
+    await this.query('add marks', sql.ADD_MARKS, [sha256, format, hash(content.index), frameMarks(content.index)]);
   }
 
   private async write(statements: readonly string[], values: unknown[]): Promise<void> {
@@ -192,8 +192,8 @@ export class ChunkCatalog {
     );
   }
 
-  private ask<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
-    return withClient(this.pool, (client) => askPrepared<Row>(client, name, text, values));
+  private query<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
+    return withClient(this.pool, (client) => queryPrepared<Row>(client, name, text, values));
   }
 }
 

@@ -1,5 +1,5 @@
 import { ChunkIndex, WaypostError } from '@waypost/contracts';
-import { type DiskSpace, Latest } from '@waypost/runtime';
+import { type DiskSpace, TtlCache } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blobs/blob-store.js';
 import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
@@ -24,14 +24,14 @@ interface PackStoreOptions {
 
 /** Chunks in packs of a blob store; what is where is known to central's database. What is lost or damaged is forgotten, and built again. */
 export class PackStore implements SnapshotStore {
-  readonly space: Latest<DiskSpace>;
+  readonly space: TtlCache<DiskSpace>;
   /** Called when the store is full, or nearly so. */
   onFull: () => void = () => undefined;
   private measuredBytes: number | undefined;
   private addedBytes = 0;
 
   constructor(private readonly options: PackStoreOptions) {
-    this.space = new Latest(() => options.blobs.space(), SPACE);
+    this.space = new TtlCache(() => options.blobs.space(), SPACE);
   }
 
   get bytes(): number | undefined {

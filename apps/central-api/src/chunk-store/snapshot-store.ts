@@ -1,5 +1,5 @@
 import type { ChunkIndex, RowFormat } from '@waypost/contracts';
-import type { DiskSpace, Latest } from '@waypost/runtime';
+import type { DiskSpace, TtlCache } from '@waypost/runtime';
 
 /** Names a table's content: equal rows have equal ids, for every device. */
 export interface SnapshotId {
@@ -70,7 +70,7 @@ export interface SnapshotStore {
   /** What is stored, as of the last `measure` plus what this process has added since; undefined before the first. */
   readonly bytes: number | undefined;
   /** Of the disk below it. */
-  readonly space: Latest<DiskSpace>;
+  readonly space: TtlCache<DiskSpace>;
   /** @throws WaypostError STORAGE_FAILED when nothing can be written */
   check(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, type Ask, askerOf, ExpiringMap, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, ExpiringMap, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
@@ -47,25 +47,25 @@ export class EpochKeeper {
 
   /** The epoch in force. Call it outside of a transaction. */
   async current(client: pg.ClientBase, claims: readonly Claim[]): Promise<Epoch> {
-    const ask = askerOf(client);
-    const found = await this.readCluster(ask);
+    const query = queryOn(client);
+    const found = await this.readCluster(query);
     const cluster = found ?? UNKNOWN;
-    const findCurrent = (): Promise<string | undefined> => this.findCurrent(ask, cluster, claims);
+    const findCurrent = (): Promise<string | undefined> => this.findCurrent(query, cluster, claims);
     const epoch = (await findCurrent()) ?? (await this.startEpoch(client, cluster, findCurrent));
     return { epoch, isKnown: found !== undefined };
   }
 
   /** Which database this is; undefined where it does not say. A connection to one that does never comes to another one. */
   async clusterOf(client: pg.ClientBase): Promise<string | undefined> {
-    const cluster = this.clusters.get(client) ?? (await this.readCluster(askerOf(client)));
+    const cluster = this.clusters.get(client) ?? (await this.readCluster(queryOn(client)));
     if (cluster !== undefined) this.clusters.set(client, cluster);
     return cluster;
   }
 
-  private async findCurrent(ask: Ask, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
-    const state = await this.readState(ask);
+  private async findCurrent(query: Query, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
+    const state = await this.readState(query);
     if (!state.epoch || state.cluster !== cluster) return undefined;
-    return (await this.wentBack(ask, state.epoch, claims)) ? undefined : state.epoch;
+    return (await this.wentBack(query, state.epoch, claims)) ? undefined : state.epoch;
   }
 
   private async startEpoch(client: pg.ClientBase, cluster: string, findCurrent: () => Promise<string | undefined>): Promise<string> {
@@ -74,7 +74,7 @@ export class EpochKeeper {
       const startedMeanwhile = await findCurrent();
       if (startedMeanwhile) return startedMeanwhile;
       const epoch = ulid();
-      const { hadEpoch } = await this.readState(askerOf(client));
+      const { hadEpoch } = await this.readState(queryOn(client));
       await client.query(WRITE_STATE, [epoch, cluster]);
       if (hadEpoch) this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');
       else this.logger.info({ epoch, cluster }, 'the first epoch has started');
@@ -84,16 +84,16 @@ export class EpochKeeper {
     }
   }
 
-  private async readState(ask: Ask): Promise<State> {
-    const [state] = await ask<State>(READ_STATE);
+  private async readState(query: Query): Promise<State> {
+    const [state] = await query<State>(READ_STATE);
     return state as State;
   }
 
   /** Anyone can claim a sequence: only one that the device acknowledged, as its receipt shows, counts. */
-  private async wentBack(ask: Ask, epoch: string, claims: readonly Claim[]): Promise<boolean> {
+  private async wentBack(query: Query, epoch: string, claims: readonly Claim[]): Promise<boolean> {
     const ofEpoch = claims.flatMap(({ mac, have }) => (have?.epoch === epoch ? [{ mac, have }] : []));
     if (ofEpoch.length === 0) return false;
-    const [proofs] = await ask<{ last: string; key: Buffer | null }>(READ_PROOFS, [epoch]);
+    const [proofs] = await query<{ last: string; key: Buffer | null }>(READ_PROOFS, [epoch]);
     const last = Number(proofs?.last);
     const ahead = ofEpoch.filter(({ have }) => have.sequence > last);
     const key = proofs?.key;
@@ -112,9 +112,9 @@ export class EpochKeeper {
   }
 
   /** Where the server does not let us see its identity, xmin and devices' receipts remain as the way to notice a restore. */
-  private async readCluster(ask: Ask): Promise<string | undefined> {
+  private async readCluster(query: Query): Promise<string | undefined> {
     try {
-      const [row] = await ask<{ cluster: string | null }>(READ_CLUSTER);
+      const [row] = await query<{ cluster: string | null }>(READ_CLUSTER);
       return row?.cluster ?? undefined;
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { DATABASE_HEADER, databaseFingerprint } from '@waypost/contracts';
-import { askerOf, Latest, readDatabaseIdentity, withClient } from '@waypost/runtime';
+import { queryOn, TtlCache, readDatabaseIdentity, withClient } from '@waypost/runtime';
 import type { FastifyReply } from 'fastify';
 import type pg from 'pg';
 import { STORE_POOL } from '../database/pools.js';
@@ -11,7 +11,7 @@ const IDENTITY = { ttlMs: 60_000, timeoutMs: 1000 };
 /** Tells devices which database central serves, so that none takes it for its own. */
 @Injectable()
 export class DatabaseIdentityHeader {
-  private readonly fingerprint = new Latest(() => withClient(this.pool, fingerprintOf), IDENTITY);
+  private readonly fingerprint = new TtlCache(() => withClient(this.pool, fingerprintOf), IDENTITY);
 
   constructor(@Inject(STORE_POOL) private readonly pool: pg.Pool) {}
 
@@ -23,6 +23,6 @@ export class DatabaseIdentityHeader {
 }
 
 async function fingerprintOf(client: pg.ClientBase): Promise<string | null> {
-  const { mayIdentify, identity } = await readDatabaseIdentity(askerOf(client));
+  const { mayIdentify, identity } = await readDatabaseIdentity(queryOn(client));
   return mayIdentify ? databaseFingerprint(identity) : null;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { Latest, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { TtlCache, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
@@ -36,7 +36,10 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly tracker: ChangeTracker,
     private readonly metrics: SyncMetrics,
   ) {
-    const counts = new Latest(async () => (await this.pool.query<{ findings: number; unchecked: number }>(COUNT_CANARIES)).rows[0], STATE);
+    const counts = new TtlCache(
+      async () => (await this.pool.query<{ findings: number; unchecked: number }>(COUNT_CANARIES)).rows[0],
+      STATE,
+    );
     metrics.watchCanary(() => counts.get());
   }
 

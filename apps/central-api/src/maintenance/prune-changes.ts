@@ -1,4 +1,4 @@
-import { type Ask, askerOf, withClient } from '@waypost/runtime';
+import { type Query, queryOn, withClient } from '@waypost/runtime';
 import type pg from 'pg';
 import { awaitBuilds } from '../chunk-store/builds.js';
 import { PRUNE_READS } from './prune-changes.sql.js';
@@ -20,19 +20,19 @@ interface PruneOptions {
  */
 export async function pruneChanges(pool: pg.Pool, options: PruneOptions): Promise<number | undefined> {
   return withClient(pool, async (client) => {
-    const ask = askerOf(client);
-    await ask(PRUNE_READS);
-    const [horizon] = await ask<{ xid: string }>(READ_HORIZON);
+    const query = queryOn(client);
+    await query(PRUNE_READS);
+    const [horizon] = await query<{ xid: string }>(READ_HORIZON);
     if (!(await awaitBuilds(client, options))) return undefined;
-    const [seen] = await ask<{ xid: string }>(READ_SEEN_BY_ALL, [horizon?.xid]);
-    return pruneBefore(ask, seen?.xid ?? '0');
+    const [seen] = await query<{ xid: string }>(READ_SEEN_BY_ALL, [horizon?.xid]);
+    return pruneBefore(query, seen?.xid ?? '0');
   });
 }
 
-async function pruneBefore(ask: Ask, seenByAll: string): Promise<number> {
+async function pruneBefore(query: Query, seenByAll: string): Promise<number> {
   let total = 0;
   for (;;) {
-    const [row] = await ask<{ pruned: number }>(PRUNE_CHANGES, [seenByAll, BATCH_ROWS]);
+    const [row] = await query<{ pruned: number }>(PRUNE_CHANGES, [seenByAll, BATCH_ROWS]);
     const pruned = row?.pruned ?? 0;
     total += pruned;
     if (pruned < BATCH_ROWS) return total;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { Latest, LOGGER, withClient } from '@waypost/runtime';
+import { TtlCache, LOGGER, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
@@ -30,7 +30,7 @@ const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
 @Injectable()
 export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly stop = new AbortController();
-  private readonly state: Latest<{ findings: number; age: number | null }>;
+  private readonly state: TtlCache<{ findings: number; age: number | null }>;
   private next: ShadowRead | undefined;
   private answers = 0;
   private last: Promise<void> = Promise.resolve();
@@ -46,7 +46,7 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly metrics: SyncMetrics,
   ) {
     const read = async () => (await this.pool.query<{ findings: number; age: number | null }>(READ_SHADOW_STATE, [this.tables])).rows[0]!;
-    this.state = new Latest(read, STATE);
+    this.state = new TtlCache(read, STATE);
     metrics.watchShadowReads(() => this.state.get());
   }
 

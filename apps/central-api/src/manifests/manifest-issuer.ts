@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { describeSpan, LOGGER, noteIds, traced } from '@waypost/runtime';
+import { describeSpan, LOGGER, addContext, traced } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
@@ -47,7 +47,7 @@ export class ManifestIssuer {
 
   /** Which version, how much, proven by which hash; and what the device had until then. */
   private report({ mac, have }: PendingRequest, { manifest, isNew }: IssuedManifest): void {
-    noteIds({ manifestId: manifest.manifestId });
+    addContext({ manifestId: manifest.manifestId });
     const { sequence, epoch, schemaVersion, sha256, tables } = manifest;
     const rows = tables.reduce((sum, table) => sum + table.rowCount, 0);
     const facts = { mac, isNew, sequence, epoch, schemaVersion, sha256, tables: tables.length, rows, haveSequence: have?.sequence };

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have, Manifest } from '@waypost/contracts';
-import { askPrepared, noteIds, withClient } from '@waypost/runtime';
+import { queryPrepared, addContext, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { CONFIG, type Config } from '../config.js';
@@ -64,7 +64,7 @@ export class UnchangedLookup {
     if (!this.tracker.isWanted || !have) return undefined;
     const found = await this.polls.do({ facts, have, isMinimal });
     if (found) {
-      noteIds({ manifestId: found.manifestId });
+      addContext({ manifestId: found.manifestId });
       this.audit.count(facts, 'unchanged');
     }
     return found;
@@ -85,7 +85,7 @@ export class UnchangedLookup {
     const known = this.tracker.lastKnown;
     if (!known) return new Map();
     // Definitions first: what is altered after this is found by the next poll.
-    const [now] = await askPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
+    const [now] = await queryPrepared<Circumstances>(client, 'circumstances', READ_CIRCUMSTANCES, catalogParameters(known));
     if (!now?.epoch || !this.tracker.isCurrent(now.fingerprint)) return new Map();
     const cluster = await this.epochs.clusterOf(client);
     // Another database, or one that does not say which it is: what was recorded may not be what happened here.
@@ -94,7 +94,7 @@ export class UnchangedLookup {
     if (now.hasFinding) return new Map();
     const asked = polls.filter(({ have }) => have.epoch === now.epoch && have.sequence <= Number(now.lastSequence));
     if (asked.length === 0) return new Map();
-    const rows = await askPrepared<{ requestId: string; sha256: string }>(client, 'unchanged', ANSWER_UNCHANGED, [
+    const rows = await queryPrepared<{ requestId: string; sha256: string }>(client, 'unchanged', ANSWER_UNCHANGED, [
       asked.map(({ facts }) => facts.mac),
       asked.map(({ have }) => have.manifestId),
       asked.map(({ facts }) => facts.requestedAt),

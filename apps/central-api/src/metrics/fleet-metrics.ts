@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ERROR_KINDS } from '@waypost/contracts';
-import { Latest, LOGGER, toWaypostError } from '@waypost/runtime';
+import { TtlCache, LOGGER, toWaypostError } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { DataSource } from 'typeorm';
@@ -30,7 +30,7 @@ interface Fleet {
  */
 @Injectable()
 export class FleetMetrics {
-  private readonly fleet = new Latest(() => this.read(), { ttlMs: TTL_MS, timeoutMs: TIMEOUT_MS });
+  private readonly fleet = new TtlCache(() => this.read(), { ttlMs: TTL_MS, timeoutMs: TIMEOUT_MS });
 
   constructor(
     private readonly dataSource: DataSource,

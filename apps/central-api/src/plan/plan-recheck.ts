@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { Latest, sqlStateOf } from '@waypost/runtime';
+import { TtlCache, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { BUILD_POOL } from '../database/pools.js';
 import { CHECKED_PLAN, checkPlan, type CheckedPlan } from './check-plan.js';
@@ -13,10 +13,10 @@ const TIMEOUT_MS = 5000;
 @Injectable()
 export class PlanRecheck {
   /** One check at a time, for all requests that fail meanwhile. */
-  private readonly faults: Latest<string | undefined>;
+  private readonly faults: TtlCache<string | undefined>;
 
   constructor(@Inject(BUILD_POOL) pool: pg.Pool, @Inject(CHECKED_PLAN) plan: CheckedPlan) {
-    this.faults = new Latest(() => faultsOf(pool, plan), { ttlMs: 0, timeoutMs: TIMEOUT_MS });
+    this.faults = new TtlCache(() => faultsOf(pool, plan), { ttlMs: 0, timeoutMs: TIMEOUT_MS });
   }
 
   /**

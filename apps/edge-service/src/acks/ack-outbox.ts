@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Ack, type ErrorCode, type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { faultPoint, LOGGER, SpanKind, traced, withIds } from '@waypost/runtime';
+import { faultPoint, LOGGER, SpanKind, traced, withContext } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
@@ -97,7 +97,7 @@ export class AckOutbox {
   /** @returns false when it makes no sense to go on with the next */
   private async sendOne(ack: PendingAck, signal: AbortSignal): Promise<boolean> {
     // An ack that waited is of another manifest than the cycle that sends it.
-    return withIds({ manifestId: ack.manifestId }, () => this.sendNow(ack, signal));
+    return withContext({ manifestId: ack.manifestId }, () => this.sendNow(ack, signal));
   }
 
   private async sendNow({ manifestId, status, body, createdAt }: PendingAck, signal: AbortSignal): Promise<boolean> {

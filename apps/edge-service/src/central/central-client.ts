@@ -17,7 +17,7 @@ import {
   type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
-import { currentWork, LOGGER, traceHeaders } from '@waypost/runtime';
+import { currentContext, LOGGER, traceHeaders } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
 import { CONFIG, type EdgeConfig } from '../config.js';
@@ -164,7 +164,7 @@ export class CentralClient implements OnApplicationShutdown {
     const { origin, pathname } = new URL(this.config.CENTRAL_URL);
     const prefix = pathname === '/' ? '' : pathname;
     // Compressed bodies that end too early can pass for whole ones; rows are compressed chunk by chunk anyway.
-    const cycleId = currentWork()?.ids.cycleId;
+    const cycleId = currentContext()?.ids.cycleId;
     const headers = {
       'accept-encoding': 'identity',
       'user-agent': 'waypost-edge',

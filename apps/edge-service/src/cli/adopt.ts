@@ -1,6 +1,6 @@
 import { type Answer, type Cell, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
 import { parseTableName, quoteTable, type TableIdentifier, WaypostError } from '@waypost/contracts';
-import { askerOf, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
+import { queryOn, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { isReservedSchema } from '../load/inspect-mirror.js';
 import type { Ownership } from '../state/owned-tables.js';
@@ -26,9 +26,9 @@ export async function adopt(context: CommandContext): Promise<Answer> {
   const tables = await database.run((pool) =>
     withClient(pool, (client) =>
       withTransaction(client, 'READ WRITE', async () => {
-        const { identity } = await readDatabaseIdentity(askerOf(client));
+        const { identity } = await readDatabaseIdentity(queryOn(client));
         const adopted = await record(client, asked, identity);
-        const listed = await askerOf(client)<ListedTable>(LIST_TABLES, [identity]);
+        const listed = await queryOn(client)<ListedTable>(LIST_TABLES, [identity]);
         return { adopted, listed };
       }),
     ),
@@ -40,7 +40,7 @@ export async function adopt(context: CommandContext): Promise<Answer> {
 async function record(client: pg.ClientBase, asked: readonly TableIdentifier[], identity: string): Promise<string[]> {
   if (asked.length === 0) return [];
   const parameters = [asked.map(({ schema }) => schema), asked.map(({ table }) => table)];
-  const found = await askerOf(client)<{ position: number; oid: string; kind: string }>(FIND_RELATIONS, parameters);
+  const found = await queryOn(client)<{ position: number; oid: string; kind: string }>(FIND_RELATIONS, parameters);
   const relations = asked.map(quoteTable);
   const noTables = found.filter(({ kind }) => kind !== 'r' && kind !== 'p').map(({ position }) => relations[position - 1]!);
   if (noTables.length > 0) {

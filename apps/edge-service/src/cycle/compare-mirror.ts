@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, parseTableName } from '@waypost/contracts';
-import { askPrepared, pinSession, withTransaction } from '@waypost/runtime';
+import { queryPrepared, pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
@@ -69,7 +69,7 @@ export class CompareMirror {
   private async prove(client: pg.ClientBase, { tables, types }: Manifest): Promise<Proof> {
     const names = [tables, types].map((list) => list.map(({ name }) => parseTableName(name)));
     const parameters = names.flatMap((list) => [list.map(({ schema }) => schema), list.map(({ table }) => table)]);
-    const [proof] = await askPrepared<Proof>(client, 'proof', PROVE_MIRROR, parameters);
+    const [proof] = await queryPrepared<Proof>(client, 'proof', PROVE_MIRROR, parameters);
     return proof as Proof;
   }
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withIds } from '@waypost/runtime';
+import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withContext } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/stoppable.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
@@ -59,7 +59,7 @@ export class CycleRunner implements OnModuleDestroy {
   /** All that a cycle logs and traces carries its id. */
   private async runOnce(options: CycleOptions): Promise<CycleReport> {
     const cycleId = newId();
-    return withIds({ cycleId, mac: this.config.DEVICE_MAC }, () =>
+    return withContext({ cycleId, mac: this.config.DEVICE_MAC }, () =>
       traced('cycle', { root: true, attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
         const report = await this.runNow(cycleId, options);
         const { status, rowsLoaded, rawBytes, progress, error } = report;

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { databaseFingerprint, type Have, type Manifest } from '@waypost/contracts';
-import { databaseIsCentrals, faultPoint, noteIds } from '@waypost/runtime';
+import { databaseIsCentrals, faultPoint, addContext } from '@waypost/runtime';
 import type pg from 'pg';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
@@ -62,7 +62,7 @@ export class RequestManifest {
     // The seal of the one that is kept was checked when it was read.
     const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.config.DEVICE_MAC);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
-    noteIds({ manifestId: manifest.manifestId });
+    addContext({ manifestId: manifest.manifestId });
     checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
     if (before && before.epoch !== manifest.epoch) {
       log.warn(

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { askPrepared, faultPoint, newId, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
+import { queryPrepared, faultPoint, newId, statementOf, toWaypostError, traced, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { type AckCounts, AckOutbox } from '../acks/ack-outbox.js';
 import { outcomeParameters, SyncLog, tableParameters } from '../audit/sync-log.js';
@@ -116,7 +116,7 @@ export class SyncCycle {
     const commit = { attributes: statementOf(CONFIRM_CYCLE) };
     await this.steps.run(cycle, 'confirm', {}, () =>
       traced('commit', commit, () =>
-        askPrepared(client, 'confirm', CONFIRM_CYCLE, [
+        queryPrepared(client, 'confirm', CONFIRM_CYCLE, [
           ...outcomeParameters({ ...applied, ...progress, cycleId, manifestId: plan.manifest.manifestId, durationMs: elapsedMs() }),
           ...tableParameters(applied.tables),
           new Date().toISOString(),
@@ -155,7 +155,7 @@ export class SyncCycle {
 
   private async begin({ cycleId, trigger, log }: Cycle, client: pg.PoolClient) {
     await this.audit.writeDown();
-    const [opened] = await askPrepared<OpenedCycle>(client, 'open', OPEN_CYCLE, [cycleId, trigger]);
+    const [opened] = await queryPrepared<OpenedCycle>(client, 'open', OPEN_CYCLE, [cycleId, trigger]);
     const { interrupted, state, ...acks } = opened as OpenedCycle;
     if (interrupted > 0) log.warn({ interrupted }, 'an earlier cycle was interrupted');
     const pendingAcks = this.acks.counted(acks);

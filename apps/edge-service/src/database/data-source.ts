@@ -1,4 +1,4 @@
-import { readableSettings, withoutIds } from '@waypost/runtime';
+import { readableSettings, withoutContext } from '@waypost/runtime';
 import type { DataSourceOptions } from 'typeorm';
 import type { EdgeConfig } from '../config.js';
 import { AckEntity } from './entities/ack.entity.js';
@@ -36,7 +36,7 @@ export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error
     logging: false,
     poolSize: 3,
     connectTimeoutMS: 10_000,
-    poolErrorHandler: (error: Error) => withoutIds(() => onIdleError(error)),
+    poolErrorHandler: (error: Error) => withoutContext(() => onIdleError(error)),
     extra: { onConnect: readableSettings },
   };
 }

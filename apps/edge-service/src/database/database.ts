@@ -5,7 +5,7 @@ import { WaypostError } from '@waypost/contracts';
 import {
   ADVISORY_NAMESPACE,
   AdvisoryLock,
-  askerOf,
+  queryOn,
   createPool,
   databaseIsCentrals,
   type DatabaseIdentity,
@@ -143,7 +143,7 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
       if (rowCount === 0) await client.query('CREATE SCHEMA waypost');
       if (!this.dataSource.isInitialized) await this.dataSource.initialize();
       await this.dataSource.runMigrations({ transaction: 'all' });
-      const identity = await readDatabaseIdentity(askerOf(client));
+      const identity = await readDatabaseIdentity(queryOn(client));
       await client.query('SELECT pg_advisory_unlock($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.migrations]);
       return identity;
     });

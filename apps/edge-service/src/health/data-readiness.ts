@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { Latest, toWaypostError } from '@waypost/runtime';
+import { TtlCache, toWaypostError } from '@waypost/runtime';
 import { Database } from '../database/database.js';
 import { Metrics } from '../metrics/metrics.js';
 import { MirrorState } from '../state/mirror-state.js';
@@ -21,7 +21,7 @@ const STATE = { ttlMs: 0, timeoutMs: 3000 };
 /** Whether there is something to read for services on the device, told by the database itself: a restart changes nothing. */
 @Injectable()
 export class DataReadiness {
-  private readonly answer = new Latest(() => this.read(), STATE);
+  private readonly answer = new TtlCache(() => this.read(), STATE);
 
   constructor(
     private readonly database: Database,

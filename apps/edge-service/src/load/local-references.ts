@@ -1,5 +1,5 @@
 import { type TableShape, WaypostError } from '@waypost/contracts';
-import { askPrepared, type CatalogTable } from '@waypost/runtime';
+import { queryPrepared, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_REFERENCES } from './catalog.sql.js';
 
@@ -32,7 +32,7 @@ interface ReferenceRow extends Omit<LocalReference, 'to' | 'from'> {
 
 export async function findReferences(client: pg.ClientBase, tables: ReadonlyMap<string, CatalogTable>): Promise<LocalReference[]> {
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
-  const rows = await askPrepared<ReferenceRow>(client, 'references', FIND_REFERENCES, [[...names.keys()]]);
+  const rows = await queryPrepared<ReferenceRow>(client, 'references', FIND_REFERENCES, [[...names.keys()]]);
   return rows.map(({ fromOid, toOid, ...row }) => ({
     ...row,
     to: names.get(Number(toOid)) as string,

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import { type DiskSpace, diskSpaceOf, Latest, Probe, writeProbe } from '@waypost/runtime';
+import { type DiskSpace, diskSpaceOf, TtlCache, Probe, writeProbe } from '@waypost/runtime';
 import { CONFIG, type EdgeConfig } from '../config.js';
 
 /** A file system that hangs, such as a dead network mount, must not hold up a probe or a scrape. */
@@ -10,12 +10,12 @@ const WRITING = { ttlMs: 5000, timeoutMs: 3000 };
 /** The file system that holds DOWNLOAD_DIR. */
 @Injectable()
 export class DownloadDisk {
-  readonly space: Latest<DiskSpace>;
+  readonly space: TtlCache<DiskSpace>;
   /** Whether something can be written there. Kept for a while: flash wears. */
   readonly writable: Probe;
 
   constructor(@Inject(CONFIG) config: EdgeConfig) {
-    this.space = new Latest(async () => {
+    this.space = new TtlCache(async () => {
       await mkdir(config.DOWNLOAD_DIR, { recursive: true });
       return diskSpaceOf(config.DOWNLOAD_DIR);
     }, SPACE);

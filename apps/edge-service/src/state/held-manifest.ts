@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, openManifest, WaypostError } from '@waypost/contracts';
-import { askPrepared, LOGGER } from '@waypost/runtime';
+import { queryPrepared, LOGGER } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { AppliedState } from './mirror-state.js';
@@ -23,7 +23,7 @@ export class HeldManifest {
   }
 
   private async read(client: pg.ClientBase, applied: AppliedState): Promise<Manifest | undefined> {
-    const [row] = await askPrepared<{ value: string }>(client, 'manifest', READ_MANIFEST, []);
+    const [row] = await queryPrepared<{ value: string }>(client, 'manifest', READ_MANIFEST, []);
     if (!row) return undefined;
     try {
       const manifest = openManifest(JSON.parse(row.value));

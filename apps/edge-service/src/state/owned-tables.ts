@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
-import { askerOf, type CatalogTable } from '@waypost/runtime';
+import { queryOn, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
@@ -72,7 +72,7 @@ export class OwnedTables {
   /** Tables of which nothing says yet whose they are, and those that are Waypost's without a record that is up to date. */
   private async sort(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<{ unknown: Local[]; claims: Claim[] }> {
     const tables = [...locals].map(([name, { oid }]): Local => ({ name, oid, relation: quoteTable(parseTableName(name)) }));
-    const rows = await askerOf(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
+    const rows = await queryOn(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
     const known = new Map(rows.map((row) => [row.relation, row]));
     const { identity } = this.database.identity;
     const unknown: Local[] = [];
@@ -97,7 +97,7 @@ export class OwnedTables {
     if (tables.length === 0) return;
     // A policy that hides rows must not make a table look empty.
     await client.query('SET LOCAL row_security = off');
-    const rows = await askerOf(client)<{ position: number; empty: boolean }>(findEmpty(tables.map(({ relation }) => relation)));
+    const rows = await queryOn(client)<{ position: number; empty: boolean }>(findEmpty(tables.map(({ relation }) => relation)));
     const filled = rows.filter(({ empty }) => !empty).map(({ position }) => tables[position]!);
     if (filled.length > 0) throw notOurs(filled);
   }
@@ -106,7 +106,7 @@ export class OwnedTables {
     const named = [...locals];
     if (!named.some(([, { kind, hasHeirs }]) => kind === 'partitioned' || hasHeirs)) return;
     const names = new Map(named.map(([name, { oid }]) => [oid, name]));
-    const rows = await askerOf(client)<{ part: string; ancestor: string }>(FIND_NESTED, [[...names.keys()]]);
+    const rows = await queryOn(client)<{ part: string; ancestor: string }>(FIND_NESTED, [[...names.keys()]]);
     if (rows.length === 0) return;
     const pairs = rows.map(({ part, ancestor }) => `${names.get(Number(part))} is a part of ${names.get(Number(ancestor))} here`);
     throw new WaypostError('SCHEMA_MISMATCH', {

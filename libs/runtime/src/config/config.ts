@@ -3,13 +3,13 @@ import { z } from 'zod';
 
 const DAY_MS = 86_400_000;
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS };
-/** setTimeout's limit; a longer delay would fire at once. */
+/** setTimeout's limit; it fires at once for a longer delay. */
 const MAX_DURATION_MS = 2 ** 31 - 1;
 
 /** `250ms`, `30s`, `5m`, `12h`, `7d` or `0`, as milliseconds; short enough for a timer. */
 export const durationMs = duration(MAX_DURATION_MS, 'must be a duration of at most 24 days, such as 250ms, 30s, 5m or 12h');
 
-/** How long something is kept: no timer waits for it, so it may be years. `0` for ever. */
+/** A retention time. No timer waits for it, so it may be years. `0` keeps for ever. */
 export const retentionMs = duration(36_500 * DAY_MS, 'must be 0 (keep for ever) or a time from 1h to 36500d, such as 12h or 90d').refine(
   (ms) => ms === 0 || ms >= 3_600_000,
   { message: 'must be 0 (keep for ever) or at least 1h' },
@@ -59,7 +59,7 @@ export const httpUrl = z
 export const logLevel = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']);
 
 /**
- * Validates the environment. A variable that is set to nothing counts as not set.
+ * Validates the environment. An empty variable counts as not set.
  * @throws WaypostError CONFIG_INVALID that names every faulty variable, never its value
  */
 export function readConfig<Schema extends z.ZodObject>(schema: Schema, env: NodeJS.ProcessEnv): z.infer<Schema> {

@@ -8,7 +8,7 @@ interface Fault {
   hint?: string;
 }
 
-/** What a database server does in the course of its life, by SQLSTATE or by the code of the network error. The first that fits counts. */
+/** What happens to a database server, by SQLSTATE or code of the network error. The first match counts. */
 const FAULTS: readonly Fault[] = [
   // A standby, or default_transaction_read_only.
   { states: /^25006$/, code: 'DATABASE_READ_ONLY' },

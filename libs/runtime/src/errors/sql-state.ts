@@ -1,4 +1,4 @@
-/** SQLSTATEs that Waypost tells apart. */
+/** SQLSTATEs that Waypost distinguishes. */
 export const SqlState = {
   featureNotSupported: '0A000',
   lockNotAvailable: '55P03',

@@ -4,7 +4,7 @@ import { databaseError } from './database-errors.js';
 import { sqlStateOf } from './sql-state.js';
 import { MAX_DETAIL_CHARS, shorten } from './shorten.js';
 
-/** Fastify's and Node's own error codes, as ours. */
+/** Error codes of Fastify and Node, as Waypost's. */
 const FRAMEWORK_ERRORS: Record<string, ErrorCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'REQUEST_TOO_LARGE',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'MEDIA_TYPE_UNSUPPORTED',
@@ -15,7 +15,7 @@ const FRAMEWORK_ERRORS: Record<string, ErrorCode> = {
   EIO: 'STORAGE_FAILED',
 };
 
-/** Any error as one of ours. */
+/** Any error as a WaypostError. */
 export function toWaypostError(error: unknown): WaypostError {
   if (error instanceof WaypostError) return error;
   const code = sqlStateOf(error) ?? '';
@@ -26,7 +26,7 @@ export function toWaypostError(error: unknown): WaypostError {
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;
   if (status === undefined || status < 400 || status >= 500) return new WaypostError('INTERNAL', { cause: error });
   if (status === 413) return new WaypostError('REQUEST_TOO_LARGE', { cause: error });
-  // Messages of Nest and Fastify repeat what they refuse, such as the URL.
+  // Messages of Nest and Fastify quote what they refuse, such as the URL.
   const detail = shorten((error as Error).message, MAX_DETAIL_CHARS);
   if (status === 404) return new WaypostError('ROUTE_UNKNOWN', { detail });
   if (status === 415) return new WaypostError('MEDIA_TYPE_UNSUPPORTED', { detail });

@@ -3,10 +3,10 @@ import { ERROR_KINDS, type ErrorCode, WaypostError } from '@waypost/contracts';
 import type { DataSource } from 'typeorm';
 import type { DiskSpace } from '../system/disk-space.js';
 import { toWaypostError } from '../errors/to-waypost-error.js';
-import { Latest } from './latest.js';
+import { TtlCache } from './ttl-cache.js';
 import { sqlStateOf, SqlState } from '../errors/sql-state.js';
 
-/** What is wrong, for whoever may ask: no text of an error, which may name hosts, users or paths. */
+/** What is wrong, safe to show to any client: no text of an error, which may name hosts, users or paths. */
 export interface HealthFault extends Record<string, unknown> {
   code: ErrorCode;
   message: string;
@@ -19,16 +19,16 @@ export interface HealthFault extends Record<string, unknown> {
 type Check = ReturnType<HealthIndicatorService['check']>;
 
 interface ProbeOptions {
-  /** Where the error itself has no better one. */
+  /** Used where the error has no code of its own. */
   code: ErrorCode;
   timeoutMs: number;
-  /** How long an outcome is good for further askers; by default only for those who ask meanwhile. */
+  /** How long an outcome is reused; by default only concurrent callers share it. */
   ttlMs?: number;
 }
 
-/** Tries something out for /health, by work that returns or throws what is wrong: once for all who ask at a time, so that asking costs little, and with a time limit. */
+/** A check for /health with a time limit. `work` returns or throws what is wrong; concurrent callers share one run. */
 export class Probe {
-  private readonly outcome: Latest<HealthFault | null>;
+  private readonly outcome: TtlCache<HealthFault | null>;
 
   constructor(
     work: () => Promise<HealthFault | void>,
@@ -40,7 +40,7 @@ export class Probe {
         (found) => found ?? null,
         (error: unknown) => faultOf(error, code),
       );
-    this.outcome = new Latest(tried, { ttlMs, timeoutMs });
+    this.outcome = new TtlCache(tried, { ttlMs, timeoutMs });
   }
 
   /** Never throws. */
@@ -64,7 +64,7 @@ function faultOf(error: unknown, fallback: ErrorCode): HealthFault {
   return { code, message: ERROR_KINDS[code].title, hint, ...(state === undefined ? {} : { state }) };
 }
 
-/** Below this many times MIN_FREE_DISK somebody should look, though everything still works. */
+/** Below this many times MIN_FREE_DISK the disk counts as degraded, though everything still works. */
 const LOW_FACTOR = 10;
 
 /** Down below `minFreeBytes`, degraded below ten times that. */
@@ -77,7 +77,7 @@ export function reportDisk(check: Check, space: DiskSpace | undefined, minFreeBy
 }
 
 /**
- * What is wrong with Waypost's tables: migrations did not run yet, or the database was replaced by an older one while the service ran.
+ * Finds missing migrations: they did not run yet, or the database was replaced by an older one while the service ran.
  * @throws errors of pg
  */
 export async function findMigrationFault(dataSource: DataSource): Promise<HealthFault | undefined> {
@@ -91,7 +91,7 @@ export async function findMigrationFault(dataSource: DataSource): Promise<Health
   return missing === 0 ? undefined : { ...NOT_MIGRATED, missing };
 }
 
-/** As long as migrations did not run. */
+/** The fault until migrations have run. */
 export const NOT_MIGRATED: HealthFault = {
   code: 'DATABASE_UNAVAILABLE',
   message: 'Migrations of Waypost’s tables have not run in this database',

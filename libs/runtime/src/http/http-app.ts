@@ -9,27 +9,27 @@ import { Logger as NestLogger } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import { toWaypostError } from '../errors/to-waypost-error.js';
 import { newId } from '../system/new-id.js';
-import { LOGGER, quietly } from '../telemetry/logging.js';
-import { followRequests } from './http-requests.js';
+import { LOGGER, demoteLogs } from '../telemetry/logging.js';
+import { trackRequests } from './request-log.js';
 
 export interface HttpLimits {
   maxBodyBytes: number;
-  /** For a request to arrive in full; 0 is Fastify's default, and no limit. */
+  /** For a request to arrive in full; 0 means no limit. */
   requestTimeoutMs: number;
-  /** A receiver that takes nothing of an answer for so long is disconnected. */
+  /** A receiver that takes nothing of an answer for this long is disconnected. */
   stallTimeoutMs: number;
-  /** Further ones are closed unanswered; no limit by default. */
+  /** Further connections are closed without an answer; no limit by default. */
   maxConnections?: number;
-  /** URLs of requests that get a span where tracing is on; none by default. */
+  /** Requests with these URLs get a span where tracing is on; none by default. */
   tracedUrls?: RegExp;
 }
 
-/** Headers are one packet or two. */
+/** Headers fit one or two packets. */
 const HEADERS_TIMEOUT_MS = 20_000;
-/** How often Node looks for requests that are late. */
+/** How often Node checks for requests that are late. */
 const LATE_CHECK_MS = 5000;
 
-/** Of one part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
+/** Longest part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
 const MAX_PARAMETER_LENGTH = 1024;
 
 /** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
@@ -41,13 +41,13 @@ export async function createHttpApp(
     bodyLimit: maxBodyBytes,
     requestTimeout: requestTimeoutMs,
     http: { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS },
-    connectionTimeout: 0, // would cut slow downloads; they have a progress watchdog of their own
+    connectionTimeout: 0, // would cut slow downloads, which have a stall timeout of their own
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     genReqId: newId,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
-    // What fails before there is a route, such as a URL that cannot be decoded.
     clientErrorHandler: answerBrokenRequest,
+    // Failures before there is a route, such as a URL that cannot be decoded.
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = toProblem(toWaypostError(error), request.id);
       void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
@@ -55,29 +55,29 @@ export async function createHttpApp(
   });
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     bufferLogs: true,
-    autoFlushLogs: false, // a start that fails has one line, by runService, and not Nest's own before it
+    autoFlushLogs: false, // a failed start is logged once, by runService
     abortOnError: false,
-    bodyParser: false, // Fastify's own JSON parser says what is wrong, and nothing but JSON is taken
+    bodyParser: false, // Fastify's own JSON parser says what is wrong, and only JSON is accepted
   });
   const server = adapter.getInstance();
   server.removeContentTypeParser('text/plain');
   if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
-  app.useLogger(quietly(app.get(NestLogger)));
+  app.useLogger(demoteLogs(app.get(NestLogger)));
   app.flushLogs();
-  followRequests(server, app.get<Logger>(LOGGER), tracedUrls);
+  trackRequests(server, app.get<Logger>(LOGGER), tracedUrls);
   return app;
 }
 
-/** From the first byte of an answer on: before that, somebody waits for us. */
+/** Disconnects a receiver that stalls, from the first byte of the answer on. Before that, the client waits for us. */
 function disconnectStalled(server: FastifyInstance, stallTimeoutMs: number): void {
   server.addHook('onSend', async (_request, reply) => {
     reply.raw.setTimeout(stallTimeoutMs, () => reply.raw.destroy());
   });
 }
 
-/** Node closes connections that are idle when a server stops, but keeps those that answer at that moment open for keepAliveTimeout. */
+/** Closes connections that still answer when the server stops. Node closes only idle ones, and keeps these open for keepAliveTimeout. */
 function closeWithLastResponse(server: FastifyInstance): void {
   let isClosing = false;
   server.addHook('preClose', async () => {
@@ -88,7 +88,7 @@ function closeWithLastResponse(server: FastifyInstance): void {
   });
 }
 
-/** What never became a request, because its headers are broken or late: Node hands over the bare connection. */
+/** Answers headers that are broken or late. There is no request yet: Node passes the bare connection. */
 function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
   const problem = toProblem(new WaypostError(BROKEN_REQUESTS[error.code ?? ''] ?? 'REQUEST_INVALID', { detail: error.message }));

@@ -4,8 +4,8 @@ import { findListener } from '../system/port-owner.js';
 import { sqlStateOf } from '../errors/sql-state.js';
 
 /**
- * Begins to accept requests.
- * @throws WaypostError PORT_IN_USE that names what holds the port, as far as the platform tells; CONFIG_INVALID where HOST or PORT cannot be had
+ * Starts to accept requests.
+ * @throws WaypostError PORT_IN_USE that names the process on the port where the platform tells it; CONFIG_INVALID where HOST or PORT cannot be used
  */
 export async function listen(app: INestApplication, port: number, host: string): Promise<void> {
   try {

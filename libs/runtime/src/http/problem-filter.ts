@@ -4,9 +4,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { sqlStateOf } from '../errors/sql-state.js';
 import { toWaypostError } from '../errors/to-waypost-error.js';
-import { inRequest, loggedUrl, markRequestFailed } from './http-requests.js';
+import { inRequest, loggedUrl, markRequestFailed } from './request-log.js';
 
-/** Devices spread out by themselves; this is for other clients. */
+/** For clients other than devices, which add jitter themselves. */
 const RETRY_AFTER_S = 5;
 
 /** Answers every error as a problem document (RFC 9457) and logs it once. */
@@ -20,7 +20,7 @@ export class ProblemFilter implements ExceptionFilter {
     await inRequest(request, () => this.answer(thrown, request, reply));
   }
 
-  /** Called before an error is answered: the place for audits. */
+  /** Called before an error is answered. Subclasses write their audit here. */
   protected refused(_request: FastifyRequest, _error: WaypostError): Promise<void> {
     return Promise.resolve();
   }
@@ -44,7 +44,7 @@ export class ProblemFilter implements ExceptionFilter {
       this.logger.error({ err: cause }, 'the refusal could not be audited');
     });
     if (reply.sent || reply.raw.headersSent) {
-      // Headers are out: only breaking the connection tells the client that the body is not whole.
+      // The headers are sent: only closing the connection tells the client that the body is incomplete.
       reply.raw.destroy();
       return;
     }
@@ -53,20 +53,20 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** A refusal is the caller's matter: where in this code it was made says nothing. */
+/** A refusal is the client's error: a stack of this code says nothing about it. */
 function withoutStack({ name, code, heals, message, hint }: WaypostError): object {
   return { type: name, message, code, heals, hint };
 }
 
 const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/;
 
-/** Whether a stream broke because its receiver did: nobody waits for an answer, and nothing failed here. */
+/** Whether a stream broke because its client disconnected: no client waits for an answer, and nothing failed here. */
 function isClientGone(thrown: unknown, request: FastifyRequest): boolean {
   const isBrokenStream = BROKEN_STREAM.test(sqlStateOf(thrown) ?? '') || (thrown as Error | null)?.name === 'AbortError';
   return isBrokenStream && !(thrown instanceof WaypostError) && request.raw.socket.destroyed;
 }
 
-/** Terminus answers an unhealthy state by throwing its report. */
+/** Terminus throws its report when a check is down. */
 function isHealthReport(thrown: unknown): thrown is HttpException {
   if (!(thrown instanceof HttpException) || thrown.getStatus() !== 503) return false;
   const body = thrown.getResponse();

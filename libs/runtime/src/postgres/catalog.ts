@@ -1,7 +1,7 @@
 import { type ManifestColumn, quoteTable, type TableIdentifier } from '@waypost/contracts';
 import type pg from 'pg';
 import { DESCRIBE_TABLES } from './catalog.sql.js';
-import { askPrepared } from './query.js';
+import { queryPrepared } from './query.js';
 import { type KeyOrder, TypeCatalog } from './type-catalog.js';
 
 export interface CatalogColumn extends ManifestColumn {
@@ -11,11 +11,11 @@ export interface CatalogColumn extends ManifestColumn {
   /** `GENERATED ALWAYS AS IDENTITY`: can be inserted, never updated. */
   identityAlways: boolean;
   typeOid: number;
-  /** How it is ordered where it is part of a key. */
+  /** Its order as part of a key. */
   keyOrder: KeyOrder;
 }
 
-/** A table or view as PostgreSQL's catalog has it. */
+/** A table or view as PostgreSQL's catalog describes it. */
 export interface CatalogTable extends TableIdentifier {
   oid: number;
   kind: 'table' | 'partitioned' | 'view' | 'materialized view' | 'foreign' | 'other';
@@ -23,7 +23,7 @@ export interface CatalogTable extends TableIdentifier {
   rowSecurity: boolean;
   /** False for a materialized view that was never refreshed. */
   populated: boolean;
-  /** Other tables inherit from it, so that its unique indexes do not speak for all of its rows. */
+  /** Other tables inherit from it, so its unique indexes do not cover all of its rows. */
   hasHeirs: boolean;
   /** Partitions and inheriting tables that are foreign or do not survive a crash, as SQL names them. */
   unsafeParts: string[];
@@ -57,13 +57,13 @@ const KINDS: Record<string, CatalogTable['kind']> = {
 };
 
 /**
- * Describes tables in the transaction under way, where they exist. Leaves search_path at pg_catalog, so that every other type is printed
- * with its schema: pin the session again before rows are read.
+ * Describes the tables that exist, in the current transaction. Leaves search_path at pg_catalog, so that every other type is printed
+ * with its schema: pin the session again before reading rows.
  * @returns by quoteTable name
  */
 export async function describeTables(client: pg.ClientBase, tables: readonly TableIdentifier[]): Promise<Map<string, CatalogTable>> {
   await client.query('SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off');
-  const rows = await askPrepared<TableRow>(client, 'tables', DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
+  const rows = await queryPrepared<TableRow>(client, 'tables', DESCRIBE_TABLES, [tables.map((t) => t.schema), tables.map((t) => t.table)]);
   const types = await TypeCatalog.read(
     client,
     rows.flatMap(({ columns }) => columns.map(({ typeOid }) => typeOid)),

@@ -16,9 +16,9 @@ const BYTES_PER_TURN = 1 << 20;
 const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
 
 /**
- * Runs a COPY … FROM STDIN with what `source` yields. Each buffer is sent as it is, and its memory given back once it is sent: `source` must not
- * touch it again. Where `source` throws, PostgreSQL hears of it, the COPY fails, and the connection can be used further.
- * @returns how many rows PostgreSQL says it copied
+ * Runs a COPY … FROM STDIN with the buffers of `source`. Each buffer is sent as it is and its memory released afterwards: `source` must not
+ * use it again. When `source` throws, the COPY fails and the connection stays usable.
+ * @returns the number of rows that PostgreSQL reports
  */
 export async function copyIn(client: pg.ClientBase, statement: string, source: AsyncIterable<Buffer>): Promise<number> {
   const query = new CopyInQuery(statement, source);
@@ -99,7 +99,7 @@ class CopyInQuery {
     return ok;
   }
 
-  /** Until the socket takes more, or the COPY has failed. */
+  /** Resolves when the socket takes more, or the COPY has failed. */
   private async drained(stream: Socket): Promise<void> {
     if (this.failed || !stream.writableNeedDrain) return;
     const { promise, resolve } = Promise.withResolvers<void>();

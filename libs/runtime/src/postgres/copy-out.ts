@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { releaseMemory } from '../system/release-memory.js';
 
-/** Takes COPY data, split anywhere. The bytes are valid until it returns, or until its promise is kept; meanwhile PostgreSQL waits. */
+/** Takes COPY data, split anywhere. The bytes are valid until it returns or its promise settles; PostgreSQL waits until then. */
 export type CopyTaker = (bytes: Buffer) => Promise<void> | undefined;
 
 /** Message types of PostgreSQL's protocol 3.0. */
@@ -22,12 +22,12 @@ type DataListener = (bytes: Buffer) => void;
  * at once, and the buffer's memory is given back. With pg-copy-streams (a Buffer per row, one more to put them together, a stream that
  * pauses after each) 1,000,000 rows took 2.0 s from COPY to compressed chunks, this way 1.4 s.
  *
- * An error of `take`, or an abort, ends the connection: nobody would read the rows that are still to come.
+ * An error of `take`, or an abort, ends the connection: nothing would read the remaining rows.
  */
 export async function copyOut(client: pg.ClientBase, statement: string, take: CopyTaker, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   const query = new CopyOutQuery(statement, take);
-  const abort = (): void => query.giveUp(signal?.reason);
+  const abort = (): void => query.abort(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
     client.query(query as unknown as pg.Submittable);
@@ -43,7 +43,7 @@ export async function copyOut(client: pg.ClientBase, statement: string, take: Co
 class CopyOutQuery {
   /** Settles with ReadyForQuery, or with the first error. */
   readonly done: Promise<void>;
-  /** Rows are still to come, or were when an error came. */
+  /** Rows were still to come when it ended. */
   isUnfinished = true;
   private resolve!: () => void;
   private reject!: (error: unknown) => void;
@@ -51,11 +51,11 @@ class CopyOutQuery {
   /** pg's own listener, which gets everything that is not COPY data. */
   private pgListener!: DataListener;
   private readonly listener: DataListener = (bytes) => this.receive(bytes);
-  /** The header of a message, as far as it has come. */
+  /** The header of the current message, as far as it has arrived. */
   private readonly header = Buffer.alloc(HEADER_BYTES);
   private headerBytes = 0;
   private type = 0;
-  /** What is missing of the message under way. */
+  /** Bytes of the current message that have not arrived yet. */
   private missingBytes = 0;
 
   constructor(
@@ -66,11 +66,11 @@ class CopyOutQuery {
     this.done.catch(() => undefined);
   }
 
-  /** pg calls it when the connection is free; nothing but this query's answers can arrive from here on. */
+  /** Called by pg when the connection is free; from here on only this query's answers arrive. */
   submit(connection: Connection): void {
     this.stream = connection.stream;
     const [pgListener, ...others] = this.stream.listeners('data') as DataListener[];
-    if (!pgListener || others.length > 0) return this.giveUp(new Error('pg listens to its socket in another way than expected'));
+    if (!pgListener || others.length > 0) return this.abort(new Error('pg listens to its socket in another way than expected'));
     this.pgListener = pgListener;
     this.stream.off('data', pgListener).on('data', this.listener);
     connection.query(this.text);
@@ -86,7 +86,7 @@ class CopyOutQuery {
     this.resolve();
   }
 
-  giveUp(reason: unknown): void {
+  abort(reason: unknown): void {
     this.reject(reason);
     this.stream?.off('data', this.listener);
   }
@@ -114,7 +114,7 @@ class CopyOutQuery {
     try {
       return this.take(bytes);
     } catch (error) {
-      this.giveUp(error);
+      this.abort(error);
       return undefined;
     }
   }
@@ -126,13 +126,13 @@ class CopyOutQuery {
       then();
       this.stream.resume();
     } catch (error) {
-      this.giveUp(error);
+      this.abort(error);
     }
   }
 
   /**
    * Moves the COPY data of all messages to the front of the buffer.
-   * @returns where it ends, and what pg shall read from here on, once something else than COPY data has come
+   * @returns where the data ends, and the bytes that pg reads from here on, once a message other than COPY data arrives
    */
   private compact(bytes: Buffer): { end: number; handedBack?: Buffer } {
     let at = 0;

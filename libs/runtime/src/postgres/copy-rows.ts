@@ -6,7 +6,7 @@ import type { CatalogColumn } from './catalog.js';
 import { copyOut } from './copy-out.js';
 import type { KeyOrder } from './type-catalog.js';
 
-/** What decides a table's canonical rows, besides the rows themselves. */
+/** What determines a table's canonical rows, besides the rows themselves. */
 export interface RowLayout {
   format: RowFormat;
   columns: readonly Pick<ManifestColumn, 'name'>[];
@@ -21,7 +21,7 @@ interface RowSource {
   layout: RowLayout;
   /** Quoted, ready for SQL. */
   table: string;
-  /** Of the key's columns, at least. */
+  /** For the key's columns, at least. */
   keyOrders: KeyOrders;
   /** A boolean SQL expression; all rows without it. */
   where?: string | undefined;
@@ -66,15 +66,15 @@ function copyOutStatement(query: string, format: RowFormat): string {
 }
 
 /**
- * Starts a COPY to here. Given up before its end, it takes the connection along: nobody would read the rows that are still to come, and
- * whatever is queued behind them, a ROLLBACK for one, would wait for ever.
+ * Starts a COPY … TO STDOUT as a stream. Destroying the stream early ends the connection: nothing would read the remaining rows, and
+ * statements queued behind them, such as a ROLLBACK, would wait for ever.
  */
 export function openCopyOut(client: pg.ClientBase, query: string, format: RowFormat): Readable {
   const rows = client.query(copyTo(copyOutStatement(query, format)));
   rows.once('close', () => {
     if (!rows.readableEnded) void (client as pg.Client).end();
   });
-  // The end of the connection reports itself once more, when nobody listens any longer.
+  // The end of the connection emits one more error, after the caller has stopped listening.
   rows.on('error', () => undefined);
   return rows;
 }
@@ -84,13 +84,13 @@ interface ChunkReader {
   layout: RowLayout;
   /** Called for each chunk; the bytes are valid only during the call. */
   onChunk: ChunkSink;
-  /** Awaited after each piece of input: the place to work off what onChunk kept, and thereby to slow PostgreSQL down. */
+  /** Awaited after each piece of input: process there what onChunk kept. PostgreSQL waits for it (backpressure). */
   afterInput?: () => Promise<void> | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Reads a query's rows in chunks. Memory holds one chunk and one network buffer, whatever the table's size.
+ * Reads a query's rows in chunks. Memory holds one chunk and one network buffer, for a table of any size.
  * The client must be in a transaction with pinned session; an error closes it.
  */
 export async function readChunks(client: pg.ClientBase, { query, layout, onChunk, afterInput, signal }: ChunkReader): Promise<void> {

@@ -1,5 +1,5 @@
 import { WaypostError } from '@waypost/contracts';
-import type { Ask } from './query.js';
+import type { Query } from './query.js';
 
 /** Which of Waypost's two services a database's schema `waypost` belongs to. */
 export type DatabaseSide = 'central' | 'edge';
@@ -35,10 +35,10 @@ export interface DatabaseIdentity {
 }
 
 /** @throws errors of pg */
-export async function readDatabaseIdentity(ask: Ask): Promise<DatabaseIdentity> {
-  const [right] = await ask<{ allowed: boolean }>(MAY_IDENTIFY);
+export async function readDatabaseIdentity(query: Query): Promise<DatabaseIdentity> {
+  const [right] = await query<{ allowed: boolean }>(MAY_IDENTIFY);
   const mayIdentify = right?.allowed === true;
-  const [found] = await ask<{ identity: string }>(`SELECT ${identityExpression(mayIdentify)} AS identity`);
+  const [found] = await query<{ identity: string }>(`SELECT ${identityExpression(mayIdentify)} AS identity`);
   return { mayIdentify, identity: found!.identity };
 }
 

@@ -2,7 +2,7 @@ import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
 import { databaseError } from '../errors/database-errors.js';
 import { sqlStateOf } from '../errors/sql-state.js';
-import { withoutIds } from '../telemetry/work-context.js';
+import { withoutContext } from '../telemetry/request-context.js';
 import { readableSettings } from './session-settings.js';
 
 interface PoolOptions {
@@ -10,7 +10,7 @@ interface PoolOptions {
   /** Shown in pg_stat_activity. */
   applicationName: string;
   maxConnections: number;
-  /** How long to wait for a connection, new or given back; 10 s by default. */
+  /** How long to wait for a connection, new or released; 10 s by default. */
   queueTimeoutMs?: number;
   onIdleError: (error: Error) => void;
 }
@@ -24,17 +24,17 @@ export function createPool({ url, applicationName, maxConnections, queueTimeoutM
     connectionTimeoutMillis: queueTimeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    // The pool waits for it, though its types do not say so.
+    // The pool awaits it, though its types do not say so.
     onConnect: (client): unknown => readableSettings(client),
   });
-  pool.on('error', (error) => withoutIds(() => onIdleError(error)));
+  pool.on('error', (error) => withoutContext(() => onIdleError(error)));
   return pool;
 }
 
 /**
  * Runs `work` with a connection of its own. After any error the connection is closed, not reused: a failed COPY or a broken
- * socket leaves it in a state that nobody should inherit.
- * @throws what `work` throws; DATABASE_UNAVAILABLE when no connection could be had
+ * socket leaves it in an undefined state.
+ * @throws what `work` throws; DATABASE_UNAVAILABLE when there is no connection
  */
 export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect().catch((cause: unknown) => {
@@ -60,7 +60,7 @@ export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient)
   }
 }
 
-/** A connection that is being closed after an error may report the same error once more. */
+/** A connection that closes after an error may report the same error again. */
 function ignoreLateError(): void {}
 
 function describe(cause: unknown): string {

@@ -1,10 +1,10 @@
 import type pg from 'pg';
 
-/** Runs one statement, wherever; the answer's rows. */
-export type Ask = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>;
+/** Runs one statement and returns its rows. */
+export type Query = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>;
 
-/** As Ask, with a plan that is kept for the connection's life: planning a query of the catalog takes longer than running it. */
-export async function askPrepared<Row extends object>(
+/** Runs a prepared statement, whose plan the connection keeps: planning a query of the catalog takes longer than running it. */
+export async function queryPrepared<Row extends object>(
   client: pg.ClientBase,
   name: string,
   text: string,
@@ -13,7 +13,7 @@ export async function askPrepared<Row extends object>(
   return (await client.query<never>({ name: `waypost ${name}`, text, values })).rows;
 }
 
-/** As Ask, on this connection. */
-export function askerOf(client: pg.ClientBase): Ask {
+/** A Query on this connection. */
+export function queryOn(client: pg.ClientBase): Query {
   return async (text, values) => (await client.query<never>(text, values)).rows;
 }

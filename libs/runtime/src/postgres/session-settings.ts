@@ -1,8 +1,8 @@
 import type pg from 'pg';
 
 /**
- * For new connections, TypeORM's too: what pg's parsers of dates and bytes rely on. A database or a role may have other defaults, under which
- * a timestamp would become an invalid Date.
+ * Settings of each new connection, TypeORM's too, on which pg's parsers of dates and bytes rely. A database or a role may have other
+ * defaults, under which a timestamp would become an invalid Date.
  */
 export async function readableSettings(client: pg.ClientBase): Promise<void> {
   await client.query(
@@ -12,8 +12,8 @@ export async function readableSettings(client: pg.ClientBase): Promise<void> {
 }
 
 /**
- * Settings that decide how PostgreSQL prints values, as postgres_fdw pins them, for the transaction under way. Both sides pin the same,
- * so that equal values have equal bytes. `public` is searched for what a plan's SQL names without a schema.
+ * Sets for the current transaction how PostgreSQL prints values, as postgres_fdw does. Both sides set the same, so that equal values have
+ * equal bytes. `public` is searched for what a plan's SQL names without a schema.
  */
 export async function pinSession(client: pg.ClientBase): Promise<void> {
   await client.query(`

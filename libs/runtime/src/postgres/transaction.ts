@@ -13,7 +13,7 @@ const COMMIT = { attributes: statementOf('COMMIT') };
  */
 export async function withTransaction<T>(client: pg.ClientBase, mode: TransactionMode, work: () => Promise<T>): Promise<T> {
   await client.query(`BEGIN ${mode}`).catch((cause: unknown) => {
-    // So a standby says that it takes no writes, and only then.
+    // Only a standby answers BEGIN READ WRITE with this state.
     if (sqlStateOf(cause) !== SqlState.featureNotSupported) throw cause;
     throw new WaypostError('DATABASE_READ_ONLY', { detail: (cause as Error).message, cause });
   });
@@ -24,7 +24,7 @@ export async function withTransaction<T>(client: pg.ClientBase, mode: Transactio
     if (command !== 'COMMIT') throw new WaypostError('INTERNAL', { detail: 'A transaction was to be committed after a failed statement.' });
     return result;
   } catch (error) {
-    // A broken connection rolls back by itself, and the first error is the one that counts.
+    // A broken connection rolls back by itself; the first error is the one to throw.
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   }

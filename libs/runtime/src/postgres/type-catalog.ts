@@ -1,6 +1,6 @@
 import type { RowFormat, UserType } from '@waypost/contracts';
 import type pg from 'pg';
-import { askPrepared } from './query.js';
+import { queryPrepared } from './query.js';
 import { DESCRIBE_TYPES } from './type-catalog.sql.js';
 
 /**
@@ -52,7 +52,7 @@ export class TypeCatalog {
 
   /** Call it in a transaction with search_path at pg_catalog, so that every other type is printed with its schema. */
   static async read(client: pg.ClientBase, typeOids: Iterable<number>): Promise<TypeCatalog> {
-    const rows = await askPrepared<TypeRow>(client, 'types', DESCRIBE_TYPES, [[...new Set(typeOids)]]);
+    const rows = await queryPrepared<TypeRow>(client, 'types', DESCRIBE_TYPES, [[...new Set(typeOids)]]);
     const types = rows.map((row) => ({
       ...row,
       oid: Number(row.oid),

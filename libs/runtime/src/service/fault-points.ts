@@ -4,14 +4,14 @@ import type { Logger } from 'pino';
 
 /**
  * The moments at which tests make a service fail, in the order of the data's path. Each is exactly one line of code,
- * `await faultPoint('…')`; what it says here is true when that line is reached.
+ * `await faultPoint('…')`; its text here is true when that line is reached.
  */
 export const FAULT_POINTS = {
   'central.request-received': 'a request is understood, nothing was done for it yet',
   'central.scope-resolved': 'the snapshot transaction is open and knows what the device may see',
   'central.mid-build': 'frames of a table are about to be written',
   'central.pack-written': 'a pack is on disk, under a temporary name',
-  'central.pack-stored': 'the pack has its name, the database does not know of it',
+  'central.pack-stored': 'the pack has its name, the database does not know it',
   'central.pack-known': 'the database knows all chunks of a table, not that they are one',
   'central.snapshot-stored': 'a table is stored, no manifest names it yet',
   'central.manifest-written': 'the manifest is written, and not committed',
@@ -60,10 +60,10 @@ interface Armed {
   logger: Logger;
 }
 
-/** Undefined in every process that no test has armed. */
+/** Undefined unless a test has armed this process. */
 let armed: Armed | undefined;
 
-/** Where a test armed this point, fails as it was told to; else costs one comparison. */
+/** Fails as armed by a test; else costs one comparison. */
 export function faultPoint(point: FaultPoint): Promise<void> | undefined {
   return armed === undefined ? undefined : reach(point, armed);
 }
@@ -72,7 +72,7 @@ export function faultPoint(point: FaultPoint): Promise<void> | undefined {
  * Arms what `WAYPOST_FAULTS` says: `name:action[@nth hit][:milliseconds]`, separated by commas, for instance
  * `edge.before-commit:kill,central.mid-download:stall@2:500`. Actions: `kill` (SIGKILL to itself), `throw` (FAULT_INJECTED), `stall` (for so
  * long, or until killed) and `disk-full` (ENOSPC, only where files are written). Both services know all names; each reaches only its own.
- * @throws WaypostError CONFIG_INVALID that names everything that is wrong, and in production whatever is armed
+ * @throws WaypostError CONFIG_INVALID that names all that is wrong; always in production
  */
 export function armFaults(env: NodeJS.ProcessEnv, logger: Logger): void {
   const text = env['WAYPOST_FAULTS'] ?? '';
@@ -119,7 +119,7 @@ async function fail({ point, action, stallMs }: Fault): Promise<void> {
   if (action === 'kill') process.kill(process.pid, 'SIGKILL');
   if (action === 'throw') throw new WaypostError('FAULT_INJECTED', { detail: `A test armed the fault point ${point}.` });
   if (action === 'disk-full') throw diskFull(point);
-  // Also after a kill: not one more statement shall run.
+  // Also after a kill: no further statement may run.
   await (stallMs === undefined ? new Promise<never>(() => undefined) : delay(stallMs));
 }
 

@@ -8,9 +8,9 @@ import { startTelemetry, type Telemetry } from '../telemetry/telemetry.js';
 import type { TelemetryConfig } from '../telemetry/telemetry-config.js';
 
 /**
- * A service's process from its first line in the log to its last: configuration, logs and traces, then the service itself until a signal
- * stops it. One that cannot start says why and ends with exit code 1.
- * @param start brings the service up; it hands the service over as soon as there is something to close; a signal before that ends the process at once
+ * Runs a service's process: reads its configuration, starts logs and traces, then the service until a signal stops it. A service that
+ * cannot start logs why and exits with status 1.
+ * @param start starts the service and calls closeOnSignals as soon as there is something to close; a signal before that ends the process at once
  */
 export async function runService<Config extends TelemetryConfig>(
   name: string,
@@ -31,7 +31,7 @@ export async function runService<Config extends TelemetryConfig>(
     const logger = telemetry?.logger ?? createLogger(name, 'info');
     logger.fatal({ err: toWaypostError(error) }, `${name} cannot start`);
     await telemetry?.close();
-    // Pools may hold the process; there is nothing left to wait for.
+    // Open pools would keep the process alive.
     process.exit(1);
   }
 }

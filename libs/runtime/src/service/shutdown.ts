@@ -1,19 +1,19 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import type { Telemetry } from '../telemetry/telemetry.js';
 
-/** Docker kills after 10 s: what still hangs then is left to PostgreSQL's rollback and to the next start. */
+/** Docker kills after 10 s. PostgreSQL rolls back what still hangs then. */
 const EXIT_AFTER_MS = 9000;
 /**
- * A signal to the whole process group (systemd, Ctrl-C in a terminal) arrives twice where npm or a shell stands before the service and forwards its
+ * A signal to the whole process group (systemd, Ctrl-C in a terminal) arrives twice where npm or a shell runs the service and forwards its
  * own. Within this time both count as one.
  */
 const SAME_SIGNAL_MS = 1000;
 
 /**
- * Ends the service in order at SIGTERM or SIGINT, within 9 s and with exit status 0. Another signal ends it at once, with status 1, unless it comes
- * within a second of the first.
- * Call it before the service begins its work: as process 1 of a container, a process without a handler never hears these signals.
- * @param started the service, or nothing while it is being made: what it has begun then is PostgreSQL's to roll back
+ * Stops the service in order at SIGTERM or SIGINT, within 9 s and with exit status 0. Another signal ends it at once, with status 1, unless it
+ * comes within a second of the first.
+ * Call it before the service starts its work: process 1 of a container gets no signal without a handler.
+ * @param started the service, or undefined while it starts: PostgreSQL rolls back what it has begun by then
  */
 export function stopOnSignals(started: () => INestApplicationContext | undefined, { logger, close }: Telemetry): void {
   const meaningOf = signalMeaning();
@@ -24,7 +24,7 @@ export function stopOnSignals(started: () => INestApplicationContext | undefined
     logger.info({ signal }, 'stopping');
     setTimeout(() => process.exit(0), EXIT_AFTER_MS).unref();
     void Promise.resolve(started()?.close())
-      .catch((err: unknown) => logger.error({ err }, 'stopping went wrong'))
+      .catch((err: unknown) => logger.error({ err }, 'shutdown failed'))
       .then(close)
       .finally(() => process.exit(0));
   };
@@ -33,7 +33,7 @@ export function stopOnSignals(started: () => INestApplicationContext | undefined
 }
 
 /**
- * Says of each signal that arrives what it means.
+ * Tells what each signal means.
  * @param now a monotonic clock, in milliseconds
  */
 export function signalMeaning(now = (): number => performance.now()): () => 'stop' | 'same signal' | 'end now' {

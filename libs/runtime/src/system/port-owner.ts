@@ -3,16 +3,16 @@ import { basename } from 'node:path';
 
 export interface PortOwner {
   pid: number;
-  /** Of its program. Not its arguments: they may hold secrets. */
+  /** Name of its program. Not its arguments: they may hold secrets. */
   name: string;
 }
 
-/** How /proc/net/tcp writes a socket that listens. */
+/** State of a listening socket in /proc/net/tcp. */
 const LISTENS = '0A';
 
 /**
- * Which process listens on a TCP port of this machine. Nothing where that is not known: on other systems than Linux, and of processes
- * of other users unless this one is root.
+ * Finds the process that listens on a TCP port of this machine. Undefined where that cannot be known: on systems other than Linux, and for
+ * processes of other users unless this one is root.
  */
 export async function findListener(port: number): Promise<PortOwner | undefined> {
   const sockets = await listeningSockets(port);

@@ -3,14 +3,14 @@ import { WaypostError } from '@waypost/contracts';
 
 /** Without its checksum, zstd accepted 45 of 60 flipped bits; with it, none. */
 const LEVEL_1_WITH_CHECKSUM = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 };
-/** 8 MiB: what level 1 ever needs; a frame that asks for more memory is refused. */
+/** 8 MiB, the most that level 1 needs; a frame that asks for more memory is refused. */
 const MAX_WINDOW_LOG = { [constants.ZSTD_d_windowLogMax]: 23 };
 /** One output buffer holds a usual frame: 0.40 s instead of 0.50 s for 232 MB. */
 const OUTPUT_PIECE_BYTES = 32 << 10;
-/** A longer chunk, one with a long row, gets one output buffer: put together of pieces, its frame would be in memory twice. */
+/** A longer chunk (one with a long row) gets one output buffer: joining pieces would hold its frame in memory twice. */
 const LONG_CHUNK_BYTES = 2 << 20;
 
-/** How much more memory a frame or a restored chunk may have than it is long: for releaseMemory. */
+/** How much longer than its content a frame's or a restored chunk's memory may be: for releaseMemory. */
 export const ZSTD_SLACK_BYTES = OUTPUT_PIECE_BYTES;
 
 /**
@@ -24,7 +24,7 @@ export function compress(chunk: Buffer): Buffer {
 
 /**
  * Restores a chunk; synchronous for the same reason.
- * @param rawBytes what its index entry promises: more is never written, less is refused
+ * @param rawBytes its length by its index entry: more is never written, less is refused
  * @throws WaypostError CHUNK_CORRUPT
  */
 export function decompress(frame: Buffer, rawBytes: number): Buffer {
@@ -43,7 +43,7 @@ function inflate(frame: Buffer, rawBytes: number): Buffer {
 }
 
 function inflateFirstFrame(frame: Buffer, rawBytes: number): { buffer: Buffer; engine: { bytesWritten: number } } {
-  // The byte more keeps zlib from allocating a second buffer, to see whether anything follows a full one.
+  // One byte more, else zlib allocates a second buffer to check for further output.
   const options = { chunkSize: Math.max(rawBytes + 1, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG, info: true };
   try {
     // Its types do not know what `info` does: the engine says how much of the input it took.

@@ -11,8 +11,8 @@ const LEVELS: Record<string, string> = {
 const MAX_CHARS = 80 << 10;
 
 /**
- * A line of the log as an event in Seq's compact format (CLEF, one JSON object): `@t`, `@l`, `@mt`, `@x` (the error's stack), `@tr` and `@sp` (trace and span),
- * everything else as properties under the names that it has in the log. A line that is too long loses its properties; what is no line of the log is none in Seq.
+ * A log line as an event in Seq's compact format (CLEF, one JSON object): `@t`, `@l`, `@mt`, `@x` (the error's stack), `@tr` and `@sp` (trace and span),
+ * everything else as properties under their names in the log. A line that is too long loses its properties; undefined for text that is not a log line.
  */
 export function toClef(line: string): string | undefined {
   const fields = parse(line);
@@ -23,7 +23,7 @@ export function toClef(line: string): string | undefined {
   const head = {
     '@t': time,
     '@l': LEVELS[String(level)] ?? String(level),
-    // Braces would be holes for properties.
+    // Seq reads braces as placeholders of properties.
     '@mt': message.replace(/[{}]/g, '$&$&'),
     ...(traceId === undefined ? {} : { '@tr': traceId, '@sp': spanId }),
   };

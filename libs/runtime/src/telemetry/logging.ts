@@ -4,19 +4,19 @@ import pino, { type DestinationStream, type Logger } from 'pino';
 import { redactLine } from './redact.js';
 import { serializeError } from '../errors/serialize-error.js';
 import { currentTraceIds } from './tracing.js';
-import { currentWork } from './work-context.js';
+import { currentContext } from './request-context.js';
 
-/** Injection token of the service's root logger. Ids of the work under way are added to each line by themselves. */
+/** Injection token of the service's root logger. It adds the current context's ids to each line. */
 export const LOGGER = Symbol('logger');
 
-/** Takes finished lines, each a JSON object and a line feed. Must never throw, and never wait. */
+/** Takes finished lines, each a JSON object and a line feed. Must not throw and must not block. */
 export interface LineSink {
   write(line: string): void;
 }
 
 /**
- * JSON lines on standard output, one per fact, with the ids of request, cycle, manifest, device and trace under way, and without secrets.
- * @param sinks get the same lines; one that is added later gets those from then on
+ * Writes JSON lines to standard output, one per fact, with the ids of the current request, cycle, manifest, device and trace, and without secrets.
+ * @param sinks get the same lines; a sink that is added later gets the lines from then on
  */
 export function createLogger(service: string, level: string, sinks: readonly LineSink[] = []): Logger {
   const stdout = pino.destination({ fd: 1, sync: true });
@@ -32,7 +32,7 @@ export function createLogger(service: string, level: string, sinks: readonly Lin
       base: { service },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      mixin: () => ({ ...currentWork()?.ids, ...currentTraceIds() }),
+      mixin: () => ({ ...currentContext()?.ids, ...currentTraceIds() }),
       hooks: { streamWrite: redactLine },
       serializers: { err: serializeError },
     },
@@ -40,16 +40,16 @@ export function createLogger(service: string, level: string, sinks: readonly Lin
   );
 }
 
-/** Options of nestjs-pino. Requests are logged by http.ts. */
+/** Options of nestjs-pino. Request lines come from http/request-log.ts. */
 export function httpLogging(logger: Logger): Params {
   return { pinoHttp: { logger, autoLogging: false, quietReqLogger: true } };
 }
 
-/** Nest logs what a start throws, and throws it on to runService, which logs it as ours. */
+/** Nest logs an error of the start and throws it again; runService logs it as Waypost's. */
 const RETHROWN_BY: readonly unknown[] = ['ExceptionHandler', 'NestApplication'];
 
-/** Nest's account of its own start, module by module and route by route, is for those who debug it. */
-export function quietly(logger: NestLogger): LoggerService {
+/** Nest's lines about its own start (modules, routes) go to level debug. */
+export function demoteLogs(logger: NestLogger): LoggerService {
   return {
     log: (message, ...more) => logger.debug(message, ...(more as unknown[])),
     debug: (message, ...more) => logger.debug(message, ...(more as unknown[])),

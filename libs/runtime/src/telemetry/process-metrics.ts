@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
-/** Gauges that are named as if they were counters, and lists of handles that grow with the connections: nobody needs them. */
+/** Left out: gauges with a counter's name, and lists of handles that grow with the connections. */
 const LEFT_OUT = ['requests', 'requests_total', 'handles', 'handles_total', 'resources_total'].map((name) => `nodejs_active_${name}`);
 
 /**
@@ -9,7 +9,7 @@ const LEFT_OUT = ['requests', 'requests_total', 'handles', 'handles_total', 'res
  */
 const LAG_SAMPLE_MS = 50;
 
-/** A registry with what Node tells of its process: CPU, memory, heap, garbage collections, event loop lag, open files. */
+/** A registry with Node's metrics of its process: CPU, memory, heap, garbage collections, event loop lag, open files. */
 export function createRegistry(service: string): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_SAMPLE_MS });

@@ -2,7 +2,7 @@ import { shorten } from '../errors/shorten.js';
 
 const CENSORED = '[redacted]';
 
-/** Names of members whose values nobody may read in a log, whatever holds them: headers, settings, options of clients. */
+/** Names of members whose values never appear in a log: headers, settings, options of clients. */
 const SECRET_NAME =
   /^(proxy-)?authorization$|^(set-)?cookie$|passw(or)?d|passphrase|secret|token|api[-_]?key|credential|private[-_]?key|^(database|central|seq)[-_]?url$|connection[-_]?string|otlp[-_]?(traces[-_]?)?headers$/i;
 
@@ -19,18 +19,18 @@ const SECRET_TEXTS: readonly RegExp[] = [
   /((?:passw(?:or)?d|passphrase|secret|token|api[-_]?key)["']?\s*[:=]\s*)('[^']*'|"[^"]*"|[^\s"'&,;]+)/gi,
 ];
 
-/** What a line must hold to be looked at closely: nearly none does. */
+/** Only lines that match are searched for secrets; nearly none does. */
 const SUSPICIOUS =
   /passw(or)?d|passphrase|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|connection[-_]?string|headers|(database|central|seq)[-_]?url|basic |bearer |:\/\/[^\s":/@]*:/i;
 
-/** What JSON leaves as it is, though terminals and readers of lines act on it: DEL, C1, line and paragraph separators, changes of direction. */
+/** Characters that JSON does not escape but terminals and line readers act on: DEL, C1, line and paragraph separators, changes of direction. */
 const UNSAFE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 
-/** Of one text in a line: room for a stack with its causes, not for a request's body. */
+/** Longest text in a line: enough for a stack with its causes, too little for a request's body. */
 export const MAX_TEXT_CHARS = 8192;
 
 /**
- * A line of the log as it may be seen: one JSON object, one line, without secrets, no text longer than MAX_TEXT_CHARS and a note of how much is missing.
+ * A log line that is safe to show: one JSON object, one line, without secrets, no text longer than MAX_TEXT_CHARS and a note of how much is missing.
  * Objects are searched to any depth; texts for passwords in URLs, credentials in headers and in settings. Takes time linear in the line.
  */
 export function redactLine(line: string): string {
@@ -44,7 +44,7 @@ export function redactText(text: string): string {
   return SECRET_TEXTS.reduce((result, pattern) => result.replace(pattern, `$1${CENSORED}`), withoutPasswords);
 }
 
-/** Cuts a password out of a word that holds a URL. It ends at the word's last @: an unescaped password may hold others. */
+/** Cuts the password out of a URL in a word. The password ends at the word's last @: an unescaped one may contain @. */
 function redactUrl(word: string): string {
   const at = word.lastIndexOf('@');
   if (at < 0) return word;

@@ -4,14 +4,14 @@ import type { LineSink } from './logging.js';
 import { toClef } from './clef.js';
 
 export interface SeqLimits {
-  /** Lines wait so long for others to share a request with. */
+  /** How long a line waits for others to share a request. */
   batchMs: number;
   batchChars: number;
-  /** Of lines that wait for Seq; beyond, the oldest are dropped. */
+  /** Bound of the queue; beyond it the oldest lines are dropped. */
   maxQueuedChars: number;
-  /** For one request, its answer included. */
+  /** Timeout of one request, its answer included. */
   requestMs: number;
-  /** Between tries: doubled from the first to the last. */
+  /** Backoff between tries: doubles from the first delay to the last. */
   firstDelayMs: number;
   maxDelayMs: number;
 }
@@ -26,11 +26,11 @@ const DEFAULT_LIMITS: SeqLimits = {
 };
 
 export interface SeqOptions {
-  /** May carry a user and a password, as proxies want them. */
+  /** May contain a user and a password, for proxies. */
   url: string;
   apiKey?: string | undefined;
   limits?: Partial<SeqLimits>;
-  /** Told once when Seq goes away and once when it takes lines again, with the number of those that were lost. */
+  /** Called once when Seq goes away, and once when it takes lines again, with the number of lost lines. */
   onChange: (change: SeqChange) => void;
 }
 
@@ -38,14 +38,14 @@ export type SeqChange = { state: 'away'; reason: string } | { state: 'back'; dro
 
 type Outcome = { kind: 'sent' } | { kind: 'refused' | 'away'; reason: string };
 
-/** A connection that rested may be gone without a word: one failure is no news. */
+/** An idle connection may have been closed unnoticed, so one failure says nothing yet. */
 const TRIES_BEFORE_AWAY = 2;
-/** Seq will say so again: one event of the batch is at fault. */
+/** Answers that a retry does not change: one event of the batch is at fault. */
 const REFUSED: ReadonlySet<number> = new Set([400, 413, 422]);
 
 /**
- * Sends log lines to Seq as CLEF over HTTP. `write` only queues: whatever Seq does, the service goes on. While Seq is away, slow or refusing, lines
- * wait in bounded memory and are tried again; what does not fit, and single lines that Seq refuses, are dropped and counted.
+ * Sends log lines to Seq as CLEF over HTTP. `write` only queues, so Seq never delays the service. While Seq is away, slow or refusing, lines
+ * wait in bounded memory and are sent again; lines that do not fit, and single lines that Seq refuses, are dropped and counted.
  */
 export class SeqSink implements LineSink {
   private readonly limits: SeqLimits;
@@ -56,7 +56,7 @@ export class SeqSink implements LineSink {
   private queuedChars = 0;
   private dropped = 0;
   private failures = 0;
-  /** How many lines at the head are sent one by one, to find the one that Seq refuses. */
+  /** How many lines at the head are sent one by one, to find the line that Seq refuses. */
   private suspects = 0;
   private timer: NodeJS.Timeout | undefined;
   private sending: Promise<void> | undefined;
@@ -85,13 +85,13 @@ export class SeqSink implements LineSink {
     this.sendIn(this.limits.batchMs);
   }
 
-  /** Sends what is queued, for at most so long; then gives up what is left. */
+  /** Sends the queue for at most `timeoutMs`, then drops the rest. */
   async close(timeoutMs: number): Promise<void> {
     this.isClosing = true;
     const deadline = setTimeout(() => this.closing.abort(), timeoutMs);
     clearTimeout(this.timer);
     await this.sending;
-    // One try each: there is no time to wait for a Seq that is away.
+    // One try per batch: a shutdown does not wait for a Seq that is away.
     while (this.queue.length > 0 && !this.closing.signal.aborted && (await this.sendBatch()));
     clearTimeout(deadline);
     this.closing.abort();
@@ -114,7 +114,7 @@ export class SeqSink implements LineSink {
     while (this.queue.length > 0 && (await this.sendBatch()) && !this.isClosing);
   }
 
-  /** @returns whether it makes sense to go on at once */
+  /** @returns whether to send the next batch at once */
   private async sendBatch(): Promise<boolean> {
     const batch = this.takeBatch();
     const outcome = await this.post(batch.join('\n'));
@@ -123,11 +123,11 @@ export class SeqSink implements LineSink {
       return true;
     }
     if (outcome.kind === 'away') {
-      this.giveBack(batch);
+      this.putBack(batch);
       return this.failed(outcome.reason);
     }
     if (batch.length > 1) {
-      this.giveBack(batch);
+      this.putBack(batch);
       this.suspects = batch.length;
       return true;
     }
@@ -161,7 +161,7 @@ export class SeqSink implements LineSink {
     return this.queue.splice(0, count);
   }
 
-  private giveBack(batch: string[]): void {
+  private putBack(batch: string[]): void {
     this.queue = [...batch, ...this.queue];
     this.queuedChars += batch.reduce((chars, event) => chars + event.length, 0);
     while (this.queuedChars > this.limits.maxQueuedChars && this.queue.length > 1) this.dropFirst();
@@ -173,7 +173,7 @@ export class SeqSink implements LineSink {
     this.suspects = Math.max(0, this.suspects - 1);
   }
 
-  /** Half of it is chance: a fleet that lost its Seq must not come back at one moment. */
+  /** Half of the delay is jitter: a fleet that lost its Seq must not come back at one moment. */
   private retryMs(): number {
     const delayMs = Math.min(this.limits.maxDelayMs, this.limits.firstDelayMs * 2 ** (this.failures - 1));
     return (delayMs * (1 + Math.random())) / 2;

@@ -21,24 +21,24 @@ import type { SamplerName } from './telemetry-config.js';
 export interface TracingOptions {
   service: string;
   sampler: SamplerName;
-  /** Of the ratio samplers. */
+  /** For the ratio samplers. */
   ratio: number;
   logger: Logger;
 }
 
-/** Spans that wait for the exporter; beyond, new ones are dropped. About 1 KB each. */
+/** Spans that wait for the exporter; beyond it new ones are dropped. About 1 KB each. */
 const MAX_QUEUED_SPANS = 2048;
 const BATCH_MS = 2000;
 
 /**
  * Registers the SDK: from now on spans are recorded, and sent by OTLP over HTTP (JSON) in the background. Address, headers, timeout, compression and
  * certificates are taken from OTEL_EXPORTER_OTLP_*, names from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, by OpenTelemetry's own rules.
- * A collector that is away costs spans, and a line in the log when it goes and when it is back; nothing else.
- * @returns what sends the rest and ends it
+ * While the collector is away, spans are lost; one log line says so when it goes and one when it is back.
+ * @returns a function that sends the remaining spans and shuts the SDK down
  */
 export function startTracing({ service, sampler, ratio, logger }: TracingOptions): () => Promise<void> {
   diag.setLogger(diagnostics(logger), DiagLogLevel.WARN);
-  setGlobalErrorHandler(() => undefined); // failed exports: ReportingExporter has told of them
+  setGlobalErrorHandler(() => undefined); // ReportingExporter has logged failed exports
   const provider = new TracerProvider({
     resource: defaultResource()
       .merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: service }))
@@ -72,7 +72,7 @@ export function createSampler(name: SamplerName, ratio: number): Sampler {
   return name.startsWith('parentbased') ? new ParentBasedSampler({ root, remoteParentSampled: root }) : root;
 }
 
-/** Tells when spans are lost, and when they arrive again. */
+/** Logs when spans are lost, and when they arrive again. */
 class ReportingExporter implements SpanExporter {
   private lost = 0;
 
@@ -108,7 +108,7 @@ class ReportingExporter implements SpanExporter {
   }
 }
 
-/** What the SDK itself complains of, such as a queue that is full. */
+/** The SDK's own warnings, such as a full queue. */
 function diagnostics(logger: Logger) {
   const ignore = (): void => undefined;
   const warn = (message: string): void => logger.warn({ reason: message }, 'OpenTelemetry warns');

@@ -10,16 +10,16 @@ const SAMPLERS = [
   'parentbased_traceidratio',
 ] as const;
 
-/** What both services take from the environment for their logs and traces. */
+/** Environment variables of both services for logs and traces. */
 export const telemetryShape = {
   LOG_LEVEL: logLevel.default('info'),
-  /** Log lines go there, too; off by default. */
+  /** Also sends log lines to this Seq; off by default. */
   SEQ_URL: httpUrl.optional(),
   SEQ_API_KEY: z
     .string()
     .regex(/^[\x21-\x7e]+$/, 'must be an API key of Seq: letters and digits')
     .optional(),
-  /** Spans go there; off by default. OpenTelemetry's other variables are read by its own libraries. */
+  /** Sends spans to this collector; off by default. OpenTelemetry's libraries read its other variables. */
   OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl.optional(),
   OTEL_TRACES_SAMPLER: z.enum(SAMPLERS, { error: `must be one of ${SAMPLERS.join(', ')}` }).default('parentbased_always_on'),
   OTEL_TRACES_SAMPLER_ARG: z

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { sha256, WaypostError } from '@waypost/contracts';
-import { type Ask, decompress } from '@waypost/runtime';
+import { type Query, decompress } from '@waypost/runtime';
 import type { BlobStore } from '../blobs/blob-store.js';
 import type { ChunkCatalog, PackedChunk } from '../chunk-catalog.js';
 import * as sql from './check-store.sql.js';
@@ -33,7 +33,7 @@ export interface StoreReport {
 }
 
 interface Store {
-  ask: Ask;
+  query: Query;
   blobs: BlobStore;
 }
 
@@ -41,24 +41,24 @@ interface Store {
  * Reads every chunk: compares its checksum, inflates it, and compares its SHA-256. Central may go on meanwhile. Memory holds one chunk and one
  * pack's list of them.
  */
-export async function checkStore({ ask, blobs }: Store): Promise<StoreReport> {
-  const packs = await ask<{ packId: string; bytes: number }>(sql.LIST_PACKS);
+export async function checkStore({ query, blobs }: Store): Promise<StoreReport> {
+  const packs = await query<{ packId: string; bytes: number }>(sql.LIST_PACKS);
   const damaged: Damage[] = [];
   for (const { packId, bytes } of packs) {
-    for await (const damage of checkPack({ ask, blobs }, packId, bytes)) {
-      if ((await ask(sql.IS_CATALOGED, [packId, damage.digest ?? null])).length > 0) damaged.push(damage);
+    for await (const damage of checkPack({ query, blobs }, packId, bytes)) {
+      if ((await query(sql.IS_CATALOGED, [packId, damage.digest ?? null])).length > 0) damaged.push(damage);
     }
   }
   const known = new Set(packs.map(({ packId }) => packName(packId)));
   const files = (await blobs.list()).filter(({ name }) => /^packs\/.*\.pack$/.test(name));
-  const [counts] = (await ask(sql.COUNT_STORED)) as [Pick<StoreReport, 'chunks' | 'contents' | 'neededBytes' | 'contentBytes'>];
+  const [counts] = (await query(sql.COUNT_STORED)) as [Pick<StoreReport, 'chunks' | 'contents' | 'neededBytes' | 'contentBytes'>];
   return {
     packs: packs.length,
     ...counts,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     unknownPacks: files.filter(({ name }) => !known.has(name)).length,
     damaged,
-    incomplete: await ask<SnapshotId & { missing: number }>(sql.FIND_INCOMPLETE),
+    incomplete: await query<SnapshotId & { missing: number }>(sql.FIND_INCOMPLETE),
   };
 }
 
@@ -68,7 +68,7 @@ export async function repairStore(catalog: ChunkCatalog, { damaged, incomplete }
   for (const id of incomplete) await catalog.forgetContent(id);
 }
 
-async function* checkPack({ ask, blobs }: Store, packId: string, bytes: number): AsyncGenerator<Damage> {
+async function* checkPack({ query, blobs }: Store, packId: string, bytes: number): AsyncGenerator<Damage> {
   const size = await blobs.head(packName(packId));
   const reader = size === bytes ? await blobs.open(packName(packId)) : undefined;
   if (!reader) {
@@ -76,7 +76,7 @@ async function* checkPack({ ask, blobs }: Store, packId: string, bytes: number):
     return;
   }
   try {
-    for (const chunk of await ask<PackedChunk & { digest: Buffer }>(READ_CHUNKS, [packId])) {
+    for (const chunk of await query<PackedChunk & { digest: Buffer }>(READ_CHUNKS, [packId])) {
       const reason = faultOf(chunk, await reader.read(chunk.start, chunk.frameBytes));
       if (reason) yield { packId, digest: chunk.digest, reason };
     }

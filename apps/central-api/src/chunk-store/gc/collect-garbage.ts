@@ -1,4 +1,4 @@
-import { AdvisoryLock, ADVISORY_NAMESPACE, askerOf, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, queryOn, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { BlobStore } from '../blobs/blob-store.js';
 import { awaitBuilds } from '../builds.js';
@@ -66,17 +66,17 @@ export async function collectGarbage(options: Collection): Promise<Garbage | und
 
 async function collect(client: pg.ClientBase, options: Collection): Promise<Garbage | undefined> {
   const { blobs, catalog, retention, signal } = options;
-  const ask = askerOf(client);
+  const query = queryOn(client);
   // Before builds are waited for: what was writing one of these has told the database of it by then, or is gone.
   const files = (await blobs.list()).map(({ name }) => name).filter((name) => OURS.test(name));
   const unfinished = await blobs.listUnfinished();
-  const [{ now: since }] = (await ask<{ now: string }>(sql.READ_CLOCK)) as [{ now: string }];
+  const [{ now: since }] = (await query<{ now: string }>(sql.READ_CLOCK)) as [{ now: string }];
   await client.query(sql.NOTE_NEEDED);
   await client.query(sql.MARK_CONTENTS, [retention.idleMs, retention.idleCount, retention.keepsShared]);
   if (!(await awaitBuilds(client, options))) return undefined;
 
   const contents = await forgetMarked(client, retention);
-  const packsNow = await ask<{ packId: string }>(sql.READ_PACKS);
+  const packsNow = await query<{ packId: string }>(sql.READ_PACKS);
   const known = new Set(packsNow.map(({ packId }) => packName(packId)));
   for (const id of unfinished) await blobs.removeUnfinished(id);
   const orphans = files.filter((name) => !known.has(name));
@@ -85,7 +85,7 @@ async function collect(client: pg.ClientBase, options: Collection): Promise<Garb
   await client.query(sql.MARK_UNNEEDED, [since]);
   const chunks = await removeMarked(client, options);
   if (chunks === undefined) return undefined;
-  const packs = await ask<{ packId: string }>(sql.REMOVE_PACKS, [since, RETIRED_MS]);
+  const packs = await query<{ packId: string }>(sql.REMOVE_PACKS, [since, RETIRED_MS]);
   for (const { packId } of packs) await blobs.remove(packName(packId));
   const compacted = await compactPacks({ client, blobs, catalog, maxWaitMs: COMPACTION_MAX_WAIT_MS, signal });
   return { contents, chunks, packs: packs.length, files: orphans.length, compacted };
@@ -93,7 +93,7 @@ async function collect(client: pg.ClientBase, options: Collection): Promise<Garb
 
 /** Also what an earlier collection had marked. */
 async function forgetMarked(client: pg.ClientBase, { keepsShared }: Retention): Promise<number> {
-  const [found] = await askerOf(client)<{ marked: boolean }>(sql.ARE_CONTENTS_MARKED);
+  const [found] = await queryOn(client)<{ marked: boolean }>(sql.ARE_CONTENTS_MARKED);
   if (!found?.marked) return 0;
   await client.query(sql.UNMARK_NAMED);
   await client.query(sql.UNMARK_SHARED, [keepsShared]);
@@ -102,7 +102,7 @@ async function forgetMarked(client: pg.ClientBase, { keepsShared }: Retention): 
 
 /** Also what an earlier collection had marked. @returns undefined when the builds did not end in time */
 async function removeMarked(client: pg.ClientBase, options: Collection): Promise<number | undefined> {
-  const [found] = await askerOf(client)<{ marked: boolean }>(sql.ARE_MARKED);
+  const [found] = await queryOn(client)<{ marked: boolean }>(sql.ARE_MARKED);
   if (!found?.marked) return 0;
   if (!(await awaitBuilds(client, options))) return undefined;
   const [unmark, remove] = sql.REMOVE_UNNEEDED;

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { type Ask, askerOf } from '@waypost/runtime';
+import { type Query, queryOn } from '@waypost/runtime';
 import type pg from 'pg';
 import type { BlobStore } from '../blobs/blob-store.js';
 import { betweenBuilds } from '../builds.js';
@@ -32,8 +32,8 @@ interface StoredChunk extends PackedChunk {
  */
 export async function compactPacks(options: Compaction): Promise<number> {
   const { client, blobs, catalog, signal } = options;
-  const ask = askerOf(client);
-  const sparse = await ask<{ packId: string }>(sql.FIND_SPARSE, [SMALL.bytes, SMALL.count]);
+  const query = queryOn(client);
+  const sparse = await query<{ packId: string }>(sql.FIND_SPARSE, [SMALL.bytes, SMALL.count]);
   const from = sparse.map(({ packId }) => packId);
   // Nothing is copied for nothing.
   if (from.length === 0 || signal.aborted || !(await betweenBuilds(client, options, () => Promise.resolve()))) return 0;
@@ -46,7 +46,7 @@ export async function compactPacks(options: Compaction): Promise<number> {
   try {
     for (const packId of from) {
       if (signal.aborted) break;
-      for await (const { digest, rawBytes, frame } of readPack({ ask, blobs, catalog }, packId)) {
+      for await (const { digest, rawBytes, frame } of readPack({ query, blobs, catalog }, packId)) {
         await writer.add(digest.toString('latin1'), rawBytes, frame);
       }
     }
@@ -57,11 +57,11 @@ export async function compactPacks(options: Compaction): Promise<number> {
   return retired;
 }
 
-type Reading = Pick<Compaction, 'blobs' | 'catalog'> & { ask: Ask };
+type Reading = Pick<Compaction, 'blobs' | 'catalog'> & { query: Query };
 
 /** The chunks that are needed of a pack; what is lost or damaged is forgotten. */
-async function* readPack({ ask, blobs, catalog }: Reading, packId: string): AsyncGenerator<StoredChunk & { frame: Buffer }> {
-  const chunks = await ask<StoredChunk>(READ_CHUNKS, [packId]);
+async function* readPack({ query, blobs, catalog }: Reading, packId: string): AsyncGenerator<StoredChunk & { frame: Buffer }> {
+  const chunks = await query<StoredChunk>(READ_CHUNKS, [packId]);
   const reader = await blobs.open(packName(packId));
   if (!reader) return catalog.forgetPack(packId);
   try {
@@ -79,10 +79,10 @@ async function* readPack({ ask, blobs, catalog }: Reading, packId: string): Asyn
 async function move(client: pg.ClientBase, { packId, bytes, chunks }: Pack, from: readonly string[]): Promise<number> {
   const digests = Buffer.from([...chunks.keys()].join(''), 'latin1');
   const starts = [...chunks.values()].map(({ start }) => start);
-  const ask = askerOf(client);
+  const query = queryOn(client);
   await client.query(ADD_PACK, [packId, bytes]);
   await client.query(sql.MOVE_CHUNKS, [digests, chunks.size, packId, starts, from]);
-  const retired = (await ask<{ packId: string }>(sql.RETIRE_PACKS, [from])).map((pack) => pack.packId);
+  const retired = (await query<{ packId: string }>(sql.RETIRE_PACKS, [from])).map((pack) => pack.packId);
   await client.query(sql.MOVE_CONTENTS, [packId, from, retired]);
   return retired.length;
 }
