@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Listener } from './support/listener.js';
+import { Listener, until } from './support/listener.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
 import { type ReceivedSpan, spansOf, treesOf } from './support/spans.js';
@@ -264,6 +264,22 @@ test('sampling is decided at the root: what the device does not sample, central 
   const [, edge] = await start({ edge: { OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0' } });
   expect((await sync(edge)).status).toBe('Success');
   expect(await spansAfterStop()).toEqual([]);
+});
+
+test('the SDK reads its own variables: protocol, resource detectors and attributes, batches', async () => {
+  const [, edge] = await start({
+    central: { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf' },
+    edge: { OTEL_NODE_RESOURCE_DETECTORS: 'host,env', OTEL_RESOURCE_ATTRIBUTES: 'shop.id=4711', OTEL_BSP_SCHEDULE_DELAY: '10' },
+  });
+  expect((await sync(edge)).status).toBe('Success');
+  const ofEdge = () => collector.received.filter(({ headers }) => headers['content-type'] === 'application/json');
+  // Long before the default delay of 5 s is over, or the end of the service sends the rest.
+  await until(() => ofEdge().length > 0);
+  const { resourceSpans } = JSON.parse(ofEdge()[0]!.body) as { resourceSpans: { resource: { attributes: { key: string }[] } }[] };
+  const names = resourceSpans[0]!.resource.attributes.map(({ key }) => key);
+  expect(names).toEqual(expect.arrayContaining(['service.name', 'host.name', 'shop.id']));
+  for (const service of services) expect(await service.end('SIGTERM')).toBe(0);
+  expect(collector.received.map(({ headers }) => headers['content-type'])).toContain('application/x-protobuf');
 });
 
 test('a traceparent that is not well-formed starts a trace of its own', async () => {

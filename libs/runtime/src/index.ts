@@ -5,7 +5,6 @@ export { SqlState, sqlStateOf } from './errors/sql-state.js';
 export * from './errors/to-waypost-error.js';
 
 export * from './system/disk-space.js';
-export * from './system/expiring-map.js';
 export * from './system/new-id.js';
 export * from './system/port-owner.js';
 export * from './system/release-memory.js';

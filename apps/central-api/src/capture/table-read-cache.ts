@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ChunkIndex, type ErrorCode, type RowFormat } from '@waypost/contracts';
-import { ExpiringMap, sqlStateOf, SqlState } from '@waypost/runtime';
+import { sqlStateOf, SqlState } from '@waypost/runtime';
+import { LRUCache } from 'lru-cache';
 import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
@@ -51,7 +52,7 @@ interface OpenOptions {
 /** What a device fails with whose download is not what the manifest says. */
 const DAMAGED: readonly ErrorCode[] = ['CHUNK_CORRUPT', 'SNAPSHOT_MISSING', 'VERIFICATION_FAILED'];
 /** Once for each manifest and table in this time: a device that goes on failing, or that is impersonated, costs no more. */
-const READ_AGAIN = { ttlMs: 3_600_000, maxEntries: 10_000 };
+const READ_AGAIN = { ttl: 3_600_000, max: 10_000 };
 
 /** How long to wait for another read before looking whether it is still wanted. */
 const LOOK_UP_MS = 1000;
@@ -63,7 +64,7 @@ const LOOK_UP_MS = 1000;
 @Injectable()
 export class TableReadCache {
   /** Reads that were repeated for a device in doubt, by its manifest and the read's key. */
-  private readonly readAgain = new ExpiringMap<string, true>(READ_AGAIN);
+  private readonly readAgain = new LRUCache<string, true>(READ_AGAIN);
 
   constructor(
     private readonly dataSource: DataSource,

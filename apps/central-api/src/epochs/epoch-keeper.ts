@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, ExpiringMap, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { LRUCache } from 'lru-cache';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ulid } from 'ulid';
@@ -31,7 +32,7 @@ export interface Epoch {
 const UNKNOWN = 'unknown';
 
 /** Of how many devices it is remembered, for an hour, that their unproven claim was logged. */
-const REMEMBERED_WARNINGS = { ttlMs: 3_600_000, maxEntries: 1000 };
+const REMEMBERED_WARNINGS = { ttl: 3_600_000, max: 1000 };
 
 /**
  * Knows the epoch: within one, sequences only grow. A new one starts when the database is another than before (copied, failed over: other system
@@ -41,7 +42,7 @@ const REMEMBERED_WARNINGS = { ttlMs: 3_600_000, maxEntries: 1000 };
 @Injectable()
 export class EpochKeeper {
   private readonly clusters = new WeakMap<pg.ClientBase, string>();
-  private readonly warned = new ExpiringMap<string, true>(REMEMBERED_WARNINGS);
+  private readonly warned = new LRUCache<string, true>(REMEMBERED_WARNINGS);
 
   constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { databaseError, ExpiringMap, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { databaseError, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { LRUCache } from 'lru-cache';
 import pg from 'pg';
 import { CONFIG, type Config } from '../config.js';
 import { Batcher } from '../database/batcher.js';
@@ -14,7 +15,7 @@ import { resolveScopes, scopeKeyOf } from './resolve-scope.js';
 const MAX_BATCH = 200;
 
 /** A device that was just registered or activated is served after this time at the latest. */
-const REFUSED = { ttlMs: 2000, maxEntries: 10_000 } as const;
+const REFUSED = { ttl: 2000, max: 10_000 } as const;
 
 /**
  * Tells which scope group a device belongs to, before its request is queued: so that requests for the same rows are coalesced, and a device that may see
@@ -22,7 +23,7 @@ const REFUSED = { ttlMs: 2000, maxEntries: 10_000 } as const;
  */
 @Injectable()
 export class ScopeGroupResolver {
-  private readonly refused = new ExpiringMap<string, WaypostError>(REFUSED);
+  private readonly refused = new LRUCache<string, WaypostError>(REFUSED);
   private readonly batches = new Batcher<string, string | WaypostError>((macs) => this.resolveBatch(macs), MAX_BATCH);
 
   constructor(

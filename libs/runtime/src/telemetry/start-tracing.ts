@@ -1,20 +1,16 @@
-import { context, diag, DiagLogLevel, propagation, trace } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { diag, DiagLogLevel } from '@opentelemetry/api';
 import { type ExportResult, ExportResultCode, setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
-import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { defaultResource, envDetector, hostDetector, resourceFromAttributes, serviceInstanceIdDetector } from '@opentelemetry/resources';
+import { NodeSDK } from '@opentelemetry/sdk-node';
 import {
   AlwaysOffSampler,
   AlwaysOnSampler,
-  BatchSpanProcessor,
   ParentBasedSampler,
   type ReadableSpan,
   type Sampler,
   type SpanExporter,
-  TracerProvider,
   TraceIdRatioBasedSampler,
 } from '@opentelemetry/sdk-trace';
-import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
 import type { Logger } from 'pino';
 import type { SamplerName } from './telemetry-config.js';
 
@@ -26,36 +22,45 @@ export interface TracingOptions {
   logger: Logger;
 }
 
-/** Spans that wait for the exporter; beyond it new ones are dropped. About 1 KB each. */
-const MAX_QUEUED_SPANS = 2048;
-const BATCH_MS = 2000;
+const EXPORTERS = {
+  'http/json': () => import('@opentelemetry/exporter-trace-otlp-http'),
+  'http/protobuf': () => import('@opentelemetry/exporter-trace-otlp-proto'),
+  grpc: () => import('@opentelemetry/exporter-trace-otlp-grpc'),
+} as const;
+
+/** Not the SDK's default detectors: those of the process would send its command line. */
+const DETECTORS = [serviceInstanceIdDetector, hostDetector, envDetector];
 
 /**
- * Registers the SDK: from now on spans are recorded, and sent by OTLP over HTTP (JSON) in the background. Address, headers, timeout, compression and
- * certificates are taken from OTEL_EXPORTER_OTLP_*, names from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, by OpenTelemetry's own rules.
+ * Starts OpenTelemetry's NodeSDK: from now on spans are recorded and sent in the background. The SDK reads its own variables: OTEL_EXPORTER_OTLP_*,
+ * OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_NODE_RESOURCE_DETECTORS, OTEL_PROPAGATORS, OTEL_BSP_*, OTEL_SPAN_*, OTEL_SDK_DISABLED.
  * While the collector is away, spans are lost; one log line says so when it goes and one when it is back.
  * @returns a function that sends the remaining spans and shuts the SDK down
  */
-export function startTracing({ service, sampler, ratio, logger }: TracingOptions): () => Promise<void> {
-  diag.setLogger(diagnostics(logger), DiagLogLevel.WARN);
-  setGlobalErrorHandler(() => undefined); // ReportingExporter has logged failed exports
-  const provider = new TracerProvider({
-    resource: defaultResource()
-      .merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: service }))
-      .merge(detectResources({ detectors: [envDetector] })),
+export async function startTracing({ service, sampler, ratio, logger }: TracingOptions): Promise<() => Promise<void>> {
+  const { OTLPTraceExporter } = await EXPORTERS[protocolOf(process.env, logger)]();
+  const sdk = new NodeSDK({
+    resource: defaultResource().merge(resourceFromAttributes({ 'service.name': service })),
+    ...(process.env['OTEL_NODE_RESOURCE_DETECTORS'] ? {} : { resourceDetectors: DETECTORS }),
+    ...(process.env['OTEL_PROPAGATORS'] ? {} : { textMapPropagator: new W3CTraceContextPropagator() }),
     sampler: createSampler(sampler, ratio),
-    spanProcessors: [
-      new BatchSpanProcessor({
-        exporter: new ReportingExporter(new OTLPTraceExporter(), logger),
-        maxQueueSize: MAX_QUEUED_SPANS,
-        scheduledDelayMillis: BATCH_MS,
-      }),
-    ],
+    traceExporter: new ReportingExporter(new OTLPTraceExporter(), logger),
+    // Traces only: Waypost has its own logs and metrics.
+    logRecordProcessors: [],
+    metricReaders: [],
   });
-  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-  trace.setGlobalTracerProvider(provider);
-  return () => provider.shutdown();
+  // After the constructor, which may set a logger that writes plain text to standard output.
+  diag.setLogger(diagnostics(logger), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
+  setGlobalErrorHandler(() => undefined); // ReportingExporter has logged failed exports
+  sdk.start();
+  return () => sdk.shutdown();
+}
+
+function protocolOf(env: NodeJS.ProcessEnv, logger: Logger): keyof typeof EXPORTERS {
+  const protocol = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] || env['OTEL_EXPORTER_OTLP_PROTOCOL'] || 'http/json';
+  if (Object.hasOwn(EXPORTERS, protocol)) return protocol as keyof typeof EXPORTERS;
+  logger.warn({ protocol, known: Object.keys(EXPORTERS) }, 'unknown OTLP protocol; spans are sent as http/json');
+  return 'http/json';
 }
 
 /**

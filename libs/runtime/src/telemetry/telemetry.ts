@@ -27,7 +27,7 @@ export async function startTelemetry(service: string, config: TelemetryConfig): 
   if (config.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined) {
     const { startTracing } = await import('./start-tracing.js');
     const { OTEL_TRACES_SAMPLER: sampler, OTEL_TRACES_SAMPLER_ARG: ratio } = config;
-    const stop = startTracing({ service, sampler, ratio, logger });
+    const stop = await startTracing({ service, sampler, ratio, logger });
     // Before Seq: closing it may log a line.
     closers.unshift(() => Promise.race([stop(), delay(FLUSH_MS, undefined, { ref: false })]));
   }
