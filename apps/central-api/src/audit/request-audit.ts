@@ -27,13 +27,13 @@ export class RequestFacts {
     readonly requestId: string,
   ) {}
 
-  /** The device of a message that is as it should be, by its normalized MAC. It is on the request's later log lines, too, and on its spans. */
+  /** The device that was identified, by its normalized MAC. It is on the request's later log lines, too, and on its spans. */
   accept(mac: string): string {
     this.isAccepted = true;
     return this.noteMac(mac);
   }
 
-  /** Whether the message passed validation: what fails then may be said of the device. */
+  /** Whether the device was identified. */
   get accepted(): boolean {
     return this.isAccepted;
   }
@@ -52,8 +52,7 @@ export class RequestFacts {
   }
 
   /** Notes the MAC as it was sent, before anything judges it. */
-  claimMac(body: unknown): void {
-    const mac = (body as { mac?: unknown } | null | undefined)?.mac;
+  claimMac(mac: unknown): void {
     // PostgreSQL's text has no NUL.
     if (typeof mac === 'string') this.noteMac(mac.slice(0, 64).replaceAll('\0', ''));
   }
@@ -123,7 +122,7 @@ export class RequestAudit {
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
     if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`)) return;
-    const isOfDevice = facts.accepted && (facts.operation === 'request' || error.status >= 500);
+    const isOfDevice = facts.accepted && error.code !== 'REQUEST_INVALID' && (facts.operation === 'request' || error.status >= 500);
     const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REFUSED, row];
     await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));
   }

@@ -3,7 +3,7 @@ import type { WaypostError } from '@waypost/contracts';
 import { LOGGER, ProblemFilter } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { operationOf } from './operation-of.js';
+import { operationOf } from './operation.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 
 /** Answers errors as problems, and audits those of devices: also what never reached a controller, such as a body that is not JSON. */
@@ -18,7 +18,7 @@ export class AuditedProblemFilter extends ProblemFilter {
   }
 
   protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
-    const operation = operationOf(request.url);
+    const operation = operationOf(request);
     if (operation) await this.audit.refused(auditOf(request, operation), error);
   }
 }

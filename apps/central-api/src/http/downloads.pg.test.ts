@@ -64,6 +64,23 @@ test.each(['bytes=100000-', 'bytes=99999999999999999999999-'])('%s lies past the
   const manifest = await central.manifestFor(SHOP_1);
   const answer = await central.download(manifest, 'vaults', { range });
   expect(problemOf(answer)).toMatchObject({ status: 416, code: 'RANGE_INVALID' });
+  const total = manifest.tables.find(({ name }) => name === 'vaults')?.streamBytes;
+  expect(answer.headers.get('content-range')).toBe(`bytes */${total}`);
+});
+
+test.each([
+  ['the ETag', (etag: string) => etag, 304],
+  ['a weak form of it', (etag: string) => `W/${etag}`, 304],
+  ['it among others', (etag: string) => `"other", ${etag}`, 304],
+  ['any', () => '*', 304],
+  ['another one', () => '"other"', 200],
+])('If-None-Match with %s', async (_, header, status) => {
+  const manifest = await central.manifestFor(SHOP_1);
+  const whole = await central.download(manifest, 'accounts');
+  const etag = whole.headers.get('etag') as string;
+  const answer = await central.download(manifest, 'accounts', { 'if-none-match': header(etag) });
+  expect({ status: answer.status, etag: answer.headers.get('etag') }).toEqual({ status, etag });
+  expect(answer.body.equals(status === 304 ? Buffer.alloc(0) : whole.body)).toBe(true);
 });
 
 test('an empty table is a header without chunks', async () => {

@@ -11,6 +11,7 @@ import {
 } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { accepts } from './accept.js';
 import type { BuildObserver } from '../snapshots/build-observer.js';
 
 /** A receiver that is further behind gets no more chunks: it downloads what the manifest names, as slowly as it likes, from the store. */
@@ -30,7 +31,7 @@ export class LiveResponses {
 
   /** @returns one for the `observer` of the request, if the device takes live streams and there is room for one more */
   open({ headers }: FastifyRequest, reply: FastifyReply): LiveResponse | undefined {
-    if (!headers.accept?.includes(LIVE_STREAM_TYPE) || this.count >= MAX_AT_ONCE) return undefined;
+    if (!accepts(headers.accept, LIVE_STREAM_TYPE) || this.count >= MAX_AT_ONCE) return undefined;
     this.count += 1;
     reply.raw.once('close', () => (this.count -= 1));
     return new LiveResponse(reply);

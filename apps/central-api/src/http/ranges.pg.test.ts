@@ -83,7 +83,7 @@ interface Bench extends AsyncDisposable {
   costOf: (work: () => Promise<unknown>) => Promise<Cost>;
 }
 
-type Download = Awaited<ReturnType<ChunkStreamService['open']>>;
+type Download = Extract<Awaited<ReturnType<ChunkStreamService['open']>>, { body: object }>;
 
 async function openBench(): Promise<Bench> {
   const folder = await temporaryFolder();
@@ -98,7 +98,11 @@ async function openBench(): Promise<Bench> {
   return {
     store,
     packs: join(folder.path, 'packs'),
-    download: (id, range, ifRange, streamBytes = 0) => streams.open({ name: 't', ...id, streamBytes } as ManifestTable, { range, ifRange }),
+    download: async (id, range, ifRange, streamBytes = 0) => {
+      const stream = await streams.open({ name: 't', ...id, streamBytes } as ManifestTable, { range, ifRange });
+      if ('unsatisfiable' in stream) throw stream.unsatisfiable;
+      return stream as Download;
+    },
     costOf: async (work) => {
       const before = now();
       await work();

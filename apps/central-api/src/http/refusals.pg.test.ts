@@ -67,6 +67,8 @@ test.each<Refusal>([
   ['plain text', REQUEST, 'mac', { 'content-type': 'text/plain' }, 415, 'MEDIA_TYPE_UNSUPPORTED', null],
   ['a form', REQUEST, 'mac=1', { 'content-type': 'application/x-www-form-urlencoded' }, 415, 'MEDIA_TYPE_UNSUPPORTED', null],
   ['a compressed body', REQUEST, '{}', { 'content-type': 'application/gzip' }, 415, 'MEDIA_TYPE_UNSUPPORTED', null],
+  ['a body with Content-Encoding', REQUEST, { mac: SHOP_1 }, { 'content-encoding': 'gzip' }, 415, 'MEDIA_TYPE_UNSUPPORTED', null],
+  ['an ack whose digest is malformed', ACK, ack, { 'content-digest': 'sha-256=abc' }, 400, 'REQUEST_INVALID', null],
   ['a body that is too large', REQUEST, { mac: SHOP_1, padding: 'x'.repeat(600 << 10) }, {}, 413, 'REQUEST_TOO_LARGE', null],
   ['an ack for a manifest that is not there', ACK, ack, {}, 404, 'MANIFEST_UNKNOWN', SHOP_1],
   ['an ack with a wrong shape', ACK, { ...ack, localCounts: [] }, {}, 400, 'REQUEST_INVALID', SHOP_1],

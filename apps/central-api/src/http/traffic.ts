@@ -2,11 +2,9 @@ import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Counter, Gauge } from 'prom-client';
-import { operationOf } from './operation-of.js';
-import type { SyncRequestRow } from '../database/entities.js';
+import { type Operation, operationOf } from './operation.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 
-type Operation = SyncRequestRow['operation'];
 const OPERATIONS: readonly Operation[] = ['request', 'download', 'ack'];
 
 /** An answer being sent. */
@@ -47,7 +45,7 @@ export class Traffic {
 
   /** An onRequest hook of Fastify. */
   readonly watch = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
-    const operation = operationOf(request.url);
+    const operation = operationOf(request);
     if (operation) this.begin(operation, request, reply);
     done();
   };

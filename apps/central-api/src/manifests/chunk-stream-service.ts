@@ -12,12 +12,26 @@ interface Wanted {
   mac: string;
 }
 
-interface Part {
-  /** HTTP's Range header, of which `bytes=<start>-` is understood; others get the whole stream, as RFC 9110 allows. */
+/** HTTP's conditions on what is sent, as RFC 9110 has them. */
+interface Conditions {
+  /** Of it `bytes=<start>-` is understood; with another one the whole stream is sent, as RFC 9110 allows. */
   range: string | undefined;
   ifRange: string | undefined;
+  ifNoneMatch?: string | undefined;
   /** Nothing is to be sent, so nothing of it is read. */
   isHead?: boolean;
+}
+
+/** The client holds the stream already. */
+interface NotModified {
+  etag: string;
+  isNotModified: true;
+}
+
+interface Unsatisfiable {
+  /** RANGE_INVALID. */
+  unsatisfiable: WaypostError;
+  totalBytes: number;
 }
 
 interface ChunkStream {
@@ -46,14 +60,25 @@ export class ChunkStreamService {
     return table;
   }
 
-  /** @throws WaypostError SNAPSHOT_MISSING, RANGE_INVALID, STORAGE_FAILED */
-  async open(table: ManifestTable, part: Part): Promise<ChunkStream> {
-    const stream = (await this.openRange(table, part)) ?? (await this.openWhole(table, part));
+  /** @throws WaypostError SNAPSHOT_MISSING, STORAGE_FAILED */
+  async open(table: ManifestTable, conditions: Conditions): Promise<ChunkStream | NotModified | Unsatisfiable> {
+    const etag = await this.findMatch(table, conditions);
+    if (etag !== undefined) return { etag, isNotModified: true };
+    const stream = (await this.openRange(table, conditions)) ?? (await this.openWhole(table, conditions));
     if (stream) return stream;
     throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${table.name} is not in the store, or not whole.` });
   }
 
-  private async openWhole(table: ManifestTable, { isHead }: Part): Promise<ChunkStream | undefined> {
+  /** The stream's ETag, if If-None-Match names it. */
+  private async findMatch(table: ManifestTable, { ifNoneMatch }: Conditions): Promise<string | undefined> {
+    if (ifNoneMatch === undefined) return undefined;
+    const size = await this.store.measureStream(table, { isWhole: false });
+    const etag = size && etagOf(size.indexSha256);
+    const named = ifNoneMatch.split(',').map((text) => text.trim().replace(/^W\//, ''));
+    return etag !== undefined && (named.includes(etag) || named.includes('*')) ? etag : undefined;
+  }
+
+  private async openWhole(table: ManifestTable, { isHead }: Conditions): Promise<ChunkStream | undefined> {
     if (table.streamBytes > LONG_STREAM_BYTES) return this.openLong(table, isHead);
     const stored = await this.store.find(table);
     if (!stored) return undefined;
@@ -69,14 +94,15 @@ export class ChunkStreamService {
   }
 
   /** What is lost is noticed before the answer begins, as far as the range begins with it. @returns nothing where the whole is to be sent */
-  private async openRange(table: ManifestTable, { range, ifRange, isHead }: Part): Promise<ChunkStream | undefined> {
+  private async openRange(table: ManifestTable, { range, ifRange, isHead }: Conditions): Promise<ChunkStream | Unsatisfiable | undefined> {
     const start = startOf(range);
     const size = start > 0 ? await this.store.measureStream(table, { isWhole: false }) : undefined;
     if (!size) return undefined;
     const etag = etagOf(size.indexSha256);
     if (ifRange !== undefined && ifRange !== etag) return undefined;
     const total = size.indexBytes + size.frameBytes;
-    if (start >= total) throw new WaypostError('RANGE_INVALID', { detail: `The stream has ${total} bytes.` });
+    if (start >= total)
+      return { unsatisfiable: new WaypostError('RANGE_INVALID', { detail: `The stream has ${total} bytes.` }), totalBytes: total };
     const body = isHead ? nothing() : await begun(this.store.openStream(table, size, start));
     return { body, length: total - start, etag, contentRange: `bytes ${start}-${total - 1}/${total}` };
   }

@@ -1,5 +1,3 @@
-import { createGzip, createZstdCompress } from 'node:zlib';
-import type { Transform } from 'node:stream';
 import { canonicalJson, Chunker, type Manifest } from '@waypost/contracts';
 import { openCopyOut } from '@waypost/runtime';
 import type pg from 'pg';
@@ -86,19 +84,4 @@ async function* writeRows({ query }: TableSnapshot, frame: RowFrame, client: pg.
 
 function* splitPieces(bytes: Buffer): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
-}
-
-/** The encoding to answer with: zstd before gzip, none if the client names neither or refuses both. */
-export function chooseEncoding(acceptEncoding: string | undefined): 'zstd' | 'gzip' | undefined {
-  const accepted = (acceptEncoding ?? '')
-    .toLowerCase()
-    .split(',')
-    .map((part) => part.split(';').map((word) => word.trim()))
-    .filter((words) => Number(words.find((word) => word.startsWith('q='))?.slice('q='.length) ?? 1) > 0)
-    .map(([name]) => name);
-  return (['zstd', 'gzip'] as const).find((encoding) => accepted.includes(encoding));
-}
-
-export function createEncoder(encoding: 'zstd' | 'gzip'): Transform {
-  return encoding === 'zstd' ? createZstdCompress() : createGzip({ level: 1 });
 }

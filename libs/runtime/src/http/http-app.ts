@@ -24,6 +24,8 @@ export interface HttpLimits {
   tracedUrls?: RegExp;
 }
 
+/** Of a client's text in an error. */
+const MAX_NAMED_CHARS = 64;
 /** Headers fit one or two packets. */
 const HEADERS_TIMEOUT_MS = 20_000;
 /** How often Node checks for requests that are late. */
@@ -61,6 +63,7 @@ export async function createHttpApp(
   });
   const server = adapter.getInstance();
   server.removeContentTypeParser('text/plain');
+  server.addHook('preParsing', refuseEncodedBody);
   if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
@@ -68,6 +71,17 @@ export async function createHttpApp(
   app.flushLogs();
   trackRequests(server, app.get<Logger>(LOGGER), tracedUrls);
   return app;
+}
+
+/** A compressed body would be called malformed JSON. */
+async function refuseEncodedBody({ headers }: FastifyRequest): Promise<void> {
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined || encoding.toLowerCase() === 'identity') return;
+  const hint = 'Send the body without Content-Encoding.';
+  throw new WaypostError('MEDIA_TYPE_UNSUPPORTED', {
+    detail: `A body with Content-Encoding ${encoding.slice(0, MAX_NAMED_CHARS)} is not supported.`,
+    hint,
+  });
 }
 
 /** Disconnects a receiver that stalls, from the first byte of the answer on. Before that, the client waits for us. */

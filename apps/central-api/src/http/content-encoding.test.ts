@@ -1,5 +1,5 @@
 import { costOfEightfold } from '../../../../test/support/growth.js';
-import { chooseEncoding } from './write-payload.js';
+import { chooseEncoding } from './content-encoding.js';
 
 test.each([
   ['gzip, deflate, br, zstd', 'zstd'],

@@ -1,0 +1,14 @@
+import { RouteConfig } from '@nestjs/platform-fastify';
+import type { FastifyRequest } from 'fastify';
+import type { SyncRequestRow } from '../database/entities.js';
+
+/** What a device does with a request, as the audit and the metrics name it. */
+export type Operation = SyncRequestRow['operation'];
+
+/** Marks a route as an operation of devices: DeviceGuard identifies the device, and the audit and the metrics count the request. */
+export const DeviceOperation = (operation: Operation): MethodDecorator => RouteConfig({ operation });
+
+/** Undefined where the route is none of a device's. Known as soon as there is a route, before the body arrives. */
+export function operationOf(request: FastifyRequest): Operation | undefined {
+  return (request.routeOptions.config as { operation?: Operation } | undefined)?.operation;
+}
