@@ -60,7 +60,7 @@ export const Facts = createParamDecorator((_data: unknown, context: ExecutionCon
 });
 
 function claimsOf({ body, query, params }: FastifyRequest, operation: Operation): Claims {
-  if (operation !== 'download') return (body ?? {});
+  if (operation !== 'download') return body ?? {};
   return { mac: (query as Claims).mac, manifestId: (params as Claims).manifestId };
 }
 
