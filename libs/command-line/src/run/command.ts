@@ -1,9 +1,9 @@
 import { normalizeMac, WaypostError } from '@waypost/contracts';
-import { CommandDatabase } from './database.js';
+import { CommandDatabase } from '../read/database.js';
 import type { ExitCode } from './exit-codes.js';
-import type { CommandSpec } from './grammar.js';
-import type { Paint } from './style.js';
-import { type Cell, type Column, renderTable } from './table.js';
+import type { CommandSpec } from '../grammar/grammar.js';
+import type { Paint } from '../text/style.js';
+import { type Cell, type Column, renderTable } from '../text/table.js';
 
 /** What a command found. */
 export interface Answer {

@@ -1,6 +1,6 @@
 import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
-import type { Side } from './grammar.js';
+import type { Side } from '../grammar/grammar.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A command never waits long for somebody's ALTER TABLE. */

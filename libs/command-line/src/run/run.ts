@@ -1,12 +1,12 @@
 import { WaypostError } from '@waypost/contracts';
 import { CommanderError } from 'commander';
 import { type Command, CommandContext } from './command.js';
-import { completionScript } from './completion.js';
+import { completionScript } from '../grammar/completion.js';
 import { ExitCode, exitCodeOf } from './exit-codes.js';
-import { COMMANDS, type Side } from './grammar.js';
-import { type Asked, readCommandLine } from './program.js';
-import { askService } from './service.js';
-import { paintFor, plain, printable } from './style.js';
+import { COMMANDS, type Side } from '../grammar/grammar.js';
+import { type Asked, readCommandLine } from '../grammar/program.js';
+import { askService } from '../read/service.js';
+import { paintFor, plain, printable } from '../text/style.js';
 
 /** The commands of one side, by name; each is loaded when it is called for. */
 export type SideCommands = Readonly<Record<string, () => Promise<Command>>>;

@@ -1,5 +1,5 @@
-import { type CommandContext } from './command.js';
-import { ExitCode } from './exit-codes.js';
+import { type CommandContext } from '../run/command.js';
+import { ExitCode } from '../run/exit-codes.js';
 import { plural } from './format.js';
 import { printable } from './style.js';
 

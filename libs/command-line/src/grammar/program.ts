@@ -1,6 +1,6 @@
 import { Command as Program, Option } from 'commander';
 import { COMMANDS, COMMON_OPTIONS, type CommandSpec, type OptionSpec, type Shell, SHELLS } from './grammar.js';
-import type { Paint } from './style.js';
+import type { Paint } from '../text/style.js';
 
 /** What the command line asks for. */
 export type Asked =
