@@ -4,6 +4,8 @@
  * A folder that is named with its subfolder (`chunk-store/gc`) stands apart from the rest of it.
  */
 export const LAYERS = {
+  'libs/command-line/src': ['index.ts', 'run', 'grammar', 'text', 'read'],
+  'libs/runtime/src': ['index.ts', 'service', 'http', 'health', 'postgres', 'telemetry', 'system', 'errors', 'config'],
   'apps/central-api/src': [
     'main.ts',
     'http-app.ts',

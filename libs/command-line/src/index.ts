@@ -1,10 +1,14 @@
-export * from './run/command.js';
 export * from './read/database.js';
-export { ExitCode } from './run/exit-codes.js';
+export { DEVICE_STATES, type DeviceState } from './read/device-states.js';
+export type { Finding } from './read/findings.js';
+export * from './read/service.js';
+export type { Side } from './read/side.js';
+
 export * from './text/format.js';
-export { DEVICE_STATES, type DeviceState, type Side } from './grammar/grammar.js';
-export { runCommand, runCommandLine, type SideCommands } from './run/run.js';
 export { type Paint, printable } from './text/style.js';
 export { type Cell, type Column, renderFacts, renderTable } from './text/table.js';
-export * from './read/service.js';
 export * from './text/verdict.js';
+
+export * from './run/command.js';
+export { ExitCode, exitCodeFor } from './run/exit-codes.js';
+export { runCommand, runCommandLine, type SideCommands } from './run/run.js';

@@ -1,11 +1,11 @@
-/** Which service's database or address a command looks at. `either`: whichever it is given. */
-export type Side = 'central' | 'edge';
+import { DEVICE_STATES } from '../read/device-states.js';
+import type { Side } from '../read/side.js';
 
 export interface OptionSpec {
   /** As commander reads them: `--state <states>`. */
   flags: string;
   description: string;
-  /** What may stand there; completion offers it. */
+  /** Allowed values; completion offers them. */
   choices?: readonly string[];
   /** Several of the choices, separated by commas. */
   list?: true;
@@ -16,6 +16,7 @@ export interface OptionSpec {
 export interface CommandSpec {
   /** As it is typed: `status`, `plan check`. */
   name: string;
+  /** Which service's database or address it reads. `either`: the one that it is given. */
   side: Side | 'either';
   summary: string;
   /** More than the summary, for `--help`. */
@@ -27,9 +28,6 @@ export interface CommandSpec {
   /** How long one SQL statement may take by default. */
   timeout: string;
 }
-
-export const DEVICE_STATES = ['failing', 'silent', 'stale', 'never', 'fresh'] as const;
-export type DeviceState = (typeof DEVICE_STATES)[number];
 
 const QUICK = '30s';
 /** As long as central itself gives a snapshot. */
@@ -105,7 +103,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: 'verify',
     side: 'edge',
-    summary: 'hash a device’s tables anew and compare them with its manifest',
+    summary: 'hash a device’s tables again and compare them with its manifest',
     description:
       'Reads all mirrored tables of an edge database in one snapshot, changes nothing, and compares them with the manifest that the device says it holds; with central’s record of that manifest too, where central is given. Exits with 1 on drift.',
     arguments: [],
@@ -194,7 +192,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     side: 'central',
     summary: 'whether central’s chunk store holds all that it should',
     description:
-      'Reads every chunk and compares it with its checksum and its SHA-256; central may go on meanwhile. With --repair, what is lost or damaged is forgotten, so that the next requests build it anew. Exits with 1 when something is lost or damaged and was not repaired.',
+      'Reads every chunk and compares it with its checksum and its SHA-256; central may keep running. With --repair, what is lost or damaged is forgotten, so that the next requests build it again. Exits with 1 when something is lost or damaged and was not repaired.',
     arguments: [],
     options: [
       { flags: '--snapshot-store <store>', description: 'where central keeps its packs (default: SNAPSHOT_STORE)' },

@@ -1,9 +1,9 @@
 import { WaypostError } from '@waypost/contracts';
 import pg from 'pg';
-import type { Side } from '../grammar/grammar.js';
+import type { Side } from './side.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A command never waits long for somebody's ALTER TABLE. */
+/** A command never waits long for an ALTER TABLE. */
 const LOCK_TIMEOUT_MS = 5000;
 
 export interface DatabaseOptions {
@@ -13,9 +13,9 @@ export interface DatabaseOptions {
   statementTimeoutMs: number;
 }
 
-/** A read-only look at a database of either side, through one connection. */
+/** Reads a database of either side in a read-only session, through one connection. */
 export class CommandDatabase implements AsyncDisposable {
-  /** One connection; for code that the services use too. */
+  /** Of one connection; for code that the services use too. */
   readonly pool: pg.Pool;
   /** `host:port/database`, without user and password. */
   readonly address: string;
@@ -34,13 +34,13 @@ export class CommandDatabase implements AsyncDisposable {
       application_name: 'waypost-cli',
       max: 1,
       connectionTimeoutMillis: Math.max(1, Math.min(CONNECT_TIMEOUT_MS, options.statementTimeoutMs)),
-      // The pool waits for it, though its types do not say so.
+      // The pool awaits it, though its types do not say so.
       onConnect: (client): unknown => client.query(readOnlySession(options.statementTimeoutMs)),
     });
-    this.pool.on('error', () => undefined); // the next query says it better
+    this.pool.on('error', () => undefined); // the next query reports it
   }
 
-  /** @throws WaypostError as explainDatabaseError */
+  /** @throws WaypostError DEADLINE_EXCEEDED, LOCK_TIMEOUT, CONFIG_INVALID, DATABASE_UNAVAILABLE; errors of the SQL itself as pg throws them */
   async query<Row extends object>(sql: string, values: unknown[] = []): Promise<Row[]> {
     try {
       return (await this.pool.query(sql, values)).rows as Row[];
@@ -49,7 +49,7 @@ export class CommandDatabase implements AsyncDisposable {
     }
   }
 
-  /** Runs statements in one snapshot, or whatever uses the pool, and explains what goes wrong. */
+  /** Runs `work` with the pool, for instance several statements in one snapshot. @throws WaypostError as query */
   async run<T>(work: (pool: pg.Pool) => Promise<T>): Promise<T> {
     try {
       return await work(this.pool);
@@ -58,7 +58,7 @@ export class CommandDatabase implements AsyncDisposable {
     }
   }
 
-  /** Whose database this is, by Waypost's own tables. */
+  /** Which service's database this is, by Waypost's own tables. */
   async side(): Promise<Side | undefined> {
     const [row] = await this.query<{ central: boolean; edge: boolean }>(
       `SELECT to_regclass('waypost.manifests') IS NOT NULL AS central, to_regclass('waypost.edge_sync_state') IS NOT NULL AS edge`,
@@ -67,7 +67,7 @@ export class CommandDatabase implements AsyncDisposable {
     return row?.edge ? 'edge' : undefined;
   }
 
-  /** @throws WaypostError CONFIG_INVALID when this is the other side's database, or nobody's */
+  /** @throws WaypostError CONFIG_INVALID when this is the other side's database, or has no tables of Waypost */
   async mustBe(wanted: Side): Promise<void> {
     const actual = await this.side();
     if (actual === wanted) return;
@@ -101,7 +101,7 @@ export class CommandDatabase implements AsyncDisposable {
         cause: error,
       });
     }
-    // An SQLSTATE of a query that was answered: not a matter of reaching the database.
+    // The database answered, with an error of the query itself.
     if (typeof state === 'string' && /^(22|42|25)/.test(state)) return error;
     return new WaypostError('DATABASE_UNAVAILABLE', {
       detail: `${this.address}: ${message.replace(/^No connection to the database: /, '')}`,

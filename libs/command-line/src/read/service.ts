@@ -2,7 +2,7 @@ import { type Problem, WaypostError } from '@waypost/contracts';
 
 const TIMEOUT_MS = 5000;
 
-/** What a running service answered. */
+/** An answer of a running service. */
 export interface ServiceAnswer {
   ok: boolean;
   status: number;
@@ -34,7 +34,7 @@ export async function askService(base: string, path: string, source: string): Pr
   }
 }
 
-/** An answer that is a problem document. */
+/** The problem document of an answer, if it is one. */
 export function problemOf({ body }: ServiceAnswer): Problem | undefined {
   return typeof body === 'object' && body !== null && 'code' in body && 'hint' in body ? (body as Problem) : undefined;
 }

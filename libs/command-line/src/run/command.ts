@@ -5,9 +5,9 @@ import type { CommandSpec } from '../grammar/grammar.js';
 import type { Paint } from '../text/style.js';
 import { type Cell, type Column, renderTable } from '../text/table.js';
 
-/** What a command found. */
+/** A command's answer. */
 export interface Answer {
-  /** The JSON document of `--json`; docs/cli.md promises its form. */
+  /** The read model: the JSON document of `--json`, whose form docs/cli.md promises. Holds all facts that `text` shows. */
   data: object;
   /** The same for people. */
   text: string;
@@ -33,7 +33,7 @@ const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000
 /** PostgreSQL's and setTimeout's limit. */
 const MAX_MS = 2 ** 31 - 1;
 
-/** What a command was given, and how it shall speak. */
+/** A command's arguments, options, database and output style. */
 export class CommandContext {
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
@@ -62,7 +62,7 @@ export class CommandContext {
     return this.parts.options[name] === true;
   }
 
-  /** Whether the command line itself says so, and not the environment. */
+  /** Whether the command line sets it, not the environment. */
   wasGiven(name: string): boolean {
     return typeof this.parts.options[name] === 'string';
   }

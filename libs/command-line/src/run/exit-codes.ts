@@ -1,6 +1,7 @@
 import { type ErrorCode, WaypostError } from '@waypost/contracts';
+import { type Finding, hasBad } from '../read/findings.js';
 
-/** What the exit status says; docs/cli.md promises it. */
+/** Meaning of the exit status, as docs/cli.md promises it. */
 export const ExitCode = {
   /** Nothing wrong. */
   ok: 0,
@@ -14,7 +15,7 @@ export const ExitCode = {
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
 const USAGE: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'MAC_INVALID', 'NAME_INVALID', 'REQUEST_INVALID']);
-/** These answer the question that was asked: there is no such device, the plan is wrong. */
+/** These answer the question: there is no such device, the plan is wrong. */
 const FINDINGS: ReadonlySet<ErrorCode> = new Set([
   'DEVICE_UNKNOWN',
   'DEVICE_INACTIVE',
@@ -31,4 +32,9 @@ export function exitCodeOf(error: unknown): ExitCode {
   if (!(error instanceof WaypostError)) return ExitCode.unreachable;
   if (USAGE.has(error.code)) return ExitCode.usage;
   return FINDINGS.has(error.code) ? ExitCode.finding : ExitCode.unreachable;
+}
+
+/** 1 where a finding is bad; a warning alone must not wake an operator. */
+export function exitCodeFor(findings: readonly Finding[]): ExitCode {
+  return hasBad(findings) ? ExitCode.finding : ExitCode.ok;
 }

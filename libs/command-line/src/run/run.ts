@@ -3,17 +3,18 @@ import { CommanderError } from 'commander';
 import { type Command, CommandContext } from './command.js';
 import { completionScript } from '../grammar/completion.js';
 import { ExitCode, exitCodeOf } from './exit-codes.js';
-import { COMMANDS, type Side } from '../grammar/grammar.js';
+import { COMMANDS } from '../grammar/grammar.js';
 import { type Asked, readCommandLine } from '../grammar/program.js';
 import { askService } from '../read/service.js';
+import type { Side } from '../read/side.js';
 import { paintFor, plain, printable } from '../text/style.js';
 
-/** The commands of one side, by name; each is loaded when it is called for. */
+/** The commands of one side, by name; each is loaded when it is used. */
 export type SideCommands = Readonly<Record<string, () => Promise<Command>>>;
 
 /**
- * What a side's cli/commands.ts exports. Each service's build has its own copy of this library: a side's commands are run by the copy that
- * they use themselves, so that one class of errors is meant on both ends.
+ * What a side's cli/commands.ts exports. Each service's build has its own copy of this library; the copy that a side's commands use runs
+ * them, so that `instanceof WaypostError` works.
  */
 export interface SideModule {
   commands: SideCommands;
@@ -22,7 +23,7 @@ export interface SideModule {
 
 export interface Installation {
   version: string;
-  /** What of Waypost is here: an image holds one side. */
+  /** The sides that are installed: an image holds one. */
   sides: Readonly<Partial<Record<Side, () => Promise<SideModule>>>>;
 }
 
@@ -76,7 +77,7 @@ export async function runCommand(asked: AskedCommand, commands: SideCommands): P
   });
 }
 
-/** Reports what goes wrong. @returns what `work` does, or the exit status of its error */
+/** Reports errors. @returns the result of `work`, or the exit status of its error */
 async function withContext<T>(asked: AskedCommand, json: boolean, work: (context: CommandContext) => Promise<T>): Promise<T | number> {
   const context = new CommandContext({
     ...asked,
@@ -94,13 +95,13 @@ async function withContext<T>(asked: AskedCommand, json: boolean, work: (context
   }
 }
 
-/** Node takes FORCE_COLOR for the stronger one. */
+/** In Node, FORCE_COLOR overrides NO_COLOR. */
 function setNoColor(): void {
   delete process.env['FORCE_COLOR'];
   process.env['NO_COLOR'] = '1';
 }
 
-/** A reader that has seen enough, such as `head`, is no failure. */
+/** A reader that closes the pipe early, such as `head`, is no failure. */
 function print(text: string): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -108,7 +109,7 @@ function print(text: string): void {
   process.stdout.write(text);
 }
 
-/** `status` looks at what it is given: a database says by its tables whose it is; a URL alone can be of either side. */
+/** For `status`: a database's tables tell its side; for a URL alone the service is asked. */
 async function chooseSide(side: Side | 'either', context: CommandContext): Promise<Side> {
   if (side !== 'either') return side;
   const url = context.option('url');
@@ -122,7 +123,7 @@ async function chooseSide(side: Side | 'either', context: CommandContext): Promi
   });
 }
 
-/** Only an edge knows this route. */
+/** Only an edge has this route. */
 const EDGE_ROUTE = '/api/sync/status';
 
 async function isEdge(url: string): Promise<boolean> {
@@ -130,7 +131,8 @@ async function isEdge(url: string): Promise<boolean> {
 }
 
 /**
- * One side's service beside the other side's database would look healthy. A service that does not answer, or not as expected, is the command's matter.
+ * One side's service beside the other side's database would look healthy. The command itself handles a service that does not answer, or not
+ * as expected.
  * @throws WaypostError CONFIG_INVALID
  */
 async function mustBelongTo(side: Side, url: string, context: CommandContext): Promise<void> {
@@ -177,7 +179,7 @@ function reportError(error: unknown, json: boolean, secrets: readonly string[]):
           hint: 'This is a defect, or a database of another version of Waypost: report it with the command and both versions.',
         };
   const redact = (text: string): string => secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text);
-  // Hints are ours, and hold no secret; a password such as `waypost` would make riddles of them.
+  // Hints hold no secret, and a password such as `waypost` would garble them.
   const { code, detail, hint } = { ...known, detail: redact(known.detail) };
   if (json) return print(`${JSON.stringify({ error: { code, detail, hint } }, null, 2)}\n`);
   const paint = paintFor(process.stderr);

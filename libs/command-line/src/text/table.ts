@@ -7,13 +7,13 @@ export type Cell = string | number | null | { text: string; tone: Tone };
 export interface Column {
   title: string;
   align?: 'right';
-  /** The one that gives way where the terminal is too narrow. */
+  /** The column that is cut where the terminal is too narrow. */
   elastic?: true;
 }
 
 interface TableOptions {
   paint: Paint;
-  /** Of the terminal; nothing is cut without it. */
+  /** Of the terminal; without it nothing is cut. */
   width?: number | undefined;
 }
 
