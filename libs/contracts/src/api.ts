@@ -6,24 +6,24 @@ import { manifestSchema, sha256HexSchema, ulidSchema } from './manifest.js';
 /** A MAC in any usual notation; normalizeMac judges it. The length keeps junk out of the audit. */
 const macSchema = z.string().min(1).max(64);
 
-/** What an edge holds already. It lets central notice that it went back in time, and answer shortly. */
+/** What an edge already holds. Central uses it to detect that it was restored to an earlier state, and to answer briefly. */
 const haveSchema = z.object({
   epoch: z.string().min(1).max(64),
   sequence: z.int().positive(),
   manifestId: ulidSchema,
-  /** What central gave for this device's acknowledgement of it. */
+  /** The receipt that central gave for this device's acknowledgement of it. */
   receipt: z.string().max(128).optional(),
 });
 
 /** Header of a device's requests: the ULID of the sync cycle that they belong to, for central's log and audit. */
 export const CYCLE_ID_HEADER = 'waypost-cycle-id';
-/** Header of each answer: the request's id, under which the answering side's log and audit have it. */
+/** Header of each answer: the request's id in the log and audit of the answering side. */
 export const REQUEST_ID_HEADER = 'waypost-request-id';
 
 /** Header of central's answers to a request for a manifest: which database it serves, so that a device does not take it for its own. Older devices ignore it. */
 export const DATABASE_HEADER = 'waypost-database';
 
-/** What stands there: a hash, which tells nothing about the server. @param identity the server's system identifier, and the database's oid */
+/** The header's value: a hash, which reveals nothing about the server. @param identity the server's system identifier, and the database's oid */
 export function databaseFingerprint(identity: string): string {
   return sha256Hex(`waypost database ${identity}`);
 }
@@ -44,7 +44,7 @@ export const syncResponseSchema = z.object({ manifest: manifestSchema });
 /** The preference (RFC 7240) of a device that keeps its manifest: an answer that would repeat it need not. */
 export const PREFER_MINIMAL = 'return=minimal';
 
-/** The answer to it where nothing has changed: the device holds what it should hold. `sha256` is the manifest's own. */
+/** The short answer where nothing has changed since the manifest that the device holds. `sha256` is the manifest's own. */
 export const unchangedResponseSchema = z.object({ unchanged: z.object({ manifestId: ulidSchema, sha256: sha256HexSchema }) });
 export type UnchangedResponse = z.infer<typeof unchangedResponseSchema>;
 
@@ -58,7 +58,7 @@ export function prefersMinimal(header: string | string[] | undefined): boolean {
   return preferences.find((preference) => preference.startsWith('return=')) === PREFER_MINIMAL;
 }
 
-/** No sync takes longer than a year: what says so is wrong, and sums of it would overflow. */
+/** No sync takes longer than a year; larger values are wrong, and their sums would overflow. */
 export const MAX_ACK_DURATION_MS = 366 * 86_400_000;
 
 /** POST /api/device-sync/ack */
@@ -73,20 +73,20 @@ export const ackSchema = z.object({
 });
 export type Ack = z.infer<typeof ackSchema>;
 
-/** What central made of an ack. `result` can be `Failed` where the edge said `Success`. */
+/** How central judges an ack. `result` can be `Failed` where the edge sent `Success`. */
 export const ackResponseSchema = z.object({
   manifestId: ulidSchema,
   result: z.enum(['Success', 'Failed']),
   /** Why it counts as failed: the edge's error, or which counts and hashes differ. */
   reason: z.string().nullable(),
-  /** True when this very ack, or a success for the manifest, was known before. */
+  /** True when this ack, or a success for the manifest, is stored already. */
   duplicate: z.boolean(),
   /** Of a success in the epoch in force: proves later that central gave this manifest to this device, which acknowledged it. */
   receipt: z.string().max(128).optional(),
 });
 export type AckResponse = z.infer<typeof ackResponseSchema>;
 
-/** RFC 9457 problem, as all errors leave both services. */
+/** RFC 9457 problem document, the form of all errors of both services. */
 export const problemSchema = z.object({
   type: z.string(),
   title: z.string(),

@@ -26,7 +26,7 @@ export interface ChunkEntry {
   frameBytes: number;
 }
 
-/** The index of a table's chunks, kept packed: 44 bytes per chunk, whatever the chunk's size. */
+/** The index of a table's chunks in packed form: 44 bytes per chunk of any size. */
 export class ChunkIndex {
   private constructor(
     readonly format: RowFormat,
@@ -123,8 +123,8 @@ export class ChunkIndexBuilder {
 }
 
 /**
- * An entry at a position of these bytes, which it refers to.
- * @throws WaypostError CHUNK_CORRUPT when no chunk can be like that
+ * Reads the entry at a position; it refers to these bytes.
+ * @throws WaypostError CHUNK_CORRUPT when no chunk can have such an entry
  */
 export function readEntry(bytes: Buffer, start: number): ChunkEntry {
   const entry = entryAt(bytes, start);

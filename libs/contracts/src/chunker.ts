@@ -14,7 +14,7 @@ export const MAX_CHUNK_BYTES = CHUNK_SOFT_LIMIT_BYTES - 1 + MAX_ROW_BYTES;
 
 /**
  * Takes each chunk as it is cut.
- * @param bytes a view into the chunker's own buffer: valid only until this call returns, copy what must live longer
+ * @param bytes a view into the chunker's own buffer, valid only until this call returns: copy what must live longer
  */
 export type ChunkSink = (bytes: Buffer, rowCount: number) => void;
 
@@ -42,7 +42,7 @@ const LF = 0x0a;
  */
 export class Chunker {
   private buffer = Buffer.allocUnsafeSlow(INITIAL_CAPACITY);
-  /** The buffer holds the chunk under way in [0, rowStart) and bytes not yet framed in [rowStart, length). */
+  /** The buffer holds the current chunk in [0, rowStart) and bytes not yet framed in [rowStart, length). */
   private length = 0;
   private rowStart = 0;
   private rowsInChunk = 0;
@@ -142,7 +142,7 @@ export class Chunker {
     this.scanned = Math.max(0, this.scanned - count);
   }
 
-  /** Gives the old one's memory back at once: V8 may leave several of a long row's size to its next collection. */
+  /** Releases the old buffer's memory at once: V8 may keep several buffers of a long row's size until its next collection. */
   private replaceBuffer(buffer: Buffer<ArrayBuffer>): void {
     this.buffer.buffer.transfer(0);
     this.buffer = buffer;

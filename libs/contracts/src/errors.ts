@@ -1,5 +1,5 @@
 /**
- * How an error heals: `retry`, the same again later; `resnapshot`, ask central for a new manifest; `operator`, somebody has to act;
+ * How an error heals: `retry`, the same request later; `resnapshot`, a new manifest from central; `operator`, an operator has to act;
  * `bug`, a defect of Waypost.
  */
 export type Healing = 'retry' | 'resnapshot' | 'operator' | 'bug';
@@ -11,7 +11,7 @@ interface ErrorKind {
   hint: string;
 }
 
-/** Every error that Waypost names, by its stable code. `status` is the HTTP status when it answers a request. */
+/** All errors of Waypost by their stable codes. `status` is the HTTP status of an answer with this error. */
 export const ERROR_KINDS = {
   // Requests
   REQUEST_INVALID: {
@@ -136,12 +136,12 @@ export const ERROR_KINDS = {
     status: 500,
     heals: 'bug',
     title: 'PostgreSQL sent rows of an unexpected shape',
-    hint: 'If the table was altered meanwhile, the next cycle heals; otherwise report it with the plan and the PostgreSQL version.',
+    hint: 'If the table was altered during the read, the next cycle heals; otherwise report it with the plan and the PostgreSQL version.',
   },
   CENTRAL_BUSY: {
     status: 503,
     heals: 'retry',
-    title: 'Central has as much to do as it may',
+    title: 'Central is at its limit of work',
     hint: 'The device asks again by itself. If this lasts, raise MAX_CONCURRENT_BUILDS or add a replica.',
   },
   SNAPSHOT_TOO_SLOW: {
@@ -209,7 +209,7 @@ export const ERROR_KINDS = {
     status: 409,
     heals: 'operator',
     title: 'A local table differs from the manifest’s columns',
-    hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it anew.',
+    hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it again.',
   },
   TABLE_NOT_OURS: {
     status: 409,
@@ -226,7 +226,7 @@ export const ERROR_KINDS = {
   MIRROR_ALTERED: {
     status: 409,
     heals: 'resnapshot',
-    title: 'A mirrored table was altered while the cycle was under way',
+    title: 'A mirrored table was altered during the cycle',
     hint: 'The cycle starts over by itself. If this lasts, look for what drops or alters mirrored tables on the device.',
   },
   LOCAL_REFERENCE: {
@@ -257,13 +257,13 @@ export const ERROR_KINDS = {
     status: 504,
     heals: 'retry',
     title: 'The transfer was not done within its deadline',
-    hint: 'What has come is kept, and the next cycle goes on from there. If this lasts, look at the link, or raise the deadline that the detail names.',
+    hint: 'What has arrived is kept, and the next cycle resumes there. If this lasts, look at the link, or raise the deadline that the detail names.',
   },
   CENTRAL_UNREACHABLE: {
     status: 502,
     heals: 'retry',
     title: 'Central cannot be reached',
-    hint: 'The device goes on trying; its data stays readable. Check CENTRAL_URL, the network and central’s /health.',
+    hint: 'The device keeps trying; its data stays readable. Check CENTRAL_URL, the network and central’s /health.',
   },
   CENTRAL_REFUSED: {
     status: 502,
@@ -318,7 +318,7 @@ export const ERROR_KINDS = {
     status: 503,
     heals: 'retry',
     title: 'The database’s disk is full',
-    hint: 'Free space on the disk of the database server; what was under way was rolled back, and the service heals by itself.',
+    hint: 'Free space on the disk of the database server; open transactions were rolled back, and the service heals by itself.',
   },
   WRONG_DATABASE: {
     status: 409,
@@ -357,12 +357,12 @@ export type ErrorCode = keyof typeof ERROR_KINDS;
 interface ErrorOptions {
   /** What happened here: names, sizes, positions. Never a secret, never row data. */
   detail?: string;
-  /** Replaces the kind's general hint where a better one is known. */
+  /** Replaces the code's general hint. */
   hint?: string;
   cause?: unknown;
 }
 
-/** The one error that Waypost throws on purpose. It is thrown upward with its cause and logged once, at the boundary. */
+/** The only error class that Waypost throws. It keeps its cause and is logged once, at the boundary. */
 export class WaypostError extends Error {
   override readonly name = 'WaypostError';
   readonly detail: string | undefined;

@@ -4,8 +4,8 @@ import { WaypostError } from './errors.js';
 import { manifestSchema, type ManifestTable, manifestTableSchema } from './manifest.js';
 
 /**
- * A first sync as it happens: the rows while central still reads them, then the manifest that decides. Offered where the device accepts this type in
- * its request; central may answer with plain JSON all the same. docs/sync-protocol.md describes it byte by byte.
+ * A first sync as it happens: the rows while central still reads them, then the manifest that proves them. Offered where the device accepts this type in
+ * its request; central may still answer with plain JSON. docs/sync-protocol.md describes it byte by byte.
  */
 export const LIVE_STREAM_TYPE = 'application/vnd.waypost.live';
 
@@ -21,7 +21,7 @@ export type TableShape = Pick<ManifestTable, 'name' | 'format' | 'columns' | 'ke
 
 const tableShapeSchema = manifestTableSchema.pick({ name: true, format: true, columns: true, key: true, onReferenced: true });
 
-/** All of a manifest that is known before the rows are. */
+/** The fields of a manifest that are known before the rows. */
 export const draftSchema = manifestSchema.pick({ schemaVersion: true, types: true }).extend({ tables: z.array(tableShapeSchema) });
 export type Draft = z.infer<typeof draftSchema>;
 

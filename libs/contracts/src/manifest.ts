@@ -23,7 +23,7 @@ const typeNameSchema = z.string().min(1);
 
 const userTypeSchema = z.discriminatedUnion('kind', [
   z.object({ name: typeNameSchema, kind: z.literal('enum'), /** In the enum's order. */ labels: z.array(z.string()) }),
-  /** Its constraints are central's business: what it holds has passed them. */
+  /** Its constraints stay at central: its rows have passed them. */
   z.object({ name: typeNameSchema, kind: z.literal('domain'), base: typeNameSchema }),
   z.object({
     name: typeNameSchema,
@@ -32,7 +32,7 @@ const userTypeSchema = z.discriminatedUnion('kind', [
   }),
   /** With the subtype's own order. */
   z.object({ name: typeNameSchema, kind: z.literal('range'), subtype: typeNameSchema, multirange: typeNameSchema }),
-  /** Made by an extension, or in a way that a device does not repeat by itself. `statement` is for its operator, never run. */
+  /** Made by an extension, or in a way that a device does not repeat. `statement` is for its operator; it is never run. */
   z.object({ name: typeNameSchema, kind: z.literal('external'), statement: z.string() }),
 ]);
 
@@ -55,7 +55,7 @@ export const manifestTableSchema = z.object({
   streamBytes: countSchema,
 });
 
-/** What one device should hold, and how to prove it. Everything but `sha256` goes into `sha256`. */
+/** What one device should hold, and how to prove it. `sha256` covers all other fields. */
 export const manifestSchema = z.object({
   manifestId: ulidSchema,
   generatedAt: z.iso.datetime(),
@@ -95,7 +95,7 @@ export function sealManifest(manifest: Omit<Manifest, 'sha256'>): Manifest {
 }
 
 /**
- * Checks form and hash of what claims to be a manifest. The hash is taken over all fields received, also ones that this version
+ * Checks the form and the hash of a received manifest. The hash covers all received fields, also those that this version
  * does not know, so that nothing can be added or exchanged unnoticed.
  * @throws WaypostError MANIFEST_INVALID
  */
@@ -117,11 +117,11 @@ export function openManifest(received: unknown): Manifest {
       });
     }
   }
-  // As received: kept or passed on without the members that this version does not know, its hash would not fit any more.
+  // As received: without the members that this version does not know, its hash would no longer match.
   return received as Manifest;
 }
 
-/** @throws WaypostError MANIFEST_INVALID when it has no canonical form: members that nobody checks may hold anything that JSON can */
+/** @throws WaypostError MANIFEST_INVALID when it has no canonical form: unknown members may hold any JSON value */
 function hashOf(received: Manifest): string {
   try {
     return manifestSha256(received);

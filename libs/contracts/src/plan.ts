@@ -9,7 +9,7 @@ const planTableSchema = z.strictObject({
   name: z
     .string()
     .min(1)
-    // Acks name tables as the keys of JSON objects, and parsers drop this one for safety's sake.
+    // Acks use table names as keys of JSON objects, and JSON parsers drop this key for safety.
     .refine((name) => name !== '__proto__', { message: 'write it with its schema, public.__proto__: acks cannot name it otherwise' }),
   /** Names as in SQL. Default: all columns but generated ones. */
   columns: z.array(z.string().min(1)).min(1).optional(),
@@ -33,8 +33,8 @@ export const planSchema = z.strictObject({
     query: z.string().min(1),
   }),
   /**
-   * How central learns that something has changed. `none`: by reading, for each request. `triggers`: from triggers on the tables that the plan reads
-   * (waypost capture install), so that a device that is up to date costs next to nothing. Default: `none`.
+   * How central detects changes. `none`: by reading, for each request. `triggers`: from triggers on the tables that the plan reads
+   * (waypost capture install), so that a device that is up to date costs almost nothing. Default: `none`.
    */
   changes: z.enum(['none', 'triggers']).optional(),
   /** Parents first. */

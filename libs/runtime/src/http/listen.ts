@@ -1,3 +1,5 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import { findListener } from '../system/port-owner.js';
@@ -5,11 +7,14 @@ import { sqlStateOf } from '../errors/sql-state.js';
 
 /**
  * Starts to accept requests.
+ * @returns the URL of the bound address, such as http://0.0.0.0:8080. Nest's getUrl says 127.0.0.1 there, although the service is reachable from outside.
  * @throws WaypostError PORT_IN_USE that names the process on the port where the platform tells it; CONFIG_INVALID where HOST or PORT cannot be used
  */
-export async function listen(app: INestApplication, port: number, host: string): Promise<void> {
+export async function listen(app: INestApplication, port: number, host: string): Promise<string> {
   try {
     await app.listen(port, host);
+    const { address, family, port: bound } = (app.getHttpServer() as Server).address() as AddressInfo;
+    return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
   } catch (error) {
     throw (await listenError(error, port, host)) ?? error;
   }
