@@ -19,8 +19,9 @@ function changedAfter(since, path) {
 const builtAt = statSync(stamp, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 if (SOURCES.some((path) => changedAfter(builtAt, join(root, path)))) {
   const startedAt = new Date();
+  // To stderr: stdout belongs to the command that runs after the build.
+  console.error('waypost: building; about half a minute, only after a change …');
   rmSync(stamp, { force: true });
-  // stdout belongs to the command that runs after the build.
   const nest = join(root, 'node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
   const { status, error } = spawnSync(process.execPath, [nest, 'build', '--all'], { cwd: root, stdio: ['ignore', 2, 2] });
   if (status !== 0) {
@@ -31,4 +32,5 @@ if (SOURCES.some((path) => changedAfter(builtAt, join(root, path)))) {
   writeFileSync(stamp, '');
   // What changed while the build ran counts as changed after it.
   utimesSync(stamp, startedAt, startedAt);
+  console.error(`waypost: built in ${Math.round((Date.now() - startedAt.getTime()) / 1000)} s`);
 }

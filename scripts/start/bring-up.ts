@@ -32,15 +32,16 @@ export async function bringUp(context: Context): Promise<ReportInput> {
   const logFolder = join(home, 'log');
   await mkdir(logFolder, { recursive: true });
 
-  context.say('starting PostgreSQL for central and edge …');
+  context.say(`starting PostgreSQL for central and edge; data in ${home} …`);
   const centralDatabase = await runDatabase('central', home, context);
   const edgeDatabase = await runDatabase('edge', home, context);
-  if (await ensureFleet(centralDatabase.url)) context.say('filled the example fleet');
+  await ensureFleet(centralDatabase.url, () => context.say('filling the example fleet, only at the first start …'));
 
-  context.say('starting central-api and edge-service …');
+  context.say(`starting central-api and edge-service; logs in ${logFolder} …`);
   const central = await runService({ ...centralService(settings, centralDatabase.url, home), logFolder }, context);
   const edgeStartedAt = new Date();
   const edge = await runService({ ...edgeService(settings, edgeDatabase.url, home), logFolder }, context);
+  context.say('waiting for the first sync …');
   const result = await context.running.unlessFailed(syncNow(edge.url, context.signal));
   const sync = await includeOwnCycle(result, edgeDatabase.url, edgeStartedAt);
   return {

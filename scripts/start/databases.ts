@@ -31,11 +31,11 @@ export async function startDatabase(side: 'central' | 'edge', home: string): Pro
   return { url: new URL(`/${side}`, server.url).href, server };
 }
 
-/** Fills the example fleet unless it is there. True if it was filled now. */
-export async function ensureFleet(url: string): Promise<boolean> {
-  return withClient(url, async (client) => {
-    if ((await existingFleetTables(client)).length > 0) return false;
+/** Fills the example fleet unless it is there. @param onFill called before it fills, which takes some seconds */
+export async function ensureFleet(url: string, onFill: () => void): Promise<void> {
+  await withClient(url, async (client) => {
+    if ((await existingFleetTables(client)).length > 0) return;
+    onFill();
     await fillFleet(client);
-    return true;
   });
 }

@@ -27,7 +27,8 @@ export function formatReport(input: ReportInput): string {
     ['PostgreSQL', `${input.postgresVersion}, embedded`],
     ['data', input.home],
     ...(input.relocatedBecause === undefined ? [] : [['', input.relocatedBecause]]),
-    ['logs', input.logFolder],
+    ['logs', `${input.logFolder} (JSON lines)`],
+    ['', `readable: npx pino-pretty --singleLine < ${input.logFolder}/central-api.log`],
   ];
   return [
     '',

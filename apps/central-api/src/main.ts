@@ -6,6 +6,6 @@ import { createCentralApp } from './http-app.js';
 await runService('central-api', readCentralConfig, async (config, logger, closeOnSignals) => {
   const app = await createCentralApp(config, logger);
   closeOnSignals(app);
-  await listen(app, config.PORT, config.HOST);
-  logger.info({ url: await app.getUrl(), plan: config.SYNC_PLAN }, 'central-api is ready');
+  const url = await listen(app, config.PORT, config.HOST);
+  logger.info({ url, plan: config.SYNC_PLAN }, 'central-api is ready');
 });
