@@ -72,7 +72,7 @@ export function describeBlobStore(name: string, start: () => Promise<Backend>): 
       await reader.close();
     });
 
-    test('before its commit nobody sees a blob, only that something is under way', async () => {
+    test('before its commit a blob is not visible, only that one is being written', async () => {
       const writer = await store.create('packs/a');
       await writer.append([Buffer.from('hello')]);
       expect([await store.head('packs/a'), await store.open('packs/a'), await names()]).toEqual([undefined, undefined, []]);

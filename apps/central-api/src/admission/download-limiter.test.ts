@@ -1,6 +1,6 @@
 import { DownloadLimiter } from './download-limiter.js';
 
-test('a device that opens one too many loses its oldest download, and nobody else’s', () => {
+test('a device that opens one too many loses its oldest download, and no other device’s', () => {
   const places = new DownloadLimiter({ maxDownloads: 10, maxPerDevice: 2 });
   const cut: string[] = [];
   const free = new Map<string, () => void>();

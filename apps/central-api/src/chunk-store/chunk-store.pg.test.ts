@@ -151,7 +151,7 @@ test('a flipped bit anywhere is never sent: what was downloaded before it is rig
   }
 });
 
-test('a store that reaches its limit refuses what is too much, drops what nobody needs, and goes on', async () => {
+test('a store that reaches its limit refuses what is too much, drops what is not needed, and goes on', async () => {
   await using central = await start({ SNAPSHOT_STORE_LIMIT: '512KiB', SNAPSHOT_RETENTION: '24h' });
   const first = await central.manifestFor(A);
   await central.sql(`UPDATE items SET body = md5('1' || id) || md5('2' || id)`);

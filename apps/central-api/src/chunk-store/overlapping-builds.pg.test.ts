@@ -136,7 +136,7 @@ test('what a build stores again after a sweep has marked it stays', async () => 
   expect(frames).toBe(stored.frameBytes);
 });
 
-test('a sweep gives up on a build that does not end, and removes nothing', async () => {
+test('a sweep stops waiting for a build that does not end, and removes nothing', async () => {
   await using bench = await openStore();
   const id = await storeContent(bench.store, contentOf([1, 2, 3]));
   await using _build = await startBuild();

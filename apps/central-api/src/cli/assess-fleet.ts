@@ -22,13 +22,13 @@ const LOW_SHARE = 0.1;
 /** What is wrong with the fleet or with central, and what to do about it. */
 export function assessFleet(fleet: FleetFacts | null, service: ServiceFacts | null, store: StoreFacts | null): Finding[] {
   return [
-    ...judgeService(service),
-    ...(fleet ? [...judgeDevices(fleet), ...judgeRequests(fleet), ...judgeCapture(fleet)] : []),
-    ...judgeStore(store),
+    ...assessService(service),
+    ...(fleet ? [...assessDevices(fleet), ...assessRequests(fleet), ...assessCapture(fleet)] : []),
+    ...assessStore(store),
   ];
 }
 
-function judgeService(service: ServiceFacts | null): Finding[] {
+function assessService(service: ServiceFacts | null): Finding[] {
   if (service?.answers === false) {
     const next = 'Start it, or read the end of its log: it says in one line why it could not start. Devices keep their data meanwhile.';
     return [{ severity: 'bad', what: `central-api does not answer at ${service.url} (${service.reason})`, next }];
@@ -43,7 +43,7 @@ function judgeService(service: ServiceFacts | null): Finding[] {
   ];
 }
 
-function judgeDevices({ thresholds, devices, repeatedFailures, heldDevices, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
+function assessDevices({ thresholds, devices, repeatedFailures, heldDevices, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
   const findings: Finding[] = [];
   const total = Object.values(devices).reduce((sum, count) => sum + count, 0);
   const add = (severity: Finding['severity'], count: number, what: string, next: string): void => {
@@ -85,7 +85,7 @@ function judgeDevices({ thresholds, devices, repeatedFailures, heldDevices, erro
   return findings;
 }
 
-function judgeRequests({ troubles }: FleetFacts): Finding[] {
+function assessRequests({ troubles }: FleetFacts): Finding[] {
   return troubles
     .filter(({ status, reason }) => status === 'Failed' || reason === 'DEVICE_UNKNOWN')
     .map(({ status, reason, requests, devices }) => ({
@@ -95,7 +95,7 @@ function judgeRequests({ troubles }: FleetFacts): Finding[] {
     }));
 }
 
-function judgeCapture({ uncaptured }: FleetFacts): Finding[] {
+function assessCapture({ uncaptured }: FleetFacts): Finding[] {
   return uncaptured.map((table) => ({
     severity: 'bad',
     what: `Changes to ${printable(table)} were not captured: every request reads all tables until an operator has looked.`,
@@ -103,7 +103,7 @@ function judgeCapture({ uncaptured }: FleetFacts): Finding[] {
   }));
 }
 
-function judgeStore(store: StoreFacts | null): Finding[] {
+function assessStore(store: StoreFacts | null): Finding[] {
   if (store?.freeBytes == null || !store.sizeBytes || store.freeBytes >= LOW_SHARE * store.sizeBytes) return [];
   const share = `${Math.round((100 * store.freeBytes) / store.sizeBytes)} %`;
   return [

@@ -126,7 +126,7 @@ test('who asks together with a live one gets the same tables', async () => {
   expect(openManifest(jsonOf(records.at(-1))).tables).toEqual(twin.tables);
 });
 
-test('a receiver that does not keep up holds nobody back: it gets its manifest, and the rest from the store', async () => {
+test('a receiver that does not keep up delays no other: it gets its manifest, and the rest from the store', async () => {
   await runSql(databaseUrl, LARGE);
   central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
   const answer = await ask(SHOP_1);

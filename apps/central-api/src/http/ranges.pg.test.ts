@@ -295,7 +295,7 @@ test('an index that an earlier release puts in place of another is another strea
 test.each<[string, (id: SnapshotId) => Promise<unknown>]>([
   ['removed', () => pool.query('DELETE FROM waypost.table_contents')],
   ['replaced', storeOtherIndex],
-])('a range under way whose content is %s ends with an error, and what was sent before is right', async (_, change) => {
+])('a range in progress whose content is %s ends with an error, and what was sent before is right', async (_, change) => {
   await using bench = await openBench();
   const id = await tableOf(bench.store, 2000);
   const bytes = await wholeOf(bench, id);
@@ -338,7 +338,7 @@ test.each<[string, (pack: string) => Promise<unknown>]>([
   expect((await pool.query('SELECT FROM waypost.table_contents')).rowCount).toBe(0);
 });
 
-test('a range that nobody reads keeps no pack open', async () => {
+test('a range that is not read keeps no pack open', async () => {
   await using bench = await openBench();
   const id = await tableOf(bench.store, 100);
   const { length } = await wholeOf(bench, id);

@@ -47,7 +47,7 @@ type Refusal = [
 ];
 
 test.each<Refusal>([
-  ['a device that nobody knows', REQUEST, { mac: '02:ff:ff:ff:ff:ff' }, {}, 404, 'DEVICE_UNKNOWN', '02:ff:ff:ff:ff:ff'],
+  ['an unknown device', REQUEST, { mac: '02:ff:ff:ff:ff:ff' }, {}, 404, 'DEVICE_UNKNOWN', '02:ff:ff:ff:ff:ff'],
   ['a device that is not active', REQUEST, { mac: INACTIVE }, {}, 403, 'DEVICE_INACTIVE', INACTIVE],
   ['a device that is there twice', REQUEST, { mac: AMBIGUOUS }, {}, 409, 'DEVICE_AMBIGUOUS', AMBIGUOUS],
   ['an inactive device that wants a payload', REQUEST, { mac: INACTIVE, payload: 'json' }, {}, 403, 'DEVICE_INACTIVE', INACTIVE],
@@ -147,7 +147,7 @@ test.each([
   expect({ status: response.status, body: await response.json() }).toMatchObject({ status, body: { status, code } });
 });
 
-test('members that nobody asked for are ignored, however deep they are', async () => {
+test('unknown members are ignored, however deep they are', async () => {
   const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
   expect(await central.post(REQUEST, `{"mac":"02:ff:ff:ff:ff:ff","deep":${deep}}`)).toMatchObject({
     status: 404,

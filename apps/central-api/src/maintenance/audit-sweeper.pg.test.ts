@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-/** A database with six days of audit that nobody has swept yet. */
+/** A database with six days of audit that were not swept yet. */
 async function filled(): Promise<string> {
   const { url } = await server.createDatabase('audit');
   await runSql(url, SHOP_SCHEMA);
@@ -109,7 +109,7 @@ test('pruning leaves each device its last manifest, the one it proved last with 
   expect(await runSql(url, 'SELECT FROM waypost.device_status')).toHaveLength(SIZE.devices);
 });
 
-test('a sweep waits for nobody: rows in use are passed over, and a request is answered meanwhile', async () => {
+test('a sweep waits for nothing: rows in use are passed over, and a request is answered meanwhile', async () => {
   const url = await filled();
   await using central = await start(url, '1d');
   await sweepAll([central]);

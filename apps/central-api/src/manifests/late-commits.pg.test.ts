@@ -59,7 +59,7 @@ afterAll(async () => {
   await server?.[Symbol.asyncDispose]();
 });
 
-/** One transaction with pauses, savepoints, and an end of either kind; it touches only rows of its own, so that nobody waits for a lock. */
+/** One transaction with pauses, savepoints, and an end of either kind; it touches only rows of its own, so that none waits for a lock. */
 function transactionOf(random: Random, account: number): string[] {
   const pause = (): string => `SELECT pg_sleep(${random.below(60) / 1000})`;
   const change = (): string =>

@@ -78,7 +78,7 @@ async function start({ plan = PLAN, env = {} }: { plan?: string; env?: Record<st
 interface Work {
   built: number;
   shared: number;
-  flights: number;
+  builds: number;
 }
 
 /** What a central has done so far. */
@@ -87,7 +87,7 @@ async function workOf({ url }: Central): Promise<Work> {
   return {
     built: samples.get('waypost_central_table_snapshots_total{source="built"}') ?? NaN,
     shared: samples.get('waypost_central_table_snapshots_total{source="shared"}') ?? NaN,
-    flights: samples.get('waypost_central_snapshot_build_duration_seconds_count') ?? NaN,
+    builds: samples.get('waypost_central_snapshot_build_duration_seconds_count') ?? NaN,
   };
 }
 
@@ -97,7 +97,7 @@ async function waitingAt(central: Central, count: number): Promise<void> {
 
 const blockedBuilds = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND wait_event_type = 'Lock'`;
 
-/** Lets the requests wait for each other: nobody can read a table until `meanwhile` is over. */
+/** Lets the requests wait for each other: no table can be read until `meanwhile` is over. */
 async function whileBlocked<T>(central: Central, first: () => T, meanwhile: () => Promise<void>): Promise<T> {
   await blocker.query('BEGIN; LOCK TABLE accounts');
   const asked = first();
@@ -120,12 +120,12 @@ const everybody = Array.from({ length: SHOPS }, (_, shop) =>
 test('a table without parameters is read once for all shares, others once for each; another process takes them, too', async () => {
   const one = await start();
   const manifests = [await one.manifestFor(mac(1, 1)), await one.manifestFor(mac(2, 1)), await one.manifestFor(mac(1, 2))];
-  expect(await workOf(one)).toEqual({ built: TABLES + (TABLES - GLOBAL), shared: GLOBAL + TABLES, flights: 3 });
+  expect(await workOf(one)).toEqual({ built: TABLES + (TABLES - GLOBAL), shared: GLOBAL + TABLES, builds: 3 });
   expect(manifests[2]?.tables).toEqual(manifests[0]?.tables);
   expect(manifests[2]?.device).toEqual({ mac: mac(1, 2), id: '1/2' });
   const other = await start();
   expect((await other.manifestFor(mac(2, 2))).tables).toEqual(manifests[1]?.tables);
-  expect(await workOf(other)).toEqual({ built: 0, shared: TABLES, flights: 1 });
+  expect(await workOf(other)).toEqual({ built: 0, shared: TABLES, builds: 1 });
 });
 
 test('a change to one table has only that one read again, and those that join it', async () => {
@@ -174,7 +174,7 @@ test('one device that asks many times at once gets one manifest, and each reques
   ]);
 });
 
-test('without capture, those who wait together share one reading, and nobody an earlier one', async () => {
+test('without capture, requests that wait together share one read, and none an earlier one', async () => {
   const central = await start({ plan: PLAN_NONE, env: { MAX_CONCURRENT_BUILDS: '1' } });
   const shop = everybody.filter((device) => device.startsWith('02:00:00:00:01:'));
   let rest: Promise<Manifest>[] = [];
@@ -187,7 +187,7 @@ test('without capture, those who wait together share one reading, and nobody an 
     },
   );
   await Promise.all(rest);
-  expect(await workOf(central)).toEqual({ built: 2 * TABLES, shared: 0, flights: 2 });
+  expect(await workOf(central)).toEqual({ built: 2 * TABLES, shared: 0, builds: 2 });
   await central.manifestFor(shop[0] as string);
   expect((await workOf(central)).built).toBe(3 * TABLES);
   expect(await central.sql('SELECT FROM waypost.table_reads')).toEqual([]);
@@ -280,7 +280,7 @@ test.each<[string, (central: Central) => Promise<unknown>]>([
   expect((await central.download(manifest, 'accounts')).status).toBe(200);
 });
 
-test('one device’s failed acks, forged or repeated, have its own tables read once more, and nobody else’s', async () => {
+test('one device’s failed acks, forged or repeated, have its own tables read once more, and no other’s', async () => {
   const central = await start();
   const { manifestId } = await central.manifestFor(mac(1, 1));
   await central.manifestFor(mac(2, 1));
@@ -328,7 +328,7 @@ test('what a device found damaged is read again, and then whole', async () => {
   expect((await workOf(central)).built - before.built).toBe(TABLES);
 });
 
-test('a read that is used stays, knows later changes, and lets them be pruned; one that nobody uses for a day goes', async () => {
+test('a read that is used stays, knows later changes, and lets them be pruned; one that is not used for a day goes', async () => {
   const one = await start();
   await one.manifestFor(mac(1, 1));
   const seen = async (): Promise<unknown[]> => one.sql('SELECT key, seen::text FROM waypost.table_reads ORDER BY key');

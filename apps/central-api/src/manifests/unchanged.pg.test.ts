@@ -71,7 +71,7 @@ function have({ epoch, sequence, manifestId }: Manifest) {
 /** What the device gets that holds this manifest. */
 const poll = (held: Manifest): Promise<Manifest> => central.manifestFor(MAC, have(held));
 
-/** Whether the poll was answered although nobody can read a business table. */
+/** Whether the poll was answered although no business table can be read. */
 async function isAnsweredUnread(held: Manifest): Promise<boolean> {
   const blocker = new pg.Client({ connectionString: database.url });
   await blocker.connect();
@@ -128,7 +128,7 @@ test.each([
   expect((await ask(first, { prefer: 'return=representation, return=minimal' })).body).toEqual({ manifest: first });
 });
 
-test('what differs, lives too short or is held by nobody is sent whole, whatever the device prefers', async () => {
+test('what differs, lives too short or is not held is sent whole, whatever the device prefers', async () => {
   await start();
   const first = await central.manifestFor(MAC);
   const whole = async (held?: Manifest) => {
@@ -192,7 +192,7 @@ test.each([
     "CREATE TABLE users_more PARTITION OF users FOR VALUES FROM (1000) TO (2000); INSERT INTO members VALUES (1500, 1); INSERT INTO users_more VALUES (1500, 'x', 'bad')",
   ],
   [
-    'a trigger that somebody switched off',
+    'a trigger that was switched off',
     'ALTER TABLE prices DISABLE TRIGGER waypost_capture_update; UPDATE prices SET price = 1 WHERE id = 3',
   ],
 ])('%s changes: the next poll brings it, and when capture is whole again polls are free again', async (_, change) => {

@@ -28,7 +28,7 @@ test.each(['pg_control_system()', 'pg_walfile_name(pg_lsn)'])(
     await installCapture(database.url, PLAN);
     const poll = ({ epoch, sequence, manifestId }: Manifest): Promise<Manifest> =>
       central.manifestFor(SHOP_1, { have: { epoch, sequence, manifestId } });
-    /** Whether a change that nobody recorded is found, as only reading finds it; and the manifest after it. */
+    /** Whether a change that was not recorded is found, as only reading finds it; and the manifest after it. */
     const readsAfter = async (held: Manifest): Promise<{ reads: boolean; next: Manifest }> => {
       await runSql(database.url, 'UPDATE vaults SET balance = balance + 1 WHERE shop = 1; DELETE FROM waypost.changes');
       const next = await poll(held);

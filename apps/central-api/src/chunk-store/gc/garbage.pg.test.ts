@@ -78,7 +78,7 @@ async function expire(manifestId: string): Promise<void> {
   await pool.query(`UPDATE waypost.manifests SET expires_at = now() - interval '1 s' WHERE manifest_id = $1`, [manifestId]);
 }
 
-/** As a request does: nobody sweeps between what is stored and the manifest that names it. */
+/** As a request does: there is no sweep between what is stored and the manifest that names it. */
 async function build(store: PackStore, parts: readonly number[]): Promise<{ id: SnapshotId; manifestId: string }> {
   const client = await pool.connect();
   try {
@@ -166,7 +166,7 @@ test('whatever is built, read, expired and collected side by side, in whatever o
   );
 });
 
-test('a pack of which less than half is needed is rewritten, and a reader under way goes on', async () => {
+test('a pack of which less than half is needed is rewritten, and a reader in progress goes on', async () => {
   await using bench = await openBench();
   const large = await build(bench.store, [1, 2, 3, 4, 5, 6, 7, 8]);
   const small = await build(bench.store, [2, 5]);
@@ -249,7 +249,7 @@ test('whatever a killed collection left half done, the next one ends', async () 
   expect((await pool.query('SELECT FROM waypost.chunks WHERE unneeded')).rowCount).toBe(0);
 });
 
-test('what is about to be removed is written again by whoever needs it, and stays', async () => {
+test('what is about to be removed is written again by a build that needs it, and stays', async () => {
   await using bench = await openBench();
   const first = await build(bench.store, [1, 2, 3]);
   await expire(first.manifestId);
@@ -272,7 +272,7 @@ test('chunks in a pack that is lost while it is compacted are forgotten, and bui
   await read(bench.store, (await build(bench.store, [2, 5])).id);
 });
 
-test('a pack that came second with all its chunks goes, and nobody misses it', async () => {
+test('a pack that came second with all its chunks goes, and is not missed', async () => {
   await using bench = await openBench();
   const both = await Promise.all([build(bench.store, [1, 2]), build(bench.store, [1, 2])]);
   await bench.collect();

@@ -11,7 +11,7 @@ export const NOTE_NEEDED = `
   UPDATE waypost.table_contents AS content SET needed_at = now() FROM named
   WHERE content.sha256 = named.sha256 AND content.format = named.format`;
 
-/** Others may be given it as long as its tables do not change (changes/table-reads.ts). */
+/** Others may be given it as long as its tables do not change (capture/table-read-cache.ts). */
 const IS_SHARED = 'EXISTS (SELECT FROM waypost.table_reads r WHERE r.sha256 = content.sha256 AND r.format = content.format)';
 
 /** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides. */
