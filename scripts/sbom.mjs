@@ -1,5 +1,5 @@
 // npm run --silent sbom: a CycloneDX bill of materials of what the images hold, from package-lock.json, to stdout.
-// `npm sbom --omit=dev` leaves out whatever a development dependency uses, too, such as pg (npm 11): so npm lists everything, and the lock
+// `npm sbom --omit=dev` also leaves out what a development dependency uses too, such as pg (npm 11): so npm lists everything, and the lock
 // file says what is installed without development and optional packages.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

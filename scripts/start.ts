@@ -18,7 +18,7 @@ async function main(): Promise<void> {
       interruption.abort();
     });
   }
-  // With the terminal gone there is nobody to tell, but still something to stop.
+  // Without a terminal there is nothing to write to, but still something to stop.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 
   const running = new Running();

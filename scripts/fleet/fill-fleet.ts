@@ -28,7 +28,7 @@ export async function fillFleet(client: ClientBase, { replace = false, ...given 
 
   await client.query('BEGIN');
   try {
-    // Unqualified names in the statements below mean public, whatever the role's settings.
+    // Unqualified names in the statements below mean public under any settings of the role.
     await client.query('SET LOCAL search_path = public');
     if (replace) await client.query(DROP_TABLES);
     await client.query(CREATE_TABLES);

@@ -14,7 +14,7 @@ export interface DataFolder {
 
 /**
  * Makes the database cluster unless it is there. `initdb` works under another name and the result is renamed, so `data` exists only
- * if initdb finished: what an interrupted run left is wiped and made anew, finished data is never touched.
+ * if initdb finished: what an interrupted run left is removed and made again, finished data is never touched.
  * The superuser `postgres` has a random password, in a file that only the database's user (and root) can read.
  * @throws EmbeddedPostgresError when initdb fails, or when the data is of another major version
  */

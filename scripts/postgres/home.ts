@@ -32,7 +32,7 @@ export async function findHome(preferred: string, user: RunAs): Promise<Home> {
   );
 }
 
-/** A folder in /tmp that others could have made first is not trusted: it must be ours, and nobody else may write to it. */
+/** A folder in /tmp that others could have made first is not trusted: it must be ours, and no other user may write to it. */
 async function isWorkable(folder: string, user: RunAs): Promise<boolean> {
   let probe: string | undefined;
   try {
@@ -50,13 +50,13 @@ async function isWorkable(folder: string, user: RunAs): Promise<boolean> {
   }
 }
 
-/** Creates the folder with its parents, passable for PostgreSQL's user whatever the umask; an existing one is left as it is. */
+/** Creates the folder with its parents, passable for PostgreSQL's user under any umask; an existing one is left as it is. */
 async function makeFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true });
   for (let made = folder; first !== undefined && made.length >= first.length; made = join(made, '..')) await chmod(made, 0o755);
 }
 
-/** Makes the user the owner, where that is somebody else. */
+/** Makes the user the owner, where another user is. */
 export async function giveTo(user: RunAs, path: string): Promise<void> {
   if (user.uid !== undefined && user.gid !== undefined) await chown(path, user.uid, user.gid);
 }

@@ -13,7 +13,7 @@ export interface RunAs {
 
 /**
  * PostgreSQL refuses to run as root. As root this finds `postgres`, else creates it, else takes `nobody`;
- * each candidate is tried by really starting a process as it. As anybody else it is the current user.
+ * each candidate is tried by starting a process as it. Otherwise it is the current user.
  * @throws EmbeddedPostgresError when no user can be had
  */
 export async function findDatabaseUser(): Promise<RunAs> {

@@ -25,7 +25,7 @@ export async function takeOver(folder: string, data: string): Promise<void> {
       );
     }
     if (running) await shutDown(pid, data);
-    // PostgreSQL would refuse to start if the pid meanwhile belongs to another process of the same user.
+    // PostgreSQL would refuse to start if the pid now belongs to another process of the same user.
     await rm(pidFile, { force: true });
   }
   await writeFile(ownerFile, `${process.pid} ${await startTime(process.pid)}`);

@@ -6,14 +6,14 @@ import { findDatabaseUser } from '../postgres/run-as.js';
 import { projectRoot } from '../project-root.js';
 import { type Database, ensureFleet, startDatabase } from './databases.js';
 import { syncNow, untilHealthy } from './first-sync.js';
-import { includeOwnCycle } from './own-cycle.js';
 import type { ReportInput } from './report.js';
 import type { Running } from './running.js';
 import { ServiceProcess } from './service-process.js';
 import { readSettings, type Settings, StartError } from './settings.js';
+import { includeStartupCycle } from './startup-cycle.js';
 
 interface Context {
-  /** Takes each part as soon as it is started, so that the caller can stop it wherever this breaks off. */
+  /** Gets each part as soon as it is started, so that the caller can stop it when a later step fails. */
   running: Running;
   signal: AbortSignal;
   say: (line: string) => void;
@@ -21,7 +21,7 @@ interface Context {
 
 /**
  * Both sides on this machine: embedded PostgreSQL, the example fleet, both services, the first sync.
- * @throws StartError, EmbeddedPostgresError; whatever aborted the signal
+ * @throws StartError, EmbeddedPostgresError; the signal's reason
  */
 export async function bringUp(context: Context): Promise<ReportInput> {
   const startedAt = performance.now();
@@ -43,7 +43,7 @@ export async function bringUp(context: Context): Promise<ReportInput> {
   const edge = await runService({ ...edgeService(settings, edgeDatabase.url, home), logFolder }, context);
   context.say('waiting for the first sync …');
   const result = await context.running.unlessFailed(syncNow(edge.url, context.signal));
-  const sync = await includeOwnCycle(result, edgeDatabase.url, edgeStartedAt);
+  const sync = await includeStartupCycle(result, edgeDatabase.url, edgeStartedAt);
   return {
     central: { url: central.url, databaseUrl: centralDatabase.url },
     edge: { url: edge.url, databaseUrl: edgeDatabase.url },

@@ -8,7 +8,7 @@ export interface Database {
   server: EmbeddedPostgres;
 }
 
-/** So that the printed URLs stay the same from start to start, where nobody else uses these ports. */
+/** Where these ports are free, the printed URLs are the same at each start. */
 const PREFERRED_PORTS = { central: 54_320, edge: 54_321 };
 
 /** Starts the embedded server of one side, and creates its database on first use. Data stays from run to run. */
@@ -16,7 +16,7 @@ export async function startDatabase(side: 'central' | 'edge', home: string): Pro
   const server = await startEmbeddedPostgres({
     folder: join(home, `${side}-db`),
     port: { preferred: PREFERRED_PORTS[side] },
-    // Loading and filling write a lot at once: fewer checkpoints meanwhile.
+    // Fewer checkpoints while the fleet is filled and loaded.
     settings: { max_wal_size: '2GB', log_checkpoints: 'off' },
   });
   try {

@@ -10,7 +10,7 @@ export interface SyncedTable {
   verified: boolean;
 }
 
-/** What became of the first sync. */
+/** The result of the first sync. */
 export type FirstSync =
   | { status: 'Success' | 'Unchanged'; durationMs: number; tables: SyncedTable[] }
   | { status: 'Failed'; code: string; detail: string; hint: string };
@@ -57,7 +57,7 @@ async function untilIdle(edgeUrl: string, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Runs one sync cycle and tells what became of it. While the edge runs one by itself, waits for its end.
+ * Runs one sync cycle and returns its result. While the edge runs a cycle itself, waits for its end.
  * @throws StartError when the edge's answer is not understood
  */
 export async function syncNow(edgeUrl: string, signal: AbortSignal): Promise<FirstSync> {
@@ -66,7 +66,7 @@ export async function syncNow(edgeUrl: string, signal: AbortSignal): Promise<Fir
     const response = await fetch(`${edgeUrl}/api/sync/now`, { method: 'POST', signal });
     const answer = (await response.json().catch(() => ({}))) as Partial<Answer>;
     const { status, durationMs = 0, tables, code, detail = '', hint = '' } = answer;
-    // Its own cycle began meanwhile, or another process syncs its database.
+    // The edge has started a cycle itself, or another process syncs its database.
     if (code === 'SYNC_RUNNING') {
       await sleep(RUNNING_POLL_MS, undefined, { signal });
     } else if (response.ok && (status === 'Success' || status === 'Unchanged') && tables) {

@@ -12,7 +12,7 @@ export class Running {
   private readonly parts: Part[] = [];
 
   add(part: Part): void {
-    // A failure counts when somebody waits for it; until then it is no reason to end this process.
+    // A failure counts when a caller waits for it; until then it is no reason to end this process.
     part.failed.catch(() => undefined);
     this.parts.push(part);
   }

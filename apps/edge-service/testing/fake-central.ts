@@ -1,3 +1,4 @@
+import { newId } from '@waypost/runtime';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
@@ -20,7 +21,6 @@ import {
   WaypostError,
 } from '@waypost/contracts';
 import pg from 'pg';
-import { ulid } from 'ulid';
 import { readStreams, type TableStream } from './table-stream.js';
 
 export const TEST_MAC = '48:b0:2d:e9:c3:b7';
@@ -105,7 +105,7 @@ export class FakeCentral implements AsyncDisposable {
     await client.connect();
     try {
       const { streams, types } = await readStreams(client, this.tables);
-      const manifestId = ulid();
+      const manifestId = newId();
       for (const stream of streams) this.streams.set(`${manifestId}/${stream.table.name}`, stream);
       this.sequence += 1;
       const now = Date.now();

@@ -1,6 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { faultPoint, releaseMemory } from '@waypost/runtime';
-import { ulid } from 'ulid';
+import { faultPoint, releaseMemory, newId } from '@waypost/runtime';
 import type { BlobStore, BlobWriter } from './blobs/blob-store.js';
 import type { Pack, PackedChunk } from './chunk-catalog.js';
 
@@ -73,7 +72,7 @@ export class PackWriter {
   }
 
   private async openPack(): Promise<OpenPack> {
-    const packId = ulid();
+    const packId = newId();
     return { packId, writer: await this.blobs.create(packName(packId)), bytes: 0, chunks: new Map() };
   }
 

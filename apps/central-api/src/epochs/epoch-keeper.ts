@@ -1,10 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Have } from '@waypost/contracts';
-import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, LOGGER, sqlStateOf, SqlState, newId } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { ulid } from 'ulid';
 import { READ_CLUSTER, READ_PROOFS, READ_STATE, WRITE_STATE } from './central-state.sql.js';
 import { isProven } from './receipts.js';
 
@@ -74,7 +73,7 @@ export class EpochKeeper {
     try {
       const startedMeanwhile = await findCurrent();
       if (startedMeanwhile) return startedMeanwhile;
-      const epoch = ulid();
+      const epoch = newId();
       const { hadEpoch } = await this.readState(queryOn(client));
       await client.query(WRITE_STATE, [epoch, cluster]);
       if (hadEpoch) this.logger.warn({ epoch, cluster }, 'a new epoch has started: this database was restored or replaced');

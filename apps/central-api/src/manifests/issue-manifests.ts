@@ -8,9 +8,8 @@ import {
   sealManifest,
   WaypostError,
 } from '@waypost/contracts';
-import { faultPoint } from '@waypost/runtime';
+import { faultPoint, newId } from '@waypost/runtime';
 import type { EntityManager } from 'typeorm';
-import { ulid } from 'ulid';
 import { describeFilter, type Scope } from '../scopes/resolve-scope.js';
 import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-snapshot.js';
 import type { ManifestContent } from './manifest-content.js';
@@ -78,7 +77,7 @@ export async function issueManifests(
   const answers = allowed.map((answer, at) => {
     if (answer) return answer;
     const sequence = Number(sequences.pop()?.sequence);
-    const fixed = { manifestId: ulid(now.getTime()), generatedAt: now.toISOString(), expiresAt, sequence };
+    const fixed = { manifestId: newId(now.getTime()), generatedAt: now.toISOString(), expiresAt, sequence };
     return { manifest: sealManifest({ ...fixed, ...(contents[at] as ManifestContent) }), isNew: true };
   });
   await storeManifests(manager, answers, recipients, options);

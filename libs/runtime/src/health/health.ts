@@ -95,5 +95,5 @@ export async function findMigrationFault(dataSource: DataSource): Promise<Health
 export const NOT_MIGRATED: HealthFault = {
   code: 'DATABASE_UNAVAILABLE',
   message: 'Migrations of Waypost’s tables have not run in this database',
-  hint: 'They run when the service starts, as soon as the database is there. If it was replaced meanwhile, a device’s next cycle makes them again; restart central.',
+  hint: 'They run when the service starts, as soon as the database is there. If it was replaced while the service ran, a device’s next cycle makes them again; restart central.',
 };

@@ -46,7 +46,7 @@ export async function createHttpApp(
     connectionTimeout: 0, // would cut slow downloads, which have a stall timeout of their own
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
-    genReqId: newId,
+    genReqId: () => newId(),
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     clientErrorHandler: answerBrokenRequest,
     // Failures before there is a route, such as a URL that cannot be decoded.

@@ -10,3 +10,7 @@ test('ids are ULIDs of now, all different, with every character at every random 
   const places = Array.from({ length: 16 }, (_, place) => new Set(ids.map((id) => id[10 + place])).size);
   expect(places).toEqual(places.map(() => 32));
 });
+
+test('an id can have the time of another moment', () => {
+  expect(decodeTime(newId(1_700_000_000_000))).toBe(1_700_000_000_000);
+});

@@ -1,8 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { WaypostError } from '@waypost/contracts';
-import { type DiskSpace, diskSpaceOf, faultPoint, writeProbe } from '@waypost/runtime';
-import { ulid } from 'ulid';
+import { type DiskSpace, diskSpaceOf, faultPoint, writeProbe, newId } from '@waypost/runtime';
 import type { Blob, BlobReader, BlobStore, BlobWriter } from './blob-store.js';
 
 const INCOMING = 'incoming';
@@ -13,7 +12,7 @@ export class FileBlobStore implements BlobStore {
 
   async create(name: string): Promise<BlobWriter> {
     const incoming = join(this.folder, INCOMING);
-    const path = join(incoming, ulid());
+    const path = join(incoming, newId());
     return attempt(path, async () => {
       await mkdir(incoming, { recursive: true });
       return new FileBlobWriter(await open(path, 'wx'), path, join(this.folder, name));

@@ -9,11 +9,11 @@ const LOADED = `
   WHERE edge_sync_id = $1 AND action = 'loaded'`;
 
 /**
- * The edge begins with a cycle by itself. Where that one came first, ours had nothing left to load: then this tells from the edge's audit what
- * the other one loaded. Any other result is given back as it is.
+ * The edge runs a cycle when it starts. Where that one came first, ours had nothing left to load: then this reads from the edge's audit what
+ * the startup cycle loaded. Any other result is returned as it is.
  * @param since when the edge was started
  */
-export async function includeOwnCycle(sync: FirstSync, edgeDatabaseUrl: string, since: Date): Promise<FirstSync> {
+export async function includeStartupCycle(sync: FirstSync, edgeDatabaseUrl: string, since: Date): Promise<FirstSync> {
   if (sync.status !== 'Unchanged') return sync;
   return withClient(edgeDatabaseUrl, async (client) => {
     const cycle = (await client.query<{ id: string; durationMs: number }>(LAST_SUCCESS, [since])).rows[0];
