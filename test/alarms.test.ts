@@ -114,3 +114,11 @@ testWithPromtool('the queries of the runbooks are PromQL', async () => {
   await writeFile(path, JSON.stringify({ groups: [{ name: 'runbooks', rules: asRules }] }));
   await promtool(['check', 'rules', path]);
 });
+
+test('the example for Alertmanager names alarms that there are, and routes by a severity that they have', async () => {
+  const example = await read('docker/alertmanager/alertmanager.example.yml');
+  const named = [...example.matchAll(/alertname=~?"([\w|]+)"/g)].flatMap(([, names]) => (names as string).split('|'));
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter((name) => !rules.some(({ alert }) => alert === name))).toEqual([]);
+  expect(rules.some(({ labels }) => example.includes(`severity="${labels.severity}"`))).toBe(true);
+});

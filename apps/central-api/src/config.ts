@@ -23,43 +23,45 @@ const fractionOrOff = z.string().transform((text, context) => {
 
 /** Every variable that central knows. */
 export const schema = z.object({
-  PORT: portNumber.prefault('8080'),
-  HOST: z.string().default('0.0.0.0'),
-  DATABASE_URL: databaseUrl,
-  /** Path of the plan's YAML file. */
-  SYNC_PLAN: z.string(),
-  SNAPSHOT_STORE: snapshotStore.prefault('file:./var/snapshots'),
-  /** How long the store keeps a table that no live manifest names any more, for those that come back and for `waypost diff`; and how many. */
-  SNAPSHOT_RETENTION: durationMs.prefault('0s'),
-  SNAPSHOT_RETENTION_COUNT: integer(0, 1_000_000).prefault('1000'),
-  /** What all packs together may have: then SNAPSHOT_RETENTION counts as 0, and what is still too much is refused (STORAGE_FAILED). 0: no limit. */
-  SNAPSHOT_STORE_LIMIT: byteSize.prefault('0'),
-  ...telemetryShape,
-  /** How long a manifest can be downloaded; a device that is slower asks again and resumes. */
-  MANIFEST_TTL: durationMs.prefault('24h'),
-  /** Which part of its rows a table of a share may lose in one step before an operator has to consent (waypost release); `off`: all of them. */
-  MAX_SHRINK: fractionOrOff.prefault('0.5'),
-  /** Snapshot transactions at one time; further requests wait up to BUILD_QUEUE_TIMEOUT. */
-  MAX_CONCURRENT_BUILDS: integer(1, 64).prefault('4'),
-  BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s'),
-  /** How long a snapshot may wait for a table that is being altered, before its connection goes to the next request. */
-  LOCK_TIMEOUT: durationMs.prefault('30s'),
-  /** A snapshot that takes longer is given up, and PostgreSQL's work for it with it. */
-  BUILD_TIMEOUT: atLeast1ms.prefault('30m'),
-  /** Requests with `payload` at one time, beside the builds: their transactions last as long as their receivers take. */
-  MAX_CONCURRENT_PAYLOADS: integer(1, 64).prefault('2'),
-  PAYLOAD_TIMEOUT: atLeast1ms.prefault('10m'),
-  /** Chunk streams at one time; further ones are refused (CENTRAL_BUSY). */
-  MAX_DOWNLOADS: integer(1, 100_000).prefault('500'),
-  /** A device that opens more loses its oldest. */
-  MAX_DOWNLOADS_PER_DEVICE: integer(1, 1000).prefault('4'),
-  /** A chunk stream that is not taken in full by then is broken off; the device resumes it. */
-  DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h'),
-  /** One answer "unchanged" in so many is compared with the tables, and each table once a day; `off`: none. */
+  DATABASE_URL: databaseUrl.describe(
+    'The central database. Its role needs SELECT on the plan’s tables and schema `waypost` for its own ([rights](deploy.md))',
+  ),
+  SYNC_PLAN: z.string().describe('Path of the [plan](sync-plan.md)’s YAML file'),
+  PORT: portNumber.prefault('8080').describe('Port of the HTTP server'),
+  HOST: z.string().default('0.0.0.0').describe('Address that it listens on; the default is every address of the machine'),
+  SNAPSHOT_STORE: snapshotStore
+    .prefault('file:./var/snapshots')
+    .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),
+  SNAPSHOT_RETENTION: durationMs.prefault('0s').describe('How long the store keeps a table that no live manifest names'),
+  SNAPSHOT_RETENTION_COUNT: integer(0, 1_000_000).prefault('1000').describe('How many such tables it keeps at most'),
+  SNAPSHOT_STORE_LIMIT: byteSize
+    .prefault('0')
+    .describe(
+      'Size of all packs together. At the limit SNAPSHOT_RETENTION counts as 0, then writes are refused (`STORAGE_FAILED`). `0`: no limit',
+    ),
+  MANIFEST_TTL: durationMs.prefault('24h').describe('How long a manifest can be downloaded; a slower device asks again and resumes'),
+  MAX_SHRINK: fractionOrOff
+    .prefault('0.5')
+    .describe(
+      'Part of its rows that a table may lose in one step before an operator [consents](operations.md#shares-that-shrink); `off`: all',
+    ),
+  MAX_CONCURRENT_BUILDS: integer(1, 64).prefault('4').describe('Snapshot transactions at one time'),
+  BUILD_QUEUE_TIMEOUT: durationMs.prefault('30s').describe('How long a request waits for one of them before `CENTRAL_BUSY`'),
+  BUILD_TIMEOUT: atLeast1ms.prefault('30m').describe('A longer snapshot is cancelled (`SNAPSHOT_TOO_SLOW`), in PostgreSQL too'),
+  LOCK_TIMEOUT: durationMs.prefault('30s').describe('How long a snapshot waits for a table that is being altered'),
+  MAX_CONCURRENT_PAYLOADS: integer(1, 64).prefault('2').describe('Requests with `payload` at one time, beside the builds'),
+  PAYLOAD_TIMEOUT: atLeast1ms.prefault('10m').describe('How long one of them may take'),
+  MAX_DOWNLOADS: integer(1, 100_000).prefault('500').describe('Chunk streams at one time; more are refused (`CENTRAL_BUSY`)'),
+  MAX_DOWNLOADS_PER_DEVICE: integer(1, 1000).prefault('4').describe('Chunk streams of one device; with one more it loses its oldest'),
+  DOWNLOAD_DEADLINE: atLeast1ms.prefault('6h').describe('A longer chunk stream is aborted; the device resumes it'),
+  MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000').describe('More connections are closed unanswered'),
+  STALL_TIMEOUT: atLeast1ms.prefault('60s').describe('A receiver that takes nothing for this long is disconnected'),
   SHADOW_READS: z
     .union([z.literal('off').transform(() => 0), integer(1, 1_000_000_000)], { error: 'must be off or a whole number, such as 1000' })
-    .prefault('1000'),
-  /** How often central tries whether writes to captured tables are recorded, besides at its start; `off`: never. */
+    .prefault('1000')
+    .describe(
+      'With `changes: triggers`, one answer “unchanged” in this many is compared with the tables, and each table once a day; `off`: none',
+    ),
   CANARY_INTERVAL: z
     .union(
       [z.literal('off').transform(() => 0), durationMs.refine((ms) => ms >= SHORTEST_CANARY_MS, { message: 'must be off or at least 1s' })],
@@ -67,19 +69,21 @@ export const schema = z.object({
         error: 'must be off or a duration, such as 1h',
       },
     )
-    .prefault('1h'),
-  /** Further connections are closed unanswered. */
-  MAX_CONNECTIONS: integer(1, 1_000_000).prefault('2000'),
-  /** How long single requests, manifests and acknowledgements are kept; 0 for ever. Hourly counts and the states of devices stay. */
-  AUDIT_RETENTION: retentionMs.prefault('90d'),
-  /** A receiver that takes nothing for so long is disconnected. */
-  STALL_TIMEOUT: atLeast1ms.prefault('60s'),
-  /** With less space than this for snapshots central is not ready. */
-  MIN_FREE_DISK: byteSize.prefault('64MiB'),
-  /** A device whose last verified state is older counts as stale in the fleet's numbers. */
-  DEVICE_STALE_AFTER: atLeast1ms.prefault('1h'),
-  /** A device that did not ask for so long counts as silent. */
-  DEVICE_SILENT_AFTER: atLeast1ms.prefault('24h'),
+    .prefault('1h')
+    .describe(
+      'With `changes: triggers`, how often central [tests the capture](sync-plan.md#change-capture), besides at its start; `off`: never',
+    ),
+  AUDIT_RETENTION: retentionMs
+    .prefault('90d')
+    .describe('How long requests, manifests and acknowledgements are [kept](operations.md#retention); `0`: for ever'),
+  MIN_FREE_DISK: byteSize
+    .prefault('64MiB')
+    .describe('With less free space for snapshots `/health` is 503; below ten times that it is degraded'),
+  DEVICE_STALE_AFTER: atLeast1ms
+    .prefault('1h')
+    .describe('Age of a device’s verified state from which it counts as stale in [the fleet’s numbers](observability.md#metrics)'),
+  DEVICE_SILENT_AFTER: atLeast1ms.prefault('24h').describe('Time without a request from which a device counts as silent'),
+  ...telemetryShape,
 });
 
 export type Config = z.infer<typeof schema>;

@@ -2,7 +2,7 @@ import { readEdgeConfig } from './config.js';
 
 const GOOD = { DATABASE_URL: 'postgres://u:p@localhost/edge', CENTRAL_URL: 'http://central:8080/', DEVICE_MAC: '48-B0-2D-E9-C3-B7' };
 
-test('the defaults are those of the README', () => {
+test('the defaults are the documented ones', () => {
   expect(readEdgeConfig(GOOD)).toEqual({
     ADOPT_TABLES: new Set(),
     SIDE_EFFECT_TABLES: new Set(),

@@ -27,42 +27,67 @@ function tableNames(text: string, context: z.RefinementCtx): ReadonlySet<string>
 
 /** Every variable that an edge knows. */
 export const configSchema = z.object({
-  PORT: portNumber.default(8081),
-  /** POST /api/sync/now asks for no password: other machines reach it only where this is set so. */
-  HOST: z.string().default('127.0.0.1'),
-  DATABASE_URL: databaseUrl,
-  CENTRAL_URL: httpUrl,
-  DEVICE_MAC: mac,
-  /** From the end of one cycle to the start of the next; 0 syncs on demand only. */
+  DATABASE_URL: databaseUrl.describe(
+    'The device’s database. Its role creates schema `waypost` and the mirror tables, and owns them ([rights](deploy.md))',
+  ),
+  CENTRAL_URL: httpUrl.describe('Address of central, such as `https://central.example`'),
+  DEVICE_MAC: mac.describe('Which device this is: its MAC address in any usual notation'),
+  PORT: portNumber.default(8081).describe('Port of the HTTP server'),
+  HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('Address that it listens on. `POST /api/sync/now` asks for no password: other machines reach it only if this says so'),
   SYNC_INTERVAL: durationMs
     .refine((ms) => ms === 0 || ms >= 1000, { message: 'must be 0 (only on demand) or at least 1s' })
-    .default(5 * 60_000),
-  /** Manifests of another schema version are refused. */
-  SCHEMA_VERSION: integer(0, 2 ** 31 - 1).default(1),
-  /** How changed tables get their rows: `auto` fills empty ones and merges into the others, so that readers never wait. */
-  LOAD_STRATEGY: z.enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' }).default('auto'),
-  /** Tables of the device that hold rows and are handed over to Waypost all the same: names separated by commas, or `*` for all. */
+    .default(5 * 60_000)
+    .describe('Time from the end of one cycle to the start of the next, ± 10 %; `0`: only on demand'),
+  SCHEMA_VERSION: integer(0, 2 ** 31 - 1)
+    .default(1)
+    .describe('Manifests of another schema version are refused'),
+  LOAD_STRATEGY: z
+    .enum(['auto', 'truncate', 'merge'], { error: 'must be auto, truncate or merge' })
+    .default('auto')
+    .describe(
+      '`auto` fills empty tables and merges into the others, so that readers never wait; `merge`; `truncate` ([limits](operations.md#load-strategies))',
+    ),
   ADOPT_TABLES: z
     .string()
     .default('')
-    .transform((text, context): '*' | ReadonlySet<string> => (text.trim() === '*' ? '*' : tableNames(text, context))),
-  /** Tables of the device's own, as SQL names them, that triggers of mirrored tables may write to; separated by commas. */
-  SIDE_EFFECT_TABLES: z.string().default('').transform(tableNames),
-  /** Holds chunk streams until they are loaded; what is there survives restarts and is not downloaded again. */
-  DOWNLOAD_DIR: z.string().default('./var/downloads'),
-  /** With less space than this for downloads the service is not healthy. */
-  MIN_FREE_DISK: byteSize.default(64 << 20),
-  /** How long single cycles are kept; 0 for ever. Hourly counts stay. */
-  AUDIT_RETENTION: retentionMs.prefault('30d'),
+    .transform((text, context): '*' | ReadonlySet<string> => (text.trim() === '*' ? '*' : tableNames(text, context)))
+    .describe(
+      'Tables with rows of the device that are handed over to Waypost, such as `users,areas`, or `*` for all: [adopt](cli.md#adopt)',
+    ),
+  SIDE_EFFECT_TABLES: z
+    .string()
+    .default('')
+    .transform(tableNames)
+    .describe(
+      'Tables of the device that triggers of mirrored tables may write to, such as `app.change_log`; others are protected (`SIDE_EFFECT`)',
+    ),
+  DOWNLOAD_DIR: z.string().default('./var/downloads').describe('Folder for chunk streams until they are loaded; survives restarts'),
+  MIN_FREE_DISK: byteSize
+    .default(64 << 20)
+    .describe('With less free space for downloads `/health` is 503; below ten times that it is degraded'),
+  AUDIT_RETENTION: retentionMs
+    .prefault('30d')
+    .describe('How long single cycles are [kept](operations.md#retention) in the audit; `0`: for ever'),
+  LOCK_TIMEOUT: durationMs
+    .refine((ms) => ms >= 10, { message: 'must be at least 10ms' })
+    .default(2000)
+    .describe('How long a load waits for a locked row or table before it steps back and retries'),
+  STALL_TIMEOUT: durationMs
+    .refine((ms) => ms >= 100, { message: 'must be at least 100ms' })
+    .default(30_000)
+    .describe('A transfer without progress for this long is aborted and resumed; also the deadline of an acknowledgement'),
+  DOWNLOAD_DEADLINE: durationMs
+    .refine((ms) => ms >= 100, { message: 'must be at least 100ms' })
+    .default(6 * 3_600_000)
+    .describe('For all downloads of one cycle; what has arrived is kept, and the next cycle resumes'),
+  REQUEST_TIMEOUT: durationMs
+    .refine((ms) => ms >= 100, { message: 'must be at least 100ms' })
+    .default(10 * 60_000)
+    .describe('For central to build a manifest and for the manifest to arrive'),
   ...telemetryShape,
-  /** How long TRUNCATE may wait for readers, with new readers queueing behind it, before it steps back and tries again. */
-  LOCK_TIMEOUT: durationMs.refine((ms) => ms >= 10, { message: 'must be at least 10ms' }).default(2000),
-  /** A transfer that brings nothing for so long is broken off and resumed. */
-  STALL_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(30_000),
-  /** For the downloads of one cycle together. What has come by then is kept, and the next cycle goes on from there. */
-  DOWNLOAD_DEADLINE: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(6 * 3_600_000),
-  /** For central to answer; it may be building the manifest meanwhile. */
-  REQUEST_TIMEOUT: durationMs.refine((ms) => ms >= 100, { message: 'must be at least 100ms' }).default(10 * 60_000),
 });
 
 export type EdgeConfig = z.infer<typeof configSchema>;

@@ -111,7 +111,7 @@ export const ERROR_KINDS = {
     status: 500,
     heals: 'operator',
     title: 'The configuration is not valid',
-    hint: 'Correct the environment variables that the detail names; the README lists all of them.',
+    hint: 'Correct the environment variables that the detail names; docs/configuration.md lists all of them.',
   },
   PORT_IN_USE: {
     status: 500,
