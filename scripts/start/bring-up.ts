@@ -6,11 +6,14 @@ import { findDatabaseUser } from '../postgres/run-as.js';
 import { projectRoot } from '../project-root.js';
 import { type Database, ensureFleet, startDatabase } from './databases.js';
 import { syncNow, untilHealthy } from './first-sync.js';
+import { installCapture } from './install-capture.js';
 import type { ReportInput } from './report.js';
 import type { Running } from './running.js';
 import { ServiceProcess } from './service-process.js';
 import { readSettings, type Settings, StartError } from './settings.js';
 import { includeStartupCycle } from './startup-cycle.js';
+
+const PLAN = join(projectRoot, 'plans', 'fleet.yaml');
 
 interface Context {
   /** Gets each part as soon as it is started, so that the caller can stop it when a later step fails. */
@@ -36,6 +39,7 @@ export async function bringUp(context: Context): Promise<ReportInput> {
   const centralDatabase = await runDatabase('central', home, context);
   const edgeDatabase = await runDatabase('edge', home, context);
   await ensureFleet(centralDatabase.url, () => context.say('filling the example fleet, only at the first start …'));
+  await installCapture(centralDatabase.url, PLAN, context.signal);
 
   context.say(`starting central-api and edge-service; logs in ${logFolder} …`);
   const central = await runService({ ...centralService(settings, centralDatabase.url, home), logFolder }, context);
@@ -82,7 +86,7 @@ function centralService({ centralPort }: Settings, databaseUrl: string, home: st
     port: centralPort,
     env: {
       DATABASE_URL: databaseUrl,
-      SYNC_PLAN: join(projectRoot, 'plans', 'fleet.yaml'),
+      SYNC_PLAN: PLAN,
       SNAPSHOT_STORE: `file:${join(home, 'snapshots')}`,
     },
   };
