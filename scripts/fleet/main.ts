@@ -41,7 +41,8 @@ async function main(): Promise<void> {
     const counts = FLEET_TABLES.map((table) => `SELECT '${table}' AS "table", count(*)::int AS rows FROM public.${table}`);
     console.table((await client.query<object>(counts.join(' UNION ALL '))).rows);
     console.log(`filled in ${seconds} s`);
-    if (values.replace) console.log('The tables are new ones. To record what changes in them, run: npx waypost capture install --plan plans/fleet.yaml');
+    if (values.replace)
+      console.log('The tables are new ones. To record what changes in them, run: npx waypost capture install --plan plans/fleet.yaml');
   });
 }
 
