@@ -7,7 +7,7 @@ import pg from 'pg';
 import pino from 'pino';
 import type { CircuitLimits } from '../src/central/central-circuit.js';
 import { readEdgeConfig } from '../src/config.js';
-import type { StatusReport } from '../src/cycle/sync-status.js';
+import type { StatusReport } from '../src/status/sync-status.js';
 import { createEdgeApp } from '../src/http-app.js';
 import { TEST_MAC } from './fake-central.js';
 

@@ -3,9 +3,9 @@ import { PROBLEM_TYPE, toProblem } from '@waypost/contracts';
 import { parseMessage } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { CycleReport } from '../cycle/cycle.js';
+import type { CycleReport } from '../phase/cycle.js';
 import { CycleRunner } from '../cycle/cycle-runner.js';
-import { type StatusReport, SyncStatus } from '../cycle/sync-status.js';
+import { type StatusReport, SyncStatus } from '../status/sync-status.js';
 
 const syncNowSchema = z.object({
   /** Hash all mirrored tables anew, and replace those that drifted. */

@@ -13,7 +13,7 @@ import {
 } from 'cockatiel';
 import type { Logger } from 'pino';
 import { Metrics } from '../metrics/metrics.js';
-import { stoppable } from './stoppable.js';
+import { stoppable } from './race-abort.js';
 
 export interface CircuitLimits {
   /** Tries of one request within a cycle after the first. */

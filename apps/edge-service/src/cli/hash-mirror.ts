@@ -3,7 +3,7 @@ import { describeTables, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from '../load/compare-columns.js';
 import { checkTypes } from '../load/user-types.js';
-import { KEPT_ROWS } from '../state/kept-rows.js';
+import { KEPT_ROWS } from '../state/retained-rows.js';
 import { matches, readFacts, type TableFacts } from '../verify/verify-table.js';
 
 export interface TableFinding {

@@ -13,7 +13,7 @@ import {
   renderVerdict,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { firstLine, judgeEdge, type ServiceFacts } from './judge-status.js';
+import { firstLine, judgeEdge, type ServiceFacts } from './assess-status.js';
 import { type EdgeFacts, readFacts } from './read-status.js';
 
 const DEFAULT_PORT = '8081';

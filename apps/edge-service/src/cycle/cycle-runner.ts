@@ -3,13 +3,13 @@ import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withContext } from '@waypost/runtime';
 import type { Logger } from 'pino';
-import { shuttingDown } from '../central/stoppable.js';
+import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
-import type { Cycle, CycleOptions, CycleReport } from './cycle.js';
+import type { Cycle, CycleOptions, CycleReport } from '../phase/cycle.js';
 import { CycleLock } from './cycle-lock.js';
 import { SyncCycle } from './sync-cycle.js';
-import { SyncStatus } from './sync-status.js';
+import { SyncStatus } from '../status/sync-status.js';
 
 /** What a load that is under way gets to finish when the service stops; docker kills after 10 s. */
 const GRACE_MS = 5000;

@@ -5,15 +5,15 @@ import { CentralModule } from '../central/central.module.js';
 import { DownloadModule } from '../download/download.module.js';
 import { LoadModule } from '../load/load.module.js';
 import { StateModule } from '../state/state.module.js';
-import { CompareMirror } from './compare-mirror.js';
+import { CompareMirror } from '../mirror/compare-mirror.js';
 import { CycleLock } from './cycle-lock.js';
 import { CycleRunner } from './cycle-runner.js';
-import { CycleSteps } from './cycle-steps.js';
-import { FirstSync } from './first-sync.js';
-import { ReplaceTables } from './replace-tables.js';
-import { RequestManifest } from './request-manifest.js';
+import { CycleSteps } from '../phase/cycle-steps.js';
+import { FirstSync } from '../mirror/first-sync.js';
+import { ReplaceTables } from '../mirror/replace-tables.js';
+import { RequestManifest } from '../mirror/request-manifest.js';
 import { SyncCycle } from './sync-cycle.js';
-import { SyncStatus } from './sync-status.js';
+import { SyncStatus } from '../status/sync-status.js';
 
 @Module({
   imports: [CentralModule, DownloadModule, LoadModule, StateModule, AuditModule, AcksModule],

@@ -4,17 +4,17 @@ import { queryPrepared, faultPoint, newId, statementOf, toWaypostError, traced, 
 import type pg from 'pg';
 import { type AckCounts, AckOutbox } from '../acks/ack-outbox.js';
 import { outcomeParameters, SyncLog, tableParameters } from '../audit/sync-log.js';
-import { shuttingDown } from '../central/stoppable.js';
+import { shuttingDown } from '../central/race-abort.js';
 import { LiveDownload } from '../download/live-download.js';
-import { tablesWithKeptRows } from '../state/kept-rows.js';
+import { tablesWithKeptRows } from '../state/retained-rows.js';
 import { type AppliedState, appliedOf, MirrorState } from '../state/mirror-state.js';
-import { CompareMirror, outcomesOf, type Plan } from './compare-mirror.js';
-import { COMMIT_DURABLY, CONFIRM_CYCLE, OPEN_CYCLE } from './cycle.sql.js';
-import type { Applied, Cycle } from './cycle.js';
-import { CycleSteps } from './cycle-steps.js';
-import { FirstSync } from './first-sync.js';
-import { type Recorder, ReplaceTables } from './replace-tables.js';
-import { type Asked, RequestManifest } from './request-manifest.js';
+import { CompareMirror, outcomesOf, type Plan } from '../mirror/compare-mirror.js';
+import { COMMIT_DURABLY, CONFIRM_CYCLE, OPEN_CYCLE } from '../mirror/mirror.sql.js';
+import type { Applied, Cycle } from '../phase/cycle.js';
+import { CycleSteps } from '../phase/cycle-steps.js';
+import { FirstSync } from '../mirror/first-sync.js';
+import { type Recorder, ReplaceTables } from '../mirror/replace-tables.js';
+import { type Asked, RequestManifest } from '../mirror/request-manifest.js';
 
 /** The row of OPEN_CYCLE. */
 interface OpenedCycle extends AckCounts {

@@ -2,7 +2,7 @@ import { readableSettings, withoutContext } from '@waypost/runtime';
 import type { DataSourceOptions } from 'typeorm';
 import type { EdgeConfig } from '../config.js';
 import { AckEntity } from './entities/ack.entity.js';
-import { KeptRowEntity } from './entities/kept-row.entity.js';
+import { KeptRowEntity } from './entities/retained-row.entity.js';
 import { MirrorTableEntity } from './entities/mirror-table.entity.js';
 import { SyncLogEntity } from './entities/sync-log.entity.js';
 import { SyncStateEntity } from './entities/sync-state.entity.js';

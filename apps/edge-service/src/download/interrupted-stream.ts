@@ -1,11 +1,11 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { type ChunkEntry, type ChunkIndex, WaypostError } from '@waypost/contracts';
 import type { Logger } from 'pino';
-import { shuttingDown } from '../central/stoppable.js';
-import { checkIndex } from './check-index.js';
+import { shuttingDown } from '../central/race-abort.js';
+import { checkIndex } from '../chunk-source/check-index.js';
 import { type FoundTable, hasLiveFrames, readLiveIndex, removeLiveFiles } from './live-files.js';
-import { checkChunk } from './open-chunk.js';
-import { type FrameMemory, readFrames } from './read-frames.js';
+import { checkChunk } from '../chunk-source/open-chunk.js';
+import { type FrameMemory, readFrames } from '../chunk-source/read-frames.js';
 import type { SpooledTable } from './spooled-table.js';
 
 /** Errors after which the rest is downloaded. */

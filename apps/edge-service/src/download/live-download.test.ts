@@ -6,7 +6,7 @@ import { liveChunkHead, liveHead, sha256 } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import fc from 'fast-check';
 import { copyDataOf } from '../load/copy-data.js';
-import { Following } from './followed-table.js';
+import { Following } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from './live-download.js';
 
 const column = { name: 'id', type: 'integer', notNull: true };

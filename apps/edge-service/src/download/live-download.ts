@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { type ChunkEntry, type Draft, draftSchema, WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
-import { steady, type Watch } from '../central/steady.js';
+import { steady, type Watch } from '../central/with-stall-timeout.js';
 import { LiveReceiver, type LiveRecords } from './live-receiver.js';
 import { LiveSpool } from './live-spool.js';
 

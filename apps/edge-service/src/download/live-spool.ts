@@ -9,9 +9,9 @@ import {
   type TableShape,
   WaypostError,
 } from '@waypost/contracts';
-import type { GrowingTable } from './followed-table.js';
+import type { GrowingTable } from '../chunk-source/tail-reader.js';
 import { beginLiveIndex, liveIndexPath, removeLiveFiles } from './live-files.js';
-import { type FrameMemory, readFrames, type SpooledFrame } from './read-frames.js';
+import { type FrameMemory, readFrames, type SpooledFrame } from '../chunk-source/read-frames.js';
 
 /**
  * The frames of a live stream, on disk from the moment they come until their load has read them: the link may be faster than the database. What has come

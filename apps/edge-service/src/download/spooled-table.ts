@@ -1,8 +1,8 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { type ChunkIndex, HEADER_BYTES, INDEX_ENTRY_BYTES, WaypostError } from '@waypost/contracts';
-import { checkHeader, checkIndex, type StreamPromise } from './check-index.js';
-import { checkChunk } from './open-chunk.js';
-import { type FrameMemory, readFrames, type SpooledFrame } from './read-frames.js';
+import { checkHeader, checkIndex, type StreamPromise } from '../chunk-source/check-index.js';
+import { checkChunk } from '../chunk-source/open-chunk.js';
+import { type FrameMemory, readFrames, type SpooledFrame } from '../chunk-source/read-frames.js';
 
 /**
  * A table's chunk stream on disk: exactly the bytes of the wire, as far as they have come. What the file holds up to `length` was checked

@@ -5,7 +5,7 @@ import { ChunkIndexBuilder, sha256, WaypostError } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import fc from 'fast-check';
 import { copyDataOf } from '../load/copy-data.js';
-import type { StreamPromise } from './check-index.js';
+import type { StreamPromise } from '../chunk-source/check-index.js';
 import { SpooledTable } from './spooled-table.js';
 import { StreamReceiver } from './stream-receiver.js';
 

@@ -1,7 +1,7 @@
 import { type ChunkIndex, HEADER_BYTES } from '@waypost/contracts';
 import { faultPoint, releaseMemory } from '@waypost/runtime';
-import { checkHeader, checkIndex, corrupt } from './check-index.js';
-import { checkChunk } from './open-chunk.js';
+import { checkHeader, checkIndex, corrupt } from '../chunk-source/check-index.js';
+import { checkChunk } from '../chunk-source/open-chunk.js';
 import type { SpooledTable } from './spooled-table.js';
 
 /** Frames are collected and written together. */

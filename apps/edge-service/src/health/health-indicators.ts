@@ -4,7 +4,7 @@ import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/ru
 import { DataSource } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
-import { SyncStatus } from '../cycle/sync-status.js';
+import { SyncStatus } from '../status/sync-status.js';
 import { Database } from '../database/database.js';
 import { DownloadDisk } from '../metrics/download-disk.js';
 

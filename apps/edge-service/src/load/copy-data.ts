@@ -1,8 +1,8 @@
 import { type RowFormat, WaypostError } from '@waypost/contracts';
 import { faultPoint } from '@waypost/runtime';
-import type { StreamPromise } from '../download/check-index.js';
-import { openChunk } from '../download/open-chunk.js';
-import type { SpooledFrame } from '../download/read-frames.js';
+import type { StreamPromise } from '../chunk-source/check-index.js';
+import { openChunk } from '../chunk-source/open-chunk.js';
+import type { SpooledFrame } from '../chunk-source/read-frames.js';
 
 const BINARY_HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const BINARY_TRAILER = Buffer.from([0xff, 0xff]);

@@ -4,11 +4,11 @@ import { faultPoint, LOGGER, pinSession, SqlState, sqlStateOf, withTransaction }
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { shuttingDown } from '../central/stoppable.js';
+import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { OwnedTables } from '../state/owned-tables.js';
-import { tablesWithKeptRows } from '../state/kept-rows.js';
-import { chooseWays, type Way } from './choose-way.js';
+import { tablesWithKeptRows } from '../state/retained-rows.js';
+import { chooseWays, type Way } from './choose-load-modes.js';
 import type { FrameSource } from './copy-data.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';

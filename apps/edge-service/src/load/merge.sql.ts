@@ -1,6 +1,6 @@
 import { parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
 import type { MergedTable } from './merge-tables.js';
-import { isNotKept, KEPT_ROWS, keyText } from '../state/kept-rows.js';
+import { isNotKept, KEPT_ROWS, keyText } from '../state/retained-rows.js';
 
 /** The manifest's rows of a table, in key order. */
 export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypost_rows_${position}`;

@@ -1,8 +1,8 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
-import { tablesWithKeptRows } from '../state/kept-rows.js';
+import { tablesWithKeptRows } from '../state/retained-rows.js';
 import { matches, mustMatch, readFacts, type TableFacts } from '../verify/verify-table.js';
-import type { Way } from './choose-way.js';
+import type { Way } from './choose-load-modes.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
 import type { LoadOrder } from './load-transaction.js';

@@ -5,7 +5,7 @@ import { LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { CycleRunner } from '../cycle/cycle-runner.js';
-import { SyncStatus } from '../cycle/sync-status.js';
+import { SyncStatus } from '../status/sync-status.js';
 import { nextDelayMs } from './next-delay.js';
 
 const TIMER = 'sync';

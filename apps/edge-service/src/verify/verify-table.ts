@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, canonicalQuery, describeSpan, faultPoint, keyOrdersOf, readChunks, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { isNotKept } from '../state/kept-rows.js';
+import { isNotKept } from '../state/retained-rows.js';
 
 /** What a table really holds. */
 export interface TableFacts {

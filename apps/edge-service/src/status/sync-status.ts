@@ -11,7 +11,7 @@ import type { SyncLogEntity } from '../database/entities/sync-log.entity.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { VerifiedAge } from '../metrics/verified-age.js';
 import { type AppliedState, MirrorState } from '../state/mirror-state.js';
-import type { CycleReport } from './cycle.js';
+import type { CycleReport } from '../phase/cycle.js';
 
 /** An error that somebody has to act on, until a cycle succeeds. */
 export interface Alert {

@@ -1,6 +1,6 @@
 import { type Manifest, manifestSha256, sealManifest, WaypostError } from '@waypost/contracts';
 import fc from 'fast-check';
-import { checkPromise } from '../download/check-index.js';
+import { checkPromise } from '../chunk-source/check-index.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
 
 /** Manifests that are not what central sealed. */

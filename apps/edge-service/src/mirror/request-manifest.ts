@@ -10,7 +10,7 @@ import type { LiveDownload } from '../download/live-download.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import type { AppliedState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
-import type { Cycle } from './cycle.js';
+import type { Cycle } from '../phase/cycle.js';
 import { FirstSync } from './first-sync.js';
 
 /** A manifest that this device may apply. */

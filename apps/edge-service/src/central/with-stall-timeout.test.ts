@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { steady } from './steady.js';
+import { steady } from './with-stall-timeout.js';
 
 const STALL_MS = 50;
 

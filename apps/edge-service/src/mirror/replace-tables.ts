@@ -1,14 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import type { ManifestTable } from '@waypost/contracts';
 import type pg from 'pg';
-import { shuttingDown } from '../central/stoppable.js';
+import { shuttingDown } from '../central/race-abort.js';
 import { type Download, Downloads } from '../download/downloads.js';
-import { Following } from '../download/followed-table.js';
+import { Following } from '../chunk-source/tail-reader.js';
 import type { FrameSource } from '../load/copy-data.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { outcomesOf, type Plan } from './compare-mirror.js';
-import type { Applied, Cycle } from './cycle.js';
-import { CycleSteps } from './cycle-steps.js';
+import type { Applied, Cycle } from '../phase/cycle.js';
+import { CycleSteps } from '../phase/cycle-steps.js';
 
 /** The last statements of the transaction: what must be true together with the rows. */
 export type Recorder = (cycle: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied) => Promise<void>;

@@ -3,10 +3,10 @@ import { canonicalJson, type Draft, type Manifest, type MirrorShape, WaypostErro
 import { withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { LiveAnswer } from '../central/central-client.js';
-import { shuttingDown } from '../central/stoppable.js';
+import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
-import { Following } from '../download/followed-table.js';
+import { Following } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from '../download/live-download.js';
 import type { FrameSource } from '../load/copy-data.js';
 import { checkCreatable } from '../load/create-tables.js';
@@ -14,8 +14,8 @@ import { checkTableNames, inspectMirror } from '../load/inspect-mirror.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { Plan } from './compare-mirror.js';
-import type { Applied, Cycle } from './cycle.js';
-import { CycleSteps } from './cycle-steps.js';
+import type { Applied, Cycle } from '../phase/cycle.js';
+import { CycleSteps } from '../phase/cycle-steps.js';
 import type { Recorder } from './replace-tables.js';
 
 /** The cycle's own part. */

@@ -1,6 +1,6 @@
 import { COUNT_ACKS } from '../acks/acks.sql.js';
 import { BEGIN_CYCLE, FAIL_INTERRUPTED, FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
-import { KEPT_ROWS } from '../state/kept-rows.js';
+import { KEPT_ROWS } from '../state/retained-rows.js';
 import { APPLIED_STATE, KNOWN_TABLES } from '../state/state.sql.js';
 
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */

@@ -8,12 +8,12 @@ import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
-import { tablesWithKeptRows } from '../state/kept-rows.js';
+import { tablesWithKeptRows } from '../state/retained-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
-import type { Cycle } from './cycle.js';
-import { PROVE_MIRROR } from './cycle.sql.js';
+import type { Cycle } from '../phase/cycle.js';
+import { PROVE_MIRROR } from './mirror.sql.js';
 
 /** What a cycle found before it touches anything. */
 export interface Plan {

@@ -5,9 +5,9 @@ import { ChunkIndexBuilder, sha256, WaypostError } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import type { FrameSource } from '../load/copy-data.js';
 import { copyDataOf } from '../load/copy-data.js';
-import { Following } from './followed-table.js';
-import { SpooledTable } from './spooled-table.js';
-import { StreamReceiver } from './stream-receiver.js';
+import { Following } from './tail-reader.js';
+import { SpooledTable } from '../download/spooled-table.js';
+import { StreamReceiver } from '../download/stream-receiver.js';
 
 const CHUNKS = Array.from({ length: 5 }, (_, chunk) => Buffer.from(`${chunk}\tvalue ${chunk}\n`.repeat(50)));
 const FRAMES = CHUNKS.map(compress);

@@ -1,4 +1,4 @@
-import { judgeEdge, type ServiceFacts } from './judge-status.js';
+import { judgeEdge, type ServiceFacts } from './assess-status.js';
 import type { CycleFacts, EdgeFacts } from './read-status.js';
 
 const GOOD_CYCLE: CycleFacts = {
