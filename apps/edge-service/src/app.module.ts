@@ -15,27 +15,33 @@ import { DownloadModule } from './download/download.module.js';
 import { HealthModule } from './health/health.module.js';
 import { LoadModule } from './load/load.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
+import { MirrorModule } from './mirror/mirror.module.js';
+import { PhaseModule } from './phase/phase.module.js';
 import { ScheduleSyncModule } from './schedule/schedule.module.js';
 import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
+import { StatusModule } from './status/status.module.js';
 
-/** The edge service, in the order of the data's path. */
+/** The edge service, from the database up to its API. Each module uses only those above it. */
 @Module({})
 export class AppModule {
-  static of(config: EdgeConfig, logger: Logger, limits: CircuitLimits = DEFAULT_CIRCUIT_LIMITS): DynamicModule {
+  static forRoot(config: EdgeConfig, logger: Logger, limits: CircuitLimits = DEFAULT_CIRCUIT_LIMITS): DynamicModule {
     return {
       module: AppModule,
       imports: [
-        SettingsModule.of(config, logger, limits),
+        SettingsModule.forRoot(config, logger),
         LoggerModule.forRoot(httpLogging(logger)),
-        MetricsModule,
         DatabaseModule,
-        CentralModule,
+        MetricsModule,
+        StateModule,
+        CentralModule.forRoot(limits),
+        AuditModule,
+        PhaseModule,
         DownloadModule,
         LoadModule,
-        StateModule,
-        AuditModule,
         AcksModule,
+        StatusModule,
+        MirrorModule,
         CycleModule,
         ScheduleSyncModule,
         HealthModule,

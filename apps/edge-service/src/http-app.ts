@@ -10,7 +10,7 @@ const LIMITS = { maxBodyBytes: 64 << 10, requestTimeoutMs: 30_000, stallTimeoutM
 
 /** The edge service, not yet listening. */
 export async function createEdgeApp(config: EdgeConfig, logger: Logger, limits?: CircuitLimits): Promise<NestFastifyApplication> {
-  const app = await createHttpApp(AppModule.of(config, logger, limits), LIMITS);
+  const app = await createHttpApp(AppModule.forRoot(config, logger, limits), LIMITS);
   // A POST without a body is welcome, also from clients that name a content type for it.
   app
     .getHttpAdapter()

@@ -1,6 +1,11 @@
 import { Module } from '@nestjs/common';
-import { CentralModule } from '../central/central.module.js';
+import { PhaseModule } from '../phase/phase.module.js';
 import { AckOutbox } from './ack-outbox.js';
+import { SendAcks, SendNewAck, SendPendingAcks } from './send-acks.js';
 
-@Module({ imports: [CentralModule], providers: [AckOutbox], exports: [AckOutbox] })
+@Module({
+  imports: [PhaseModule],
+  providers: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
+  exports: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
+})
 export class AcksModule {}

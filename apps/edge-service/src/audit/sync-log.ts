@@ -54,19 +54,19 @@ export class SyncLog {
 
   /**
    * Closes a failed cycle's row, unless its transaction did commit before something broke. Where the database is away, it throws, and
-   * `writeDown` before the next cycle tells the true reason.
+   * `flushFailures` before the next cycle tells the true reason.
    * @returns false where the row tells of that commit
    */
   async fail(outcome: CycleFailure): Promise<boolean> {
     this.unwritten.push(outcome);
-    return this.writeDown();
+    return this.flushFailures();
   }
 
   /**
    * Failures that could not be written when they happened.
    * @returns whether the last of them closed its row
    */
-  async writeDown(): Promise<boolean> {
+  async flushFailures(): Promise<boolean> {
     let closed = 0;
     for (let next = this.unwritten[0]; next; next = this.unwritten[0]) {
       closed = (await this.cycles.query<unknown[]>(FAIL_CYCLE, failureParameters(next))).length;

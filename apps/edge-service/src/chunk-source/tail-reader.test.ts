@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChunkIndexBuilder, sha256, WaypostError } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
-import type { FrameSource } from '../load/copy-data.js';
+import type { ChunkSource } from './chunk-source.js';
 import { copyDataOf } from '../load/copy-data.js';
-import { Following } from './tail-reader.js';
+import { TailReader } from './tail-reader.js';
 import { SpooledTable } from '../download/spooled-table.js';
 import { StreamReceiver } from '../download/stream-receiver.js';
 
@@ -46,7 +46,7 @@ async function arrive(...parts: Buffer[]): Promise<void> {
   receiver = new StreamReceiver(spooled);
 }
 
-function reader(source: FrameSource): { next: () => Promise<string>; rest: () => Promise<string> } {
+function reader(source: ChunkSource): { next: () => Promise<string>; rest: () => Promise<string> } {
   const data = copyDataOf(source, 'text');
   const next = async (): Promise<string> => String((await data.next()).value);
   const rest = async (): Promise<string> => {
@@ -58,7 +58,7 @@ function reader(source: FrameSource): { next: () => Promise<string>; rest: () =>
 }
 
 test('chunks are read as they come, and the end is the stream’s end', async () => {
-  const { next, rest } = reader(new Following(arrival.promise).table(spooled));
+  const { next, rest } = reader(new TailReader(arrival.promise).read(spooled));
   const first = next();
   await arrive(HEAD, FRAMES[0]!, FRAMES[1]!);
   expect(await first).toBe(String(CHUNKS[0]));
@@ -71,28 +71,28 @@ test('chunks are read as they come, and the end is the stream’s end', async ()
 });
 
 test('what the download fails with is what the reader gets', async () => {
-  const following = new Following(arrival.promise);
-  const { next } = reader(following.table(spooled));
+  const tail = new TailReader(arrival.promise);
+  const { next } = reader(tail.read(spooled));
   await arrive(HEAD, FRAMES[0]!);
   await next();
   const second = next();
   arrival.reject(new WaypostError('CENTRAL_UNREACHABLE', { detail: 'gone' }));
   await expect(second).rejects.toThrow('gone');
-  expect(following.gaveUp).toBe(false);
+  expect(tail.timedOut).toBe(false);
 });
 
 test('waiting ends with the patience, whichever table is waited for', async () => {
-  const following = new Following(arrival.promise, 50);
+  const tail = new TailReader(arrival.promise, 50);
   await arrive(HEAD, FRAMES[0]!);
-  const { next, rest } = reader(following.table(spooled));
+  const { next, rest } = reader(tail.read(spooled));
   await next();
   await expect(rest()).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
-  expect(following.gaveUp).toBe(true);
-  await expect(reader(following.table(spooled)).rest()).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
+  expect(tail.timedOut).toBe(true);
+  await expect(reader(tail.read(spooled)).rest()).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
 });
 
 test('a stream that is begun anew before anything was read is simply read', async () => {
-  const { rest } = reader(new Following(arrival.promise).table(spooled));
+  const { rest } = reader(new TailReader(arrival.promise).read(spooled));
   const all = rest();
   await spooled.restart('"two"');
   receiver = new StreamReceiver(spooled);
@@ -101,12 +101,12 @@ test('a stream that is begun anew before anything was read is simply read', asyn
 });
 
 test('a stream that is begun anew in the middle has to be loaded anew', async () => {
-  const following = new Following(arrival.promise);
+  const tail = new TailReader(arrival.promise);
   await arrive(HEAD, FRAMES[0]!);
-  const { next, rest } = reader(following.table(spooled));
+  const { next, rest } = reader(tail.read(spooled));
   await next();
   const others = expect(rest()).rejects.toBeInstanceOf(WaypostError);
   await spooled.restart('"two"');
   await others;
-  expect(following.gaveUp).toBe(true);
+  expect(tail.timedOut).toBe(true);
 });

@@ -1,46 +1,33 @@
 import { WaypostError } from '@waypost/contracts';
-import type { FrameSource } from '../load/copy-data.js';
+import type { ChunkSource } from './chunk-source.js';
+import type { GrowingChunks } from './growing-chunks.js';
 import type { SpooledFrame } from './read-frames.js';
 
-/** How long, in all, the loading transaction waits for the network before it gives way to an ordinary download. */
-const PATIENCE_MS = 10_000;
+/** How long, in all, the loading transaction waits for the network. After that the load starts again when the download is complete. */
+const MAX_WAIT_MS = 10_000;
 
-/** A chunk stream on disk that may still grow. */
-export interface GrowingTable extends FrameSource {
-  /** Chunks on disk, from the first. */
-  chunkCount: number;
-  /** Settles when more has come, or something else has changed. */
-  grown: Promise<void>;
-  /** How often it was begun anew. */
-  restarts: number;
-  /** The rest will never come. */
-  isCut?: boolean;
-  /** Those that are on disk now, from the `first` on. */
-  frames(first?: number): AsyncGenerator<SpooledFrame, void>;
-}
-
-/** One patience for all tables of a download, and whether it has come to its end. */
-export class Following {
-  /** The link is slower than the load, or the stream was begun anew: what was loaded is of no use, the download is. */
-  gaveUp = false;
+/** Reads chunk streams while they arrive. All tables of a download share one time limit. */
+export class TailReader {
+  /** The wait was too long, or the stream started over: the load is of no use, the download is. */
+  timedOut = false;
 
   /** @param arrival rejects when the download fails */
   constructor(
     private readonly arrival: Promise<void>,
-    private leftMs = PATIENCE_MS,
+    private leftMs = MAX_WAIT_MS,
   ) {
-    arrival.catch(() => undefined); // whoever waits hears of it; perhaps nobody does
+    arrival.catch(() => undefined); // reported by `wait`
   }
 
-  table(spooled: GrowingTable): FrameSource {
-    return new FollowedTable(spooled, this);
+  read(chunks: GrowingChunks): ChunkSource {
+    return new TailedTable(chunks, this);
   }
 
-  /** Waits for `event`, as long as the patience lasts. @throws WaypostError what the download failed with, or TRANSFER_STALLED */
+  /** Waits for `event` within the time limit. @throws WaypostError the download's error, or TRANSFER_STALLED */
   async wait(event: Promise<void>): Promise<void> {
     const startedAt = performance.now();
     const timeout = Promise.withResolvers<never>();
-    const timer = setTimeout(() => timeout.reject(this.giveUp('The link is slower than the load.')), Math.max(0, this.leftMs));
+    const timer = setTimeout(() => timeout.reject(this.timeOut('The link is slower than the load.')), Math.max(0, this.leftMs));
     try {
       // The download's end is no event: the last growth came before it. Only its failure is.
       await Promise.race([event, timeout.promise, this.arrival.then(() => event)]);
@@ -50,48 +37,49 @@ export class Following {
     }
   }
 
-  giveUp(detail: string): WaypostError {
-    this.gaveUp = true;
+  /** @returns the error to throw */
+  timeOut(detail: string): WaypostError {
+    this.timedOut = true;
     return new WaypostError('TRANSFER_STALLED', { detail });
   }
 }
 
-/** A chunk stream that is read while it arrives. */
-class FollowedTable implements FrameSource {
+/** A table's chunk stream that is read while it arrives. */
+class TailedTable implements ChunkSource {
   constructor(
-    private readonly spooled: GrowingTable,
-    private readonly following: Following,
+    private readonly chunks: GrowingChunks,
+    private readonly reader: TailReader,
   ) {}
 
-  get promise(): FrameSource['promise'] {
-    return this.spooled.promise;
+  get expected(): ChunkSource['expected'] {
+    return this.chunks.expected;
   }
 
   get complete(): boolean {
-    return this.spooled.complete;
+    return this.chunks.complete;
   }
 
   async *frames(): AsyncGenerator<SpooledFrame, void> {
-    const { spooled, following } = this;
+    const { chunks, reader } = this;
     let next = 0;
-    let { restarts } = spooled;
-    const isAnother = (): boolean => next > 0 && spooled.restarts !== restarts;
+    let { restarts } = chunks;
+    const hasRestarted = (): boolean => next > 0 && chunks.restarts !== restarts;
     for (;;) {
-      const { grown, chunkCount } = spooled;
-      if (isAnother()) throw following.giveUp('The stream was begun anew.');
-      if (spooled.isCut) throw following.giveUp('Central sends no more of it.');
-      ({ restarts } = spooled);
+      const { grown, chunkCount } = chunks;
+      if (hasRestarted()) throw reader.timeOut('The stream started over.');
+      if (chunks.truncated) throw reader.timeOut('Central sends no more of it.');
+      ({ restarts } = chunks);
       if (chunkCount > next) {
         try {
-          yield* spooled.frames(next);
+          yield* chunks.frames(next);
         } catch (error) {
-          throw isAnother() ? following.giveUp('The stream was begun anew.') : error;
+          throw hasRestarted() ? reader.timeOut('The stream started over.') : error;
         }
         next = chunkCount;
-      } else if (spooled.complete) {
+      } else if (chunks.complete) {
         return;
       } else {
-        await following.wait(grown);
+        await reader.wait(grown);
       }
     }
   }

@@ -3,8 +3,7 @@ import { parseTableName, quoteTable, type TableIdentifier, WaypostError } from '
 import { queryOn, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { isReservedSchema } from '../load/inspect-mirror.js';
-import type { Ownership } from '../state/owned-tables.js';
-import { RECORD_OWNED } from '../state/owned-tables.sql.js';
+import { type Ownership, recordOwnership } from '../state/record-ownership.js';
 import { FIND_RELATIONS, LIST_TABLES } from './adopt.sql.js';
 
 interface ListedTable {
@@ -49,8 +48,9 @@ async function record(client: pg.ClientBase, asked: readonly TableIdentifier[], 
       hint: 'Name ordinary or partitioned tables.',
     });
   }
-  const oids = new Map(found.map(({ position, oid }) => [position - 1, oid]));
-  await client.query(RECORD_OWNED, [relations, relations.map((_, at) => oids.get(at) ?? null), relations.map(() => 'adopted'), identity]);
+  const oids = new Map(found.map(({ position, oid }) => [position - 1, Number(oid)]));
+  const tables = relations.map((relation, at) => ({ relation, oid: oids.get(at) ?? null, how: 'adopted' as const }));
+  await recordOwnership(client, tables, identity);
   return relations;
 }
 

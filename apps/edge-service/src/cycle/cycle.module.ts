@@ -1,23 +1,26 @@
 import { Module } from '@nestjs/common';
 import { AcksModule } from '../acks/acks.module.js';
+import { SendNewAck, SendPendingAcks } from '../acks/send-acks.js';
 import { AuditModule } from '../audit/audit.module.js';
-import { CentralModule } from '../central/central.module.js';
-import { DownloadModule } from '../download/download.module.js';
-import { LoadModule } from '../load/load.module.js';
-import { StateModule } from '../state/state.module.js';
-import { CompareMirror } from '../mirror/compare-mirror.js';
+import { MirrorModule } from '../mirror/mirror.module.js';
+import { UpdateMirror } from '../mirror/update-mirror.js';
+import { CYCLE_PHASES, type CyclePhase } from '../phase/cycle-phase.js';
+import { StatusModule } from '../status/status.module.js';
 import { CycleLock } from './cycle-lock.js';
 import { CycleRunner } from './cycle-runner.js';
-import { CycleSteps } from '../phase/cycle-steps.js';
-import { FirstSync } from '../mirror/first-sync.js';
-import { ReplaceTables } from '../mirror/replace-tables.js';
-import { RequestManifest } from '../mirror/request-manifest.js';
 import { SyncCycle } from './sync-cycle.js';
-import { SyncStatus } from '../status/sync-status.js';
+
+/** In the order in which a cycle runs them. */
+const PHASES = [SendPendingAcks, UpdateMirror, SendNewAck];
 
 @Module({
-  imports: [CentralModule, DownloadModule, LoadModule, StateModule, AuditModule, AcksModule],
-  providers: [CycleLock, RequestManifest, CompareMirror, CycleSteps, FirstSync, ReplaceTables, SyncCycle, SyncStatus, CycleRunner],
-  exports: [CycleRunner, SyncStatus],
+  imports: [AuditModule, AcksModule, StatusModule, MirrorModule],
+  providers: [
+    { provide: CYCLE_PHASES, useFactory: (...phases: CyclePhase[]) => phases, inject: PHASES },
+    CycleLock,
+    SyncCycle,
+    CycleRunner,
+  ],
+  exports: [CycleRunner],
 })
 export class CycleModule {}

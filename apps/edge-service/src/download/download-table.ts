@@ -43,7 +43,7 @@ export async function downloadTable(spooled: SpooledTable, transfer: Transfer): 
 
 async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, signal, interrupted, onBytes }: Transfer): Promise<void> {
   if (spooled.complete) return;
-  const table = spooled.promise.name;
+  const table = spooled.expected.name;
   const resume = spooled.length > 0 && spooled.etag !== undefined ? { offset: spooled.length, etag: spooled.etag } : undefined;
   const answer = await client.openChunkStream({ manifestId, table, resume }, signal).catch(async (error: unknown) => {
     if (error instanceof WaypostError && error.code === 'RANGE_INVALID') await spooled.restart(undefined);
@@ -65,17 +65,17 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, 
   } finally {
     await receiver.settle();
   }
-  if (!spooled.complete) throw corrupt(spooled.promise, `it ended after ${spooled.length} of ${spooled.promise.streamBytes} bytes`);
+  if (!spooled.complete) throw corrupt(spooled.expected, `it ended after ${spooled.length} of ${spooled.expected.streamBytes} bytes`);
 }
 
 /** Makes sure that what comes continues what is there. */
 async function prepare(spooled: SpooledTable, { body, offset, contentLength, etag }: ChunkStreamAnswer): Promise<void> {
   try {
     if (offset === 0) await spooled.restart(etag);
-    if (offset !== spooled.length) throw corrupt(spooled.promise, `its range starts at ${offset}, ${spooled.length} was asked for`);
-    const rest = spooled.promise.streamBytes - offset;
+    if (offset !== spooled.length) throw corrupt(spooled.expected, `its range starts at ${offset}, ${spooled.length} was asked for`);
+    const rest = spooled.expected.streamBytes - offset;
     if (contentLength !== undefined && contentLength !== rest) {
-      throw corrupt(spooled.promise, `${contentLength} bytes are announced, the manifest leaves ${rest}`);
+      throw corrupt(spooled.expected, `${contentLength} bytes are announced, the manifest leaves ${rest}`);
     }
   } catch (error) {
     body.on('error', () => undefined).destroy();

@@ -8,7 +8,7 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Metrics } from '../metrics/metrics.js';
-import { checkPromise } from '../chunk-source/check-index.js';
+import { checkExpectation } from '../chunk-source/check-index.js';
 import { downloadTable } from './download-table.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
@@ -45,7 +45,7 @@ export class Downloads {
     signal: AbortSignal,
     onReceived: (bytes: number) => void,
   ): Promise<Download> {
-    tables.forEach(checkPromise);
+    tables.forEach(checkExpectation);
     await this.keepOnly(tables);
     const byTable = new Map<string, SpooledTable>();
     const receivedBytes = new Map<string, number>();

@@ -5,7 +5,7 @@ import { type ChunkEntry, ChunkIndex, ChunkIndexBuilder, sha256, WaypostError } 
 import { compress } from '@waypost/runtime';
 import fc from 'fast-check';
 import pino from 'pino';
-import type { StreamPromise } from '../chunk-source/check-index.js';
+import type { StreamExpectation } from '../chunk-source/check-index.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { LiveSpool } from './live-spool.js';
 import { SpooledTable } from './spooled-table.js';
@@ -15,7 +15,7 @@ const NEVER = new AbortController().signal;
 const shape = { format: 'text' as const, columns: [{ name: 'id', type: 'integer', notNull: true }], key: ['id'] };
 
 interface Table {
-  promise: StreamPromise;
+  promise: StreamExpectation;
   entries: ChunkEntry[];
   index: Buffer;
   frames: Buffer[];

@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { type ChunkEntry, type ChunkIndex, WaypostError } from '@waypost/contracts';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
+import { readFully } from '../chunk-source/chunk-file.js';
 import { checkIndex } from '../chunk-source/check-index.js';
 import { type FoundTable, hasLiveFrames, readLiveIndex, removeLiveFiles } from './live-files.js';
 import { checkChunk } from '../chunk-source/open-chunk.js';
@@ -9,11 +10,11 @@ import { type FrameMemory, readFrames } from '../chunk-source/read-frames.js';
 import type { SpooledTable } from './spooled-table.js';
 
 /** Errors after which the rest is downloaded. */
-const DOUBTS: readonly string[] = ['CHUNK_CORRUPT', 'STORAGE_FAILED'];
+const NOT_REUSABLE: readonly string[] = ['CHUNK_CORRUPT', 'STORAGE_FAILED'];
 
 /**
- * The chunks on disk of a live stream that was interrupted. Those that a table of the new manifest begins with are reused, each checked like one from
- * central; everything behind the first one that differs is downloaded.
+ * The chunks on disk of an interrupted live stream. Those that a table of the new manifest begins with are reused, each checked like a chunk
+ * from central; everything after the first difference is downloaded.
  */
 export class InterruptedStream {
   private readonly memory: FrameMemory = [Buffer.alloc(0), Buffer.alloc(0)];
@@ -21,7 +22,7 @@ export class InterruptedStream {
   private constructor(
     private readonly path: string,
     private readonly file: FileHandle,
-    /** Tables that were not reused yet. */
+    /** Tables that may still be reused. */
     private readonly tables: Map<string, FoundTable>,
     private readonly log: Logger,
   ) {}
@@ -46,8 +47,8 @@ export class InterruptedStream {
   }
 
   /** Whether the table's next chunk can be reused. Needs its index. */
-  hasNext({ promise, index, chunkCount }: SpooledTable): boolean {
-    const table = this.tables.get(promise.name);
+  hasNext({ expected, index, chunkCount }: SpooledTable): boolean {
+    const table = this.tables.get(expected.name);
     return table !== undefined && index !== undefined && countEqual(table.index, index) > chunkCount;
   }
 
@@ -57,7 +58,7 @@ export class InterruptedStream {
    * @throws WaypostError SHUTTING_DOWN
    */
   async fill(spooled: SpooledTable, signal: AbortSignal): Promise<void> {
-    const { name } = spooled.promise;
+    const { name } = spooled.expected;
     const table = this.tables.get(name);
     if (!table) return;
     const isIndexed = spooled.index !== undefined;
@@ -66,8 +67,8 @@ export class InterruptedStream {
       if (!isIndexed) await adoptIndex(spooled, table);
       if (spooled.index) await this.append(spooled, spooled.index, table, signal);
     } catch (error) {
-      if (!(error instanceof WaypostError) || !DOUBTS.includes(error.code)) throw error;
-      this.log.warn({ err: error, table: name }, 'the other chunks of an interrupted live stream are not reused');
+      if (!(error instanceof WaypostError) || !NOT_REUSABLE.includes(error.code)) throw error;
+      this.log.warn({ err: error, table: name }, 'the remaining chunks of an interrupted live stream are not reused');
       if (error.code === 'STORAGE_FAILED') await this.remove();
     }
     const chunks = spooled.chunkCount - before;
@@ -76,34 +77,26 @@ export class InterruptedStream {
     if (this.tables.size === 0) await this.remove();
   }
 
-  private async append(spooled: SpooledTable, index: ChunkIndex, { index: kept, start }: FoundTable, signal: AbortSignal): Promise<void> {
-    const { memory } = this;
-    const range = { index, start, from: spooled.chunkCount, count: countEqual(kept, index), memory };
-    for await (const { entry, frame } of readFrames({ ...range, readInto: (bytes, position) => this.readInto(bytes, position) })) {
+  private async append(spooled: SpooledTable, index: ChunkIndex, { index: found, start }: FoundTable, signal: AbortSignal): Promise<void> {
+    const { memory, file, path } = this;
+    const range = { index, start, from: spooled.chunkCount, count: countEqual(found, index), memory };
+    for await (const { entry, frame } of readFrames({ ...range, readInto: (bytes, position) => readFully(file, path, bytes, position) })) {
       if (signal.aborted) throw shuttingDown();
       checkChunk(frame, entry);
       await spooled.appendFrames(frame, 1);
     }
   }
-
-  private async readInto(bytes: Buffer, position: number): Promise<Buffer> {
-    const { bytesRead } = await this.file.read(bytes, 0, bytes.length, position).catch((cause: unknown) => {
-      throw new WaypostError('STORAGE_FAILED', { detail: `${this.path}: ${(cause as Error).message}`, cause });
-    });
-    if (bytesRead !== bytes.length) throw new WaypostError('CHUNK_CORRUPT', { detail: `${this.path} is shorter than its index says.` });
-    return bytes;
-  }
 }
 
-/** The manifest's hash says whether all of the table is there. */
+/** Where the manifest's hash says that all of the table is there. */
 async function adoptIndex(spooled: SpooledTable, { index }: FoundTable): Promise<void> {
-  const { sha256, format } = spooled.promise;
+  const { sha256, format } = spooled.expected;
   if (index.format !== format || index.totals().sha256 !== sha256) return;
   const bytes = index.encode();
-  await spooled.appendIndex(bytes, checkIndex(bytes, spooled.promise));
+  await spooled.appendIndex(bytes, checkIndex(bytes, spooled.expected));
 }
 
-/** How many chunks both begin with. A frame of another length is another one, though it held the same rows. */
+/** How many chunks both begin with. A frame of another length is another frame, even with the same rows. */
 function countEqual(one: ChunkIndex, other: ChunkIndex): number {
   const most = Math.min(one.length, other.length);
   let at = 0;

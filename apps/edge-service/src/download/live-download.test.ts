@@ -6,7 +6,7 @@ import { liveChunkHead, liveHead, sha256 } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import fc from 'fast-check';
 import { copyDataOf } from '../load/copy-data.js';
-import { Following } from '../chunk-source/tail-reader.js';
+import { TailReader } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from './live-download.js';
 
 const column = { name: 'id', type: 'integer', notNull: true };
@@ -82,10 +82,10 @@ test('tables are read while they come', async () => {
   }
   await using live = await open(parts());
   const done = live.run();
-  const following = new Following(done.then(() => undefined));
-  const first = copyDataOf(following.table(live.tables[0]!), 'text');
+  const tail = new TailReader(done.then(() => undefined));
+  const first = copyDataOf(tail.read(live.tables[0]!), 'text');
   expect(String((await first.next()).value)).toBe(String(ROWS['one']![0]));
-  const last = copyDataOf(following.table(live.tables[2]!), 'text').next();
+  const last = copyDataOf(tail.read(live.tables[2]!), 'text').next();
   more.resolve();
   expect(String((await last).value)).toBe(String(ROWS['two']![0]));
   await done;
@@ -93,12 +93,12 @@ test('tables are read while they come', async () => {
 
 test('a stream that is cut has its manifest, and whoever reads a table that is not whole hears so', async () => {
   await using live = await open([json('draft', DRAFT), ...TABLES[0]!.slice(0, 3), liveHead('cut', 0), json('manifest', MANIFEST)]);
-  const following = new Following(live.run().then(() => undefined));
+  const tail = new TailReader(live.run().then(() => undefined));
   const reading = (async () => {
-    for await (const _ of copyDataOf(following.table(live.tables[0]!), 'text'));
+    for await (const _ of copyDataOf(tail.read(live.tables[0]!), 'text'));
   })();
   await expect(reading).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
-  expect([following.gaveUp, live.isWhole]).toEqual([true, false]);
+  expect([tail.timedOut, live.isWhole]).toEqual([true, false]);
 });
 
 test.each<[string, Buffer[], string]>([

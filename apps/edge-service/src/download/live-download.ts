@@ -6,7 +6,7 @@ import { LiveReceiver, type LiveRecords } from './live-receiver.js';
 import { LiveSpool } from './live-spool.js';
 
 interface LiveOptions {
-  /** Of the file for what comes. */
+  /** Of the file that takes the frames. */
   path: string;
   watch: Watch;
   /** Central's clock, if its answer tells the time. */
@@ -14,32 +14,31 @@ interface LiveOptions {
   onBytes: (count: number) => void;
 }
 
-/** A first sync's rows on their way here, and in the end the manifest. Ends the transfer and closes its file when it goes out of scope. */
+/** A live stream: a first sync's rows as they arrive, then the manifest. Disposing it ends the transfer and closes its file. */
 export class LiveDownload implements AsyncDisposable {
   private running: Promise<unknown> = Promise.resolve();
-  private readonly steadily: AsyncGenerator<Buffer, void>;
+  private readonly parts: AsyncGenerator<Buffer, void>;
 
   private constructor(
     private readonly body: Readable,
     watch: Watch,
     private readonly receiver: LiveReceiver,
-    private readonly opened: Opened,
+    private readonly state: LiveStreamState,
     readonly centralTime: Date | undefined,
     private readonly onBytes: (count: number) => void,
   ) {
-    this.steadily = steady(body, watch);
+    this.parts = steady(body, watch);
   }
 
   /**
    * Reads up to the draft.
-   * @param path of the file for what comes
    * @throws WaypostError CHUNK_CORRUPT, STORAGE_FAILED, TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE
    */
   static async open(body: Readable, { path, watch, centralTime, onBytes }: LiveOptions): Promise<LiveDownload> {
-    const opened = new Opened(path);
-    const live = new LiveDownload(body, watch, new LiveReceiver(opened), opened, centralTime, onBytes);
+    const state = new LiveStreamState(path);
+    const live = new LiveDownload(body, watch, new LiveReceiver(state), state, centralTime, onBytes);
     try {
-      while (!opened.spool) await live.takeNext();
+      while (!state.spool) await live.takeNext();
       return live;
     } catch (error) {
       await live[Symbol.asyncDispose]();
@@ -48,41 +47,41 @@ export class LiveDownload implements AsyncDisposable {
   }
 
   get draft(): Draft {
-    return this.opened.asked!;
+    return this.state.preamble!;
   }
 
   /** In the draft's order. */
   get tables(): LiveSpool['tables'] {
-    return this.opened.spool!.tables;
+    return this.state.spool!.tables;
   }
 
-  /** All chunks are here. */
+  /** All chunks have arrived. */
   get isWhole(): boolean {
     return this.tables.every(({ complete }) => complete);
   }
 
   /**
-   * Brings the rest. Call it once.
+   * Fetches the rest. Call it once.
    * @returns what claims to be the manifest, unchecked
    */
   run(): Promise<unknown> {
-    this.running = this.bring();
+    this.running = this.fetchAll();
     return this.running;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.body.on('error', () => undefined).destroy();
     await this.running.catch(() => undefined);
-    await this.opened.spool?.close();
+    await this.state.spool?.close();
   }
 
-  private async bring(): Promise<unknown> {
-    while (this.opened.received === undefined) await this.takeNext();
-    return this.opened.received;
+  private async fetchAll(): Promise<unknown> {
+    while (this.state.received === undefined) await this.takeNext();
+    return this.state.received;
   }
 
   private async takeNext(): Promise<void> {
-    const { done, value } = await this.steadily.next();
+    const { done, value } = await this.parts.next();
     if (done) throw new WaypostError('CENTRAL_UNREACHABLE', { detail: 'A live stream ended before its manifest.' });
     this.onBytes(value.length);
     await this.receiver.push(value);
@@ -91,40 +90,40 @@ export class LiveDownload implements AsyncDisposable {
 }
 
 /** What has come so far. */
-class Opened implements LiveRecords {
-  asked: Draft | undefined;
+class LiveStreamState implements LiveRecords {
+  preamble: Draft | undefined;
   spool: LiveSpool | undefined;
   received: unknown;
-  private isCut = false;
+  private isTruncated = false;
 
   constructor(private readonly path: string) {}
 
   async draft(json: unknown): Promise<void> {
     const parsed = draftSchema.safeParse(json);
     if (!parsed.success || this.spool) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with one draft.' });
-    this.asked = parsed.data;
+    this.preamble = parsed.data;
     this.spool = await LiveSpool.open(this.path, parsed.data.tables);
   }
 
   table(): void {
-    this.opened().beginTable();
+    this.spooled().beginTable();
   }
 
   async chunks(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void> {
-    await this.opened().append(frames, entries);
+    await this.spooled().append(frames, entries);
   }
 
   cut(): void {
-    this.isCut = true;
-    this.opened().cut();
+    this.isTruncated = true;
+    this.spooled().truncate();
   }
 
   manifest(json: unknown): void {
-    if (!this.isCut) this.opened().end();
+    if (!this.isTruncated) this.spooled().end();
     this.received = json;
   }
 
-  private opened(): LiveSpool {
+  private spooled(): LiveSpool {
     if (!this.spool) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with a draft.' });
     return this.spool;
   }

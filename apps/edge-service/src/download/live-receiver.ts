@@ -7,33 +7,30 @@ import {
   readLiveHead,
   WaypostError,
 } from '@waypost/contracts';
-import { releaseMemory } from '@waypost/runtime';
+import { FrameBlock } from './frame-block.js';
 
-/** Frames are collected and handed over together. */
-const BLOCK_BYTES = 512 << 10;
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
 
-/** What becomes of a live stream's records. */
+/** Takes a live stream's records, in the stream's order. */
 export interface LiveRecords {
   draft(json: unknown): Promise<void>;
   table(): void;
-  /** @param frames of `entries`, one after another; valid until the promise is kept */
+  /** @param frames of `entries`, one after another; valid until the promise settles */
   chunks(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void>;
   cut(): void;
   manifest(json: unknown): void;
 }
 
-/** Takes a live stream apart as it arrives, split anywhere. Memory holds one block, or one record where that is larger. Chunks are not checked yet: their load does that. */
+/** Parses a live stream as it arrives, split anywhere. Memory holds one block, or one record where that is larger. Does not check chunks: the load does. */
 export class LiveReceiver {
   private part: 'head' | 'entry' | 'frame' | 'json' = 'head';
-  /** The part under way: where it goes, and how much of it is there. */
+  /** The current part: where it goes, and how much of it is there. */
   private target: Buffer = Buffer.alloc(LIVE_HEAD_BYTES);
   private gathered = 0;
   private record: { type: LiveRecordType; length: number } | undefined;
-  /** [0, used) are whole frames. */
-  private block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  private used = 0;
+  private readonly block = new FrameBlock((frames) => this.handOver(frames));
+  /** Of the frames in the block. */
   private entries: ChunkEntry[] = [];
 
   constructor(private readonly records: LiveRecords) {}
@@ -56,14 +53,12 @@ export class LiveReceiver {
       case 'entry': {
         // The entry refers to the target's bytes.
         const entry = readLiveEntry(Buffer.from(this.target), this.record!.length);
-        await this.makeRoom(entry.frameBytes);
+        const frame = await this.block.reserve(entry.frameBytes);
         this.entries.push(entry);
-        return this.expect('frame', this.block.subarray(this.used, this.used + entry.frameBytes));
+        return this.expect('frame', frame);
       }
       case 'frame':
-        this.used += this.target.length;
-        // A long row's frame does not stay in memory until the next one comes.
-        if (this.block.length > BLOCK_BYTES) await this.handOver();
+        await this.block.commit();
         return this.expectHead();
       case 'json': {
         const { type } = this.record!;
@@ -77,7 +72,7 @@ export class LiveReceiver {
 
   private async beginRecord({ type, length }: { type: LiveRecordType; length: number }): Promise<void> {
     if (type === 'chunk') return this.expect('entry', Buffer.alloc(INDEX_ENTRY_BYTES));
-    await this.handOver();
+    await this.block.flush();
     if (type === 'table' || type === 'cut') {
       this.records[type]();
       return this.expectHead();
@@ -97,23 +92,9 @@ export class LiveReceiver {
     this.gathered = 0;
   }
 
-  private async makeRoom(frameBytes: number): Promise<void> {
-    if (this.used + frameBytes <= this.block.length) return;
-    await this.handOver();
-    if (frameBytes > this.block.length) this.replaceBlock(frameBytes);
-  }
-
-  private async handOver(): Promise<void> {
-    if (this.entries.length === 0) return;
-    await this.records.chunks(this.block.subarray(0, this.used), this.entries);
-    this.used = 0;
+  private async handOver(frames: Buffer): Promise<void> {
+    await this.records.chunks(frames, this.entries);
     this.entries = [];
-    if (this.block.length > BLOCK_BYTES) this.replaceBlock(BLOCK_BYTES);
-  }
-
-  private replaceBlock(bytes: number): void {
-    releaseMemory(this.block);
-    this.block = Buffer.allocUnsafeSlow(bytes);
   }
 }
 

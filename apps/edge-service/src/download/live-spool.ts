@@ -9,13 +9,13 @@ import {
   type TableShape,
   WaypostError,
 } from '@waypost/contracts';
-import type { GrowingTable } from '../chunk-source/tail-reader.js';
+import { readFully, storageFailed, writeFully } from '../chunk-source/chunk-file.js';
+import { type FrameLocation, GrowingChunks } from '../chunk-source/growing-chunks.js';
 import { beginLiveIndex, liveIndexPath, removeLiveFiles } from './live-files.js';
-import { type FrameMemory, readFrames, type SpooledFrame } from '../chunk-source/read-frames.js';
 
 /**
- * The frames of a live stream, on disk from the moment they come until their load has read them: the link may be faster than the database. What has come
- * stays there, for InterruptedStream, until it is removed.
+ * The frames of a live stream, on disk until they are loaded: the link may be faster than the database. They stay there, for
+ * InterruptedStream, until they are removed.
  */
 export class LiveSpool {
   private length = 0;
@@ -32,10 +32,10 @@ export class LiveSpool {
     tables: readonly TableShape[],
   ) {
     this.pending = [beginLiveIndex(tables)];
-    this.all = tables.map((table) => new LiveTable(table, (bytes, position) => this.readInto(bytes, position)));
+    this.all = tables.map((table) => new LiveTable(table, (bytes, position) => readFully(file, path, bytes, position)));
   }
 
-  /** What is there already is overwritten. @throws WaypostError STORAGE_FAILED */
+  /** Overwrites what is there. @throws WaypostError STORAGE_FAILED */
   static async open(path: string, tables: readonly TableShape[]): Promise<LiveSpool> {
     try {
       await mkdir(dirname(path), { recursive: true });
@@ -46,7 +46,7 @@ export class LiveSpool {
       });
       return new LiveSpool(path, file, indexFile, tables);
     } catch (cause) {
-      throw storageFailed(cause);
+      throw storageFailed(path, cause);
     }
   }
 
@@ -68,8 +68,8 @@ export class LiveSpool {
   /** @param frames of `entries`, one after another */
   async append(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void> {
     if (!this.current) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream has chunks before its first table.' });
-    await this.write(this.file, frames);
-    await this.write(this.indexFile, Buffer.concat([...this.pending, ...entries.map(liveChunkHead)]));
+    await this.write(this.file, this.path, frames);
+    await this.write(this.indexFile, liveIndexPath(this.path), Buffer.concat([...this.pending, ...entries.map(liveChunkHead)]));
     this.pending = [];
     this.length += frames.length;
     this.current.add(entries);
@@ -79,61 +79,48 @@ export class LiveSpool {
   end(): void {
     this.current?.end();
     const missing = this.all.find((table) => !table.complete);
-    if (missing) throw new WaypostError('CHUNK_CORRUPT', { detail: `A live stream has ended without ${missing.promise.name}.` });
+    if (missing) throw new WaypostError('CHUNK_CORRUPT', { detail: `A live stream has ended without ${missing.expected.name}.` });
   }
 
   /** No more chunks will come. */
-  cut(): void {
-    for (const table of this.all) table.cut();
+  truncate(): void {
+    for (const table of this.all) table.truncate();
   }
 
-  /** What was written stays for the next download, unless there is nothing, or the disk had no space for all of it. */
+  /** Keeps what was written for the next download, unless nothing was, or a write failed. */
   async close(): Promise<void> {
     await this.file.close();
     await this.indexFile.close();
     if (this.isDamaged || this.length === 0) await removeLiveFiles(this.path);
   }
 
-  private async write(file: FileHandle, bytes: Buffer): Promise<void> {
+  private async write(file: FileHandle, path: string, bytes: Buffer): Promise<void> {
     try {
-      const { bytesWritten } = await file.write(bytes);
-      if (bytesWritten !== bytes.length) throw new Error('a live stream could not be written in full: is the disk full?');
-    } catch (cause) {
+      await writeFully(file, path, bytes, null);
+    } catch (error) {
       this.isDamaged = true;
-      throw storageFailed(cause);
+      throw error;
     }
-  }
-
-  private async readInto(bytes: Buffer, position: number): Promise<Buffer> {
-    const { bytesRead } = await this.file.read(bytes, 0, bytes.length, position).catch((cause: unknown) => {
-      throw storageFailed(cause);
-    });
-    if (bytesRead !== bytes.length)
-      throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream’s file is shorter than what was written to it.' });
-    return bytes;
   }
 }
 
 /** One table of a live stream. */
-class LiveTable implements GrowingTable {
+class LiveTable extends GrowingChunks {
   complete = false;
-  isCut = false;
-  readonly restarts = 0;
-  chunkCount = 0;
-  private readonly builder: ChunkIndexBuilder;
-  private growth = Promise.withResolvers<void>();
-  private readonly memory: FrameMemory = [Buffer.alloc(0), Buffer.alloc(0)];
+  private isTruncated = false;
   private start = 0;
+  private readonly builder: ChunkIndexBuilder;
 
   constructor(
-    readonly promise: TableShape,
-    private readonly readInto: (bytes: Buffer, position: number) => Promise<Buffer>,
+    readonly expected: TableShape,
+    private readonly readBytes: (bytes: Buffer, position: number) => Promise<Buffer>,
   ) {
-    this.builder = new ChunkIndexBuilder(promise.format);
+    super();
+    this.builder = new ChunkIndexBuilder(expected.format);
   }
 
-  get grown(): Promise<void> {
-    return this.growth.promise;
+  override get truncated(): boolean {
+    return this.isTruncated;
   }
 
   /** Of the chunks that have come. */
@@ -148,36 +135,24 @@ class LiveTable implements GrowingTable {
   add(entries: readonly ChunkEntry[]): void {
     for (const entry of entries) this.builder.add(entry);
     this.chunkCount += entries.length;
-    this.tellReaders();
+    this.notify();
   }
 
   end(): void {
     this.complete = true;
-    this.tellReaders();
+    this.notify();
   }
 
-  cut(): void {
-    this.isCut = !this.complete;
-    this.tellReaders();
+  truncate(): void {
+    this.isTruncated = !this.complete;
+    this.notify();
   }
 
-  frames(first = 0): AsyncGenerator<SpooledFrame, void> {
-    return readFrames({
-      index: this.index,
-      start: this.start,
-      from: first,
-      count: this.chunkCount,
-      memory: this.memory,
-      readInto: this.readInto,
-    });
+  protected location(): FrameLocation {
+    return { index: this.index, start: this.start };
   }
 
-  private tellReaders(): void {
-    this.growth.resolve();
-    this.growth = Promise.withResolvers();
+  protected readInto(bytes: Buffer, position: number): Promise<Buffer> {
+    return this.readBytes(bytes, position);
   }
-}
-
-function storageFailed(cause: unknown): WaypostError {
-  return new WaypostError('STORAGE_FAILED', { detail: `DOWNLOAD_DIR: ${(cause as Error).message}`, cause });
 }

@@ -5,7 +5,7 @@ import { ChunkIndexBuilder, sha256, WaypostError } from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import fc from 'fast-check';
 import { copyDataOf } from '../load/copy-data.js';
-import type { StreamPromise } from '../chunk-source/check-index.js';
+import type { StreamExpectation } from '../chunk-source/check-index.js';
 import { SpooledTable } from './spooled-table.js';
 import { StreamReceiver } from './stream-receiver.js';
 
@@ -33,7 +33,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function streamOf(chunks: readonly Buffer[]): { stream: Buffer; promise: StreamPromise; borders: number[] } {
+function streamOf(chunks: readonly Buffer[]): { stream: Buffer; promise: StreamExpectation; borders: number[] } {
   const builder = new ChunkIndexBuilder('text');
   const frames = chunks.map((chunk) => {
     const frame = compress(chunk);

@@ -1,14 +1,13 @@
 import { Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
-import { CentralModule } from '../central/central.module.js';
-import { CycleModule } from '../cycle/cycle.module.js';
 import { StateModule } from '../state/state.module.js';
+import { StatusModule } from '../status/status.module.js';
 import { DataReadiness } from './data-readiness.js';
 import { HealthController } from './health.controller.js';
 import { HealthIndicators } from './health-indicators.js';
 
 @Module({
-  imports: [TerminusModule.forRoot({ logger: false }), CentralModule, CycleModule, StateModule],
+  imports: [TerminusModule.forRoot({ logger: false }), StateModule, StatusModule],
   controllers: [HealthController],
   providers: [DataReadiness, HealthIndicators],
 })

@@ -3,7 +3,7 @@ import { sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_UNIQUE_INDEXES } from './catalog.sql.js';
 import type { LocalReference } from './local-references.js';
-import type { KeptRows, MergedTable } from './merge-tables.js';
+import type { KeptRows, MergedTable } from './merged-table.js';
 import * as sql from './merge.sql.js';
 import { passesOn, SuspendedForeignKeys } from './suspended-foreign-keys.js';
 import { temporaryValues, type UniqueColumn } from './temporary-value.js';

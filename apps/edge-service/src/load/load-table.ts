@@ -1,7 +1,8 @@
 import { type TableShape, parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
 import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { copyDataOf, type FrameSource } from './copy-data.js';
+import type { ChunkSource } from '../chunk-source/chunk-source.js';
+import { copyDataOf } from './copy-data.js';
 
 interface EmptyTable {
   table: TableShape;
@@ -11,7 +12,7 @@ interface EmptyTable {
 }
 
 /** Streams a spooled table into the local one, which is empty. Memory holds a few chunks. @returns how many rows it took */
-export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: FrameSource): Promise<number> {
+export async function loadTable(client: pg.ClientBase, empty: EmptyTable, spooled: ChunkSource): Promise<number> {
   const statement = copyInStatement(empty);
   describeSpan(statementOf(statement));
   return copyIn(client, statement, copyDataOf(spooled, empty.table.format));

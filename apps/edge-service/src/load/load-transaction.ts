@@ -7,15 +7,16 @@ import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { OwnedTables } from '../state/owned-tables.js';
-import { tablesWithKeptRows } from '../state/retained-rows.js';
+import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { chooseWays, type Way } from './choose-load-modes.js';
-import type { FrameSource } from './copy-data.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
 import { loadTable, lockStatement, lockWritersStatement, truncateStatement } from './load-table.js';
+import type { LoadOrder } from './load-order.js';
 import { withReferencing } from './local-references.js';
-import { type MergedTable, mergedTable, mergeTables, stageTable } from './merge-tables.js';
+import { mergeTables, stageTable } from './merge-tables.js';
+import { type MergedTable, mergedTable } from './merged-table.js';
 import { verifyLoad } from './verify-load.js';
 import { WriteLedger } from './write-ledger.js';
 import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
@@ -24,21 +25,6 @@ import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
 const LOCK_RETRIES = 5;
 const TRIGGERS_HINT =
   'A trigger that changes or skips a row makes the sync fail (VERIFICATION_FAILED): ALTER TABLE … DISABLE TRIGGER …, see docs/moving-an-application.md. One that only checks rows may stay.';
-
-export interface LoadOrder {
-  shape: MirrorShape;
-  /** The tables to load; for `truncate`, what references them here is among them. */
-  tables: readonly TableShape[];
-  spooled: ReadonlyMap<string, FrameSource>;
-  /** Called when all rows are loaded: the manifest's tables, of which those in `tables` are verified. */
-  settle: () => Promise<readonly ManifestTable[]>;
-  /** Runs as the transaction's last statements: what must be true together with the rows. */
-  record: (client: pg.ClientBase) => Promise<void>;
-  /** Called around each part. */
-  step: <T>(name: string, facts: object, work: () => Promise<T>) => Promise<T>;
-  /** Breaks the transaction off; the connection is of no use then. */
-  signal: AbortSignal;
-}
 
 /** What the transaction found before it writes rows. */
 export interface Prepared extends Mirror {
@@ -152,7 +138,7 @@ export class LoadTransaction {
     shape: MirrorShape,
     { tables, existing }: { tables: readonly TableShape[]; existing: Mirror['tables'] },
   ): Promise<void> {
-    const withKept = await tablesWithKeptRows(client);
+    const withKept = await tablesWithRetainedRows(client);
     const locked = shape.tables.filter((table) => existing.has(table.name) && (tables.includes(table) || withKept.has(table.name)));
     if (locked.length > 0) await this.lockTables(client, lockWritersStatement(locked, existing));
   }
@@ -171,7 +157,7 @@ export class LoadTransaction {
   /** Also looks through the rows that earlier cycles kept: whichever is not referenced any more goes. */
   private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references, ledger }: Prepared): Promise<void> {
     const { shape, tables, spooled, step } = order;
-    const withKept = await tablesWithKeptRows(client);
+    const withKept = await tablesWithRetainedRows(client);
     const merged: MergedTable[] = [];
     for (const [position, table] of shape.tables.entries()) {
       const staged = tables.includes(table) && ways.get(table.name) === 'merge';

@@ -1,24 +1,13 @@
-import { type TableShape, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, copyIn, describeSpan, statementOf } from '@waypost/runtime';
+import { WaypostError } from '@waypost/contracts';
+import { copyIn, describeSpan, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { FIND_EQUALITY } from './catalog.sql.js';
-import { copyDataOf, type FrameSource } from './copy-data.js';
+import type { ChunkSource } from '../chunk-source/chunk-source.js';
+import { copyDataOf } from './copy-data.js';
 import { applyMerge, CHANGED_REFERENCE_HINT } from './apply-merge.js';
 import type { LocalReference } from './local-references.js';
+import type { KeptRows, MergedTable } from './merged-table.js';
 import type { WriteLedger } from './write-ledger.js';
 import * as sql from './merge.sql.js';
-
-/** A table whose rows are compared with the local ones; only what differs is written. */
-export interface MergedTable {
-  table: TableShape;
-  local: CatalogTable;
-  /** Tells the transaction's temporary tables apart. */
-  position: number;
-  /** The operator of each key column, by the column's name. */
-  equality: ReadonlyMap<string, string>;
-  /** False where the manifest's rows are here already, and only kept rows are to be looked through. */
-  staged: boolean;
-}
 
 /** Rows written by a merge; in a table whose changed rows had to be replaced, they count as deleted and inserted. */
 export interface MergeCounts {
@@ -28,25 +17,8 @@ export interface MergeCounts {
   kept: number;
 }
 
-/** Rows of a table that left the share and stay, since others reference them. */
-export interface KeptRows {
-  total: number;
-  /** Keys and references of some, for an operator. */
-  examples: string;
-}
-
-export async function mergedTable(
-  client: pg.ClientBase,
-  { table, local, position, staged }: Omit<MergedTable, 'equality'>,
-): Promise<MergedTable> {
-  const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
-  const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);
-  const operators = new Map(rows.map(({ type, operator }) => [Number(type), operator]));
-  return { table, local, position, staged, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
-}
-
 /** Puts the manifest's rows beside the local ones, in a temporary table. Memory holds a few chunks. */
-export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: FrameSource): Promise<void> {
+export async function stageTable(client: pg.ClientBase, merged: MergedTable, spooled: ChunkSource): Promise<void> {
   await client.query(sql.createStagedRows(merged));
   const statement = sql.copyIntoStagedRows(merged);
   describeSpan(statementOf(statement));

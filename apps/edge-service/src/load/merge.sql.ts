@@ -1,5 +1,5 @@
 import { parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
-import type { MergedTable } from './merge-tables.js';
+import type { MergedTable } from './merged-table.js';
 import { isNotKept, KEPT_ROWS, keyText } from '../state/retained-rows.js';
 
 /** The manifest's rows of a table, in key order. */

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { DESCRIBE_FOREIGN_KEY } from './catalog.sql.js';
 import type { LocalReference } from './local-references.js';
-import type { MergedTable } from './merge-tables.js';
+import type { MergedTable } from './merged-table.js';
 import * as sql from './merge.sql.js';
 import type { WriteLedger } from './write-ledger.js';
 

@@ -1,11 +1,11 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
-import { tablesWithKeptRows } from '../state/retained-rows.js';
+import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { matches, mustMatch, readFacts, type TableFacts } from '../verify/verify-table.js';
 import type { Way } from './choose-load-modes.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
-import type { LoadOrder } from './load-transaction.js';
+import type { LoadOrder } from './load-order.js';
 import type { SideEffect, WriteLedger } from './write-ledger.js';
 
 interface Loaded {
@@ -30,7 +30,7 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
   const { manifest, loaded, tables, step } = load;
   const effects = await load.ledger.findSideEffects();
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
-  const withKept = await tablesWithKeptRows(client);
+  const withKept = await tablesWithRetainedRows(client);
   const struck = new Map<string, SideEffect>();
   for (const effect of effects) {
     const name = names.get(effect.oid);

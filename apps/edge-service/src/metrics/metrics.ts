@@ -83,9 +83,9 @@ export class Metrics {
       if (code) this.alerts.set({ code }, 1);
     },
   });
-  /** Set by cycle/sync-status.ts. */
+  /** Set by status/sync-status.ts. */
   findAlert: () => ErrorCode | undefined = () => undefined;
-  /** Kept by cycle/sync-status.ts. */
+  /** Kept by status/sync-status.ts. */
   readonly verified = new VerifiedAge();
 
   constructor(

@@ -8,7 +8,7 @@ import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
-import { tablesWithKeptRows } from '../state/retained-rows.js';
+import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
@@ -16,7 +16,7 @@ import type { Cycle } from '../phase/cycle.js';
 import { PROVE_MIRROR } from './mirror.sql.js';
 
 /** What a cycle found before it touches anything. */
-export interface Plan {
+export interface MirrorDiff {
   manifest: Manifest;
   before: AppliedState | undefined;
   /** To download and load, in the manifest's order. */
@@ -52,7 +52,7 @@ export class CompareMirror {
    * What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. A mirror that was inspected for this
    * manifest before is not inspected again while one statement proves that nothing of it was altered.
    */
-  async compare({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
+  async compare({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
     // Before the inspection: what is altered after this has another fingerprint.
     const { fingerprint, known: rows, hasKept } = await this.prove(client, manifest);
     const { inspected } = this;
@@ -61,9 +61,9 @@ export class CompareMirror {
       return { manifest, before, changed: [], rehashed: [], allNew: false, isUntouched: !hasKept };
     }
     this.inspected = undefined;
-    const plan = await this.inspect(verify, client, manifest, before);
-    if (plan.changed.length === 0) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
-    return plan;
+    const diff = await this.inspect(verify, client, manifest, before);
+    if (diff.changed.length === 0) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
+    return diff;
   }
 
   private async prove(client: pg.ClientBase, { tables, types }: Manifest): Promise<Proof> {
@@ -73,7 +73,7 @@ export class CompareMirror {
     return proof as Proof;
   }
 
-  private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<Plan> {
+  private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const mirror = await inspectMirror(client, manifest);
       await this.owned.check(client, mirror.tables);
@@ -100,7 +100,7 @@ export class CompareMirror {
     const known = new Map(await this.state.knownTables());
     const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
-    const withKept = await tablesWithKeptRows(client);
+    const withKept = await tablesWithRetainedRows(client);
     for (const table of rehashed) {
       const facts = await readFacts(client, table, mirror.tables.get(table.name)!, { hasKept: withKept.has(table.name) });
       known.set(table.name, { ...facts, format: table.format, intact: true });
@@ -110,7 +110,7 @@ export class CompareMirror {
 }
 
 /** What becomes of each table. @param receivedBytes in this cycle, by table */
-export function outcomesOf({ manifest, changed }: Plan, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
+export function outcomesOf({ manifest, changed }: MirrorDiff, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
   return manifest.tables.map((table) => ({
     name: table.name,
     rowCount: table.rowCount,

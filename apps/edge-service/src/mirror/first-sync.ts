@@ -6,73 +6,72 @@ import type { LiveAnswer } from '../central/central-client.js';
 import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
-import { Following } from '../chunk-source/tail-reader.js';
+import { TailReader } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from '../download/live-download.js';
-import type { FrameSource } from '../load/copy-data.js';
+import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import { checkCreatable } from '../load/create-tables.js';
 import { checkTableNames, inspectMirror } from '../load/inspect-mirror.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { Metrics } from '../metrics/metrics.js';
-import type { Plan } from './compare-mirror.js';
+import type { MirrorDiff } from './compare-mirror.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
-import type { Recorder } from './replace-tables.js';
+import { RecordSuccess } from './record-success.js';
 
-/** The cycle's own part. */
-interface Ends {
-  /** Refuses a manifest that this device must not apply. */
-  accept: (received: unknown) => Promise<Manifest>;
-  record: Recorder;
+interface LiveLoad {
+  accepted: Promise<Manifest>;
+  read: (table: LiveDownload['tables'][number]) => ChunkSource;
 }
 
-/** Either all is done, or the manifest says what to download, or it has to be asked for. */
+/** Either everything is loaded, or the manifest says what to download, or the manifest must be requested. */
 type Outcome = { applied: Applied } | { manifest: Manifest | undefined };
 
-/** Of a stream that broke: what is left is the ordinary way. */
+/** Errors of a broken stream: the regular download follows. */
 const BROKEN: readonly string[] = ['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED', 'DEADLINE_EXCEEDED', 'CHUNK_CORRUPT'];
 
-/** Of a draft that this database cannot hold. */
+/** Errors of a preamble that this database cannot hold. */
 const REFUSALS: readonly string[] = ['SCHEMA_MISMATCH', 'MANIFEST_INVALID'];
 
 /**
- * Loads a device's first rows while central still reads them. Nothing is committed before the manifest has come and what is in the database has been proven
- * by it, as ever. Where the live stream is of no use, because the link is slow, or breaks, or tables are there already, the ordinary way is gone.
+ * Loads a device's first rows while central still reads them. Nothing is committed before the manifest has arrived and the rows in the
+ * database are verified against it. Falls back to the regular download where the link is slow or breaks, or where tables exist already.
  */
 @Injectable()
 export class FirstSync {
-  /** It broke once, or tables are there: from then on downloads are such that can be resumed. */
-  private wasInVain = false;
-  private isTidy = false;
+  /** A live stream broke, or tables exist: from then on downloads are regular ones, which can be resumed. */
+  private disabled = false;
+  private isTidied = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: EdgeConfig,
     private readonly downloads: Downloads,
     private readonly loading: LoadTransaction,
+    private readonly recording: RecordSuccess,
     private readonly steps: CycleSteps,
     private readonly metrics: Metrics,
   ) {}
 
-  /** False where an interrupted one has left chunks: only an ordinary download can use them. */
-  async isWorthTrying(): Promise<boolean> {
-    return !this.wasInVain && !(await this.downloads.hasInterrupted());
+  /** False where an interrupted live stream has left chunks: only a regular download can use them. */
+  async isEnabled(): Promise<boolean> {
+    return !this.disabled && !(await this.downloads.hasInterrupted());
   }
 
-  /** For a device that holds something: removes what a success has left when the edge was killed right after its COMMIT. Acts once per process. */
+  /** For a device that holds a manifest: removes files that are left when the edge was killed right after COMMIT. Acts once per process. */
   async tidy({ log }: Cycle): Promise<void> {
-    if (this.isTidy) return;
-    this.isTidy = true;
+    if (this.isTidied) return;
+    this.isTidied = true;
     await this.downloads
       .removeInterrupted()
       .catch((error: unknown) => log.warn({ err: error }, 'chunks of an interrupted live stream could not be removed'));
   }
 
-  /** Of a database that was replaced. */
-  forget(): void {
-    this.wasInVain = false;
-    this.isTidy = false;
+  /** The database was replaced. */
+  reset(): void {
+    this.disabled = false;
+    this.isTidied = false;
   }
 
-  /** @returns nothing where the stream broke before it said what is to come */
+  /** @returns undefined where the stream broke before its preamble was complete */
   async open({ live, centralTime }: LiveAnswer, { progress, stop, log }: Cycle): Promise<LiveDownload | undefined> {
     const onBytes = (count: number): void => {
       progress.downloadedBytes += count;
@@ -84,60 +83,52 @@ export class FirstSync {
     } catch (error) {
       if (stop.aborted) throw shuttingDown();
       if (!isBroken(error)) throw error;
-      this.wasInVain = true;
-      log.info({ err: error }, 'the live stream broke: the ordinary way is gone');
+      this.disabled = true;
+      log.info({ err: error }, 'live stream broken: falling back to the regular download');
       return undefined;
     }
   }
 
-  async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accept, record }: Ends): Promise<Outcome> {
+  /** @param accept refuses a manifest that this device must not apply */
+  async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, accept: (received: unknown) => Promise<Manifest>): Promise<Outcome> {
     const tables = live.tables.length;
     if (!(await this.steps.run(cycle, 'compare', { tables }, () => this.isUsable(client, live.draft)))) {
-      this.wasInVain = true;
+      this.disabled = true;
       return { manifest: undefined };
     }
     const arrival = this.steps.download(cycle, { tables }, () => live.run());
     const accepted = arrival.then(accept);
-    accepted.catch(() => undefined); // whoever waits for it hears of it
-    const following = new Following(arrival.then(() => undefined));
+    accepted.catch(() => undefined); // reported by the load
+    const tail = new TailReader(arrival.then(() => undefined));
     try {
-      return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => following.table(table) }) };
+      return { applied: await this.load(cycle, client, live, { accepted, read: (table) => tail.read(table) }) };
     } catch (error) {
       if (cycle.stop.aborted) throw shuttingDown();
-      // Whatever failed, central hears which manifest it was.
+      // A failure is reported to central with its manifest.
       const manifest = await accepted.catch(() => undefined);
-      if (following.gaveUp && manifest && live.isWhole) {
-        return { applied: await this.load(cycle, client, live, { accepted, record, read: (table) => table }) };
+      if (tail.timedOut && manifest && live.isWhole) {
+        return { applied: await this.load(cycle, client, live, { accepted, read: (table) => table }) };
       }
-      if (!following.gaveUp && !isBroken(error)) throw error;
-      this.wasInVain = isBroken(error) && !following.gaveUp;
-      cycle.log.info({ reason: (error as Error).message }, 'the live stream was in vain: the ordinary way is gone');
+      if (!tail.timedOut && !isBroken(error)) throw error;
+      this.disabled = isBroken(error) && !tail.timedOut;
+      cycle.log.info({ reason: (error as Error).message }, 'live stream not usable: falling back to the regular download');
       return { manifest };
     }
   }
 
-  private async load(
-    cycle: Cycle,
-    client: pg.PoolClient,
-    live: LiveDownload,
-    {
-      accepted,
-      record,
-      read,
-    }: Pick<Ends, 'record'> & { accepted: Promise<Manifest>; read: (table: LiveDownload['tables'][number]) => FrameSource },
-  ): Promise<Applied> {
-    let settled: { plan: Plan; applied: Applied } | undefined;
+  private async load(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accepted, read }: LiveLoad): Promise<Applied> {
+    let settled: { diff: MirrorDiff; applied: Applied } | undefined;
     await this.loading.run(client, {
       shape: live.draft,
       tables: live.draft.tables,
-      spooled: new Map(live.tables.map((table) => [table.promise.name, read(table)])),
+      spooled: new Map(live.tables.map((table) => [table.expected.name, read(table)])),
       settle: async () => {
         const manifest = await accepted;
         checkAgainst(manifest, live);
-        settled = { plan: planOf(manifest), applied: appliedOf(manifest, live) };
+        settled = { diff: diffOf(manifest), applied: loaded(manifest, live) };
         return manifest.tables;
       },
-      record: (transaction) => record(cycle, transaction, settled!.plan, settled!.applied),
+      record: (transaction) => this.recording.run(cycle, transaction, settled!.diff, settled!.applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.cut,
     });
@@ -145,7 +136,7 @@ export class FirstSync {
     return settled!.applied;
   }
 
-  /** Whether none of the tables is there yet, and all of them can be made. What is in the way is told with the manifest, of which central then hears. */
+  /** Whether none of the tables exists and all can be created. If not, the regular download says why, and central is told. */
   private async isUsable(client: pg.PoolClient, draft: Draft): Promise<boolean> {
     if (draft.schemaVersion !== this.config.SCHEMA_VERSION) return false;
     try {
@@ -166,7 +157,7 @@ function isBroken(error: unknown): boolean {
   return error instanceof WaypostError && BROKEN.includes(error.code);
 }
 
-/** @throws WaypostError CHUNK_CORRUPT when the manifest is of something else than what came before it */
+/** @throws WaypostError CHUNK_CORRUPT when the manifest does not describe the rows that came before it */
 function checkAgainst(manifest: Manifest, { draft, tables }: LiveDownload): void {
   const sameShape = canonicalJson(shapeOf(manifest)) === canonicalJson(shapeOf(draft));
   const differs = manifest.tables.find(({ sha256, rowCount }, at) => {
@@ -192,11 +183,11 @@ function shapeOf({ types, tables }: MirrorShape): MirrorShape {
   };
 }
 
-function planOf(manifest: Manifest): Plan {
+function diffOf(manifest: Manifest): MirrorDiff {
   return { manifest, before: undefined, changed: manifest.tables, rehashed: [], allNew: true };
 }
 
-function appliedOf({ tables }: Manifest, live: LiveDownload): Applied {
+function loaded({ tables }: Manifest, live: LiveDownload): Applied {
   return {
     status: 'Success',
     tables: tables.map(({ name, rowCount, sha256 }, at) => ({

@@ -1,6 +1,6 @@
 import { type Manifest, manifestSha256, sealManifest, WaypostError } from '@waypost/contracts';
 import fc from 'fast-check';
-import { checkPromise } from '../chunk-source/check-index.js';
+import { checkExpectation } from '../chunk-source/check-index.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
 
 /** Manifests that are not what central sealed. */
@@ -97,7 +97,7 @@ function altered(steps: readonly Change[]): unknown {
 function examine(received: unknown, expected: { applied?: typeof APPLIED } = {}): Manifest {
   const manifest = openOwnManifest(received, MAC);
   checkManifest(manifest, { schemaVersion: 1, applied: expected.applied as never, centralTime: new Date('2026-11-21T12:00:00Z') });
-  manifest.tables.forEach(checkPromise);
+  manifest.tables.forEach(checkExpectation);
   return manifest;
 }
 

@@ -1,20 +1,9 @@
-import { COUNT_ACKS } from '../acks/acks.sql.js';
-import { BEGIN_CYCLE, FAIL_INTERRUPTED, FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
+import { FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
 import { KEPT_ROWS } from '../state/retained-rows.js';
-import { APPLIED_STATE, KNOWN_TABLES } from '../state/state.sql.js';
+import { KNOWN_TABLES } from '../state/state.sql.js';
 
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
 export const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
-
-/**
- * Opens a cycle: closes the rows of cycles whose process died, and reads what is to be known. Nothing waits for the disk: a power cut may take the
- * note that a cycle began, and nothing else. $1: id, $2: what triggered it.
- */
-export const OPEN_CYCLE = `
-  WITH interrupted AS (${FAIL_INTERRUPTED}), begun AS (${BEGIN_CYCLE})
-  SELECT (SELECT count(*) FROM interrupted)::int AS interrupted, (${APPLIED_STATE}) AS state, pending, refused,
-         set_config('synchronous_commit', 'off', true)
-  FROM (${COUNT_ACKS}) AS acks`;
 
 /**
  * Whether the mirror is still as it was when it was looked at closely: versions (xmin) of all that defines its tables and their types, and what is

@@ -3,38 +3,37 @@ import type { ManifestTable } from '@waypost/contracts';
 import type pg from 'pg';
 import { shuttingDown } from '../central/race-abort.js';
 import { type Download, Downloads } from '../download/downloads.js';
-import { Following } from '../chunk-source/tail-reader.js';
-import type { FrameSource } from '../load/copy-data.js';
+import { TailReader } from '../chunk-source/tail-reader.js';
+import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import { LoadTransaction } from '../load/load-transaction.js';
-import { outcomesOf, type Plan } from './compare-mirror.js';
+import { type MirrorDiff, outcomesOf } from './compare-mirror.js';
+import { RecordSuccess } from './record-success.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
 
-/** The last statements of the transaction: what must be true together with the rows. */
-export type Recorder = (cycle: Cycle, client: pg.ClientBase, plan: Plan, applied: Applied) => Promise<void>;
-
 interface LoadParts {
-  record: Recorder;
-  /** All that is loaded is on disk, and counted. */
-  whenArrived?: (() => Promise<void>) | undefined;
+  spooled?: ReadonlyMap<string, ChunkSource>;
+  /** Settles when all that is loaded is on disk, and counted. */
+  whenArrived?: () => Promise<void>;
 }
 
-/** Brings the tables that differ: download, load, verify, commit. */
+/** Replaces the tables that differ: download, load, verify, commit. */
 @Injectable()
 export class ReplaceTables {
   constructor(
     private readonly downloads: Downloads,
     private readonly loading: LoadTransaction,
+    private readonly recording: RecordSuccess,
     private readonly steps: CycleSteps,
   ) {}
 
-  async run(cycle: Cycle, client: pg.PoolClient, plan: Plan, record: Recorder): Promise<Applied> {
-    const { manifest, changed } = plan;
+  async run(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
+    const { manifest, changed } = diff;
     const facts = { tables: changed.map(({ name }) => name), streamBytes: sum(changed, (table) => table.streamBytes) };
     const count = (bytes: number): void => void (cycle.progress.downloadedBytes += bytes);
     await using download = await this.downloads.open(manifest, changed, cycle.stop, count);
     const arrival = this.steps.download(cycle, facts, () => download.run());
-    arrival.catch(() => undefined); // whoever waits for it hears of it
+    arrival.catch(() => undefined); // reported by `whenArrived` and the load
     const applied: Applied = {
       status: 'Success',
       tables: [],
@@ -45,41 +44,44 @@ export class ReplaceTables {
     const whenArrived = async (): Promise<void> => {
       await arrival;
       if (cycle.stop.aborted) throw shuttingDown();
-      applied.tables = outcomesOf(plan, download.receivedBytes);
+      applied.tables = outcomesOf(diff, download.receivedBytes);
     };
-    const isLoaded = plan.allNew && (await this.loadOnArrival(cycle, client, plan, applied, { download, arrival, whenArrived, record }));
+    const isLoaded = diff.allNew && (await this.loadOnArrival(cycle, client, diff, applied, { download, arrival, whenArrived }));
     if (!isLoaded) {
       await whenArrived();
-      await this.load(cycle, client, plan, applied, { spooled: download.byTable, record });
+      await this.load(cycle, client, diff, applied, { spooled: download.byTable });
     }
     await this.clearDownloads(cycle);
     return applied;
   }
 
   /**
-   * Loads tables that are new here while they arrive, which takes as long as the slower of both. On a slow link it gives up before long: no transaction
-   * shall last as long as such a download.
-   * @returns false when the load has to be done anew, once all is there
+   * Loads new tables while they arrive, which takes as long as the slower of both. On a slow link it gives up soon: no transaction
+   * may last as long as such a download.
+   * @returns false when the load must start again, after the download
    */
   private async loadOnArrival(
     cycle: Cycle,
     client: pg.PoolClient,
-    plan: Plan,
+    diff: MirrorDiff,
     applied: Applied,
-    { download, arrival, whenArrived, record }: LoadParts & { download: Download; arrival: Promise<void> },
+    { download, arrival, whenArrived }: { download: Download; arrival: Promise<void>; whenArrived: () => Promise<void> },
   ): Promise<boolean> {
-    const following = new Following(arrival);
-    const spooled = new Map([...download.byTable].map(([name, table]) => [name, following.table(table)]));
+    const tail = new TailReader(arrival);
+    const spooled = new Map([...download.byTable].map(([name, table]) => [name, tail.read(table)]));
     try {
-      await this.load(cycle, client, plan, applied, { spooled, whenArrived, record });
+      await this.load(cycle, client, diff, applied, { spooled, whenArrived });
       return true;
     } catch (error) {
-      if (!following.gaveUp) {
-        // What has come by then is not asked for again.
+      if (!tail.timedOut) {
+        // The download goes on: the next cycle resumes from what is on disk.
         await arrival.catch(() => undefined);
         throw error;
       }
-      cycle.log.info({ manifestId: plan.manifest.manifestId, reason: (error as Error).message }, 'the load waits for the whole download');
+      cycle.log.info(
+        { manifestId: diff.manifest.manifestId, reason: (error as Error).message },
+        'load aborted: it starts again after the download',
+      );
       return false;
     }
   }
@@ -88,23 +90,23 @@ export class ReplaceTables {
     await this.downloads.clear().catch((error: unknown) => log.warn({ err: error }, 'loaded chunk streams could not be removed'));
   }
 
-  /** Loads, verifies and writes down `plan.changed`; also looks through the rows that earlier cycles kept. */
+  /** Loads, verifies and records `diff.changed`; also removes retained rows that are no longer referenced. */
   async load(
     cycle: Cycle,
     client: pg.PoolClient,
-    plan: Plan,
+    diff: MirrorDiff,
     applied: Applied,
-    { spooled = new Map(), whenArrived, record }: LoadParts & { spooled?: ReadonlyMap<string, FrameSource> },
+    { spooled = new Map(), whenArrived }: LoadParts = {},
   ): Promise<void> {
     await this.loading.run(client, {
-      shape: plan.manifest,
-      tables: plan.changed,
+      shape: diff.manifest,
+      tables: diff.changed,
       spooled,
       settle: async () => {
         await whenArrived?.();
-        return plan.manifest.tables;
+        return diff.manifest.tables;
       },
-      record: (transaction) => record(cycle, transaction, plan, applied),
+      record: (transaction) => this.recording.run(cycle, transaction, diff, applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.cut,
     });

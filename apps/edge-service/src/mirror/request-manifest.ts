@@ -14,7 +14,7 @@ import type { Cycle } from '../phase/cycle.js';
 import { FirstSync } from './first-sync.js';
 
 /** A manifest that this device may apply. */
-export interface Asked {
+export interface RequestedManifest {
   manifest: Manifest;
   /** It is the one that the device keeps. */
   isHeld: boolean;
@@ -36,10 +36,10 @@ export class RequestManifest {
    * @returns a manifest that this device may apply, or rows that come before it, for a device that holds nothing
    * @throws WaypostError as `accept`; WRONG_DATABASE; CENTRAL_UNREACHABLE, CENTRAL_REFUSED, CENTRAL_BUSY
    */
-  async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Asked | LiveDownload> {
+  async manifest(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<RequestedManifest | LiveDownload> {
     const held = before && (await this.held.find(client, before));
     if (before) await this.firstSync.tidy(cycle);
-    const takesLive = !before && (await this.firstSync.isWorthTrying());
+    const takesLive = !before && (await this.firstSync.isEnabled());
     const answer = takesLive ? await this.askLive(cycle.stop) : await this.ask(before, held, cycle.stop);
     await faultPoint('edge.request-answered');
     if (answer.database === databaseFingerprint(this.database.identity.identity)) {

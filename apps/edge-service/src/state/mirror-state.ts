@@ -34,7 +34,7 @@ export function knownTablesOf(rows: readonly KnownTableRow[]): KnownTables {
 }
 
 /** @param entries of waypost.edge_sync_state */
-export function appliedOf(entries: Readonly<Record<string, string>> | null): AppliedState | undefined {
+export function parseAppliedState(entries: Readonly<Record<string, string>> | null): AppliedState | undefined {
   if (entries?.['manifest_id'] === undefined) return undefined;
   // That of an earlier manifest may still be there.
   const [receiptOf, receipt] = entries['receipt']?.split(' ') ?? [];
@@ -62,7 +62,7 @@ export class MirrorState {
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {
-    return appliedOf(Object.fromEntries((await this.entries.findBy({ key: Not(MANIFEST) })).map(({ key, value }) => [key, value])));
+    return parseAppliedState(Object.fromEntries((await this.entries.findBy({ key: Not(MANIFEST) })).map(({ key, value }) => [key, value])));
   }
 
   async knownTables(): Promise<KnownTables> {

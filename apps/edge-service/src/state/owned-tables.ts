@@ -4,10 +4,8 @@ import { queryOn, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
-import { FIND_NESTED, FIND_OWNED, findEmpty, lockAgainstWriters, RECORD_OWNED } from './owned-tables.sql.js';
-
-/** How a table came to be Waypost's. `earlier`: a version that did not ask yet mirrored it. */
-export type Ownership = 'created' | 'empty' | 'adopted' | 'earlier';
+import { FIND_NESTED, FIND_OWNED, findEmpty, lockAgainstWriters } from './owned-tables.sql.js';
+import { type OwnedTable, type Ownership, recordOwnership } from './record-ownership.js';
 
 /** A row of FIND_OWNED. */
 interface OwnedRow {
@@ -23,9 +21,6 @@ interface Local {
   relation: string;
   oid: number;
 }
-
-/** What is to be written to waypost.edge_owned_tables. */
-type Claim = Local & { how: Ownership };
 
 /**
  * Which of the device's tables Waypost may write to: those that it created, that were empty when it first met them, or that their owner handed over.
@@ -59,24 +54,22 @@ export class OwnedTables {
     const met = unknown.filter(({ name }) => !created.has(name));
     if (met.length > 0) await client.query(lockAgainstWriters(met.map(({ relation }) => relation)));
     await this.refuseFilled(client, met);
-    claims.push(...unknown.map((local): Claim => ({ ...local, how: created.has(local.name) ? 'created' : 'empty' })));
+    claims.push(...unknown.map((local): OwnedTable => ({ ...local, how: created.has(local.name) ? 'created' : 'empty' })));
     if (claims.length === 0) return;
-    await client.query(RECORD_OWNED, [
-      claims.map(({ relation }) => relation),
-      claims.map(({ oid }) => oid),
-      claims.map(({ how }) => how),
-      this.database.identity.identity,
-    ]);
+    await recordOwnership(client, claims, this.database.identity.identity);
   }
 
   /** Tables of which nothing says yet whose they are, and those that are Waypost's without a record that is up to date. */
-  private async sort(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<{ unknown: Local[]; claims: Claim[] }> {
+  private async sort(
+    client: pg.ClientBase,
+    locals: ReadonlyMap<string, CatalogTable>,
+  ): Promise<{ unknown: Local[]; claims: OwnedTable[] }> {
     const tables = [...locals].map(([name, { oid }]): Local => ({ name, oid, relation: quoteTable(parseTableName(name)) }));
     const rows = await queryOn(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
     const known = new Map(rows.map((row) => [row.relation, row]));
     const { identity } = this.database.identity;
     const unknown: Local[] = [];
-    const claims: Claim[] = [];
+    const claims: OwnedTable[] = [];
     for (const table of tables) {
       const row = known.get(table.relation);
       const isHere = row?.database === identity && row.oid !== null;

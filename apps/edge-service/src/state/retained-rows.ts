@@ -18,7 +18,7 @@ export function isNotKept(alias: string, { name, key }: Pick<TableShape, 'name' 
 }
 
 /** Names of the tables that have kept rows. */
-export async function tablesWithKeptRows(client: pg.ClientBase): Promise<Set<string>> {
+export async function tablesWithRetainedRows(client: pg.ClientBase): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>(`SELECT DISTINCT table_name AS name FROM ${KEPT_ROWS}`);
   return new Set(rows.map(({ name }) => name));
 }

@@ -1,0 +1,34 @@
+import type { TableShape } from '@waypost/contracts';
+import type { CatalogTable } from '@waypost/runtime';
+import type pg from 'pg';
+import { FIND_EQUALITY } from './catalog.sql.js';
+
+/** A table whose rows are compared with the local ones; only what differs is written. */
+export interface MergedTable {
+  table: TableShape;
+  local: CatalogTable;
+  /** Tells the transaction's temporary tables apart. */
+  position: number;
+  /** The operator of each key column, by the column's name. */
+  equality: ReadonlyMap<string, string>;
+  /** False where the manifest's rows are here already, and only kept rows are to be looked through. */
+  staged: boolean;
+}
+
+/** Rows of a table that left the share and stay, since others reference them. */
+export interface KeptRows {
+  total: number;
+  /** Keys and references of some, for an operator. */
+  examples: string;
+}
+
+/** Looks up the operators of the key. */
+export async function mergedTable(
+  client: pg.ClientBase,
+  { table, local, position, staged }: Omit<MergedTable, 'equality'>,
+): Promise<MergedTable> {
+  const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
+  const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);
+  const operators = new Map(rows.map(({ type, operator }) => [Number(type), operator]));
+  return { table, local, position, staged, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
+}

@@ -1,0 +1,111 @@
+import { Injectable } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
+import { queryPrepared, statementOf, traced, withTransaction } from '@waypost/runtime';
+import type pg from 'pg';
+import { outcomeParameters, tableParameters } from '../audit/sync-log.js';
+import { LiveDownload } from '../download/live-download.js';
+import type { Applied, Cycle } from '../phase/cycle.js';
+import type { CyclePhase, OpenCycle } from '../phase/cycle-phase.js';
+import { CycleSteps } from '../phase/cycle-steps.js';
+import type { AppliedState } from '../state/mirror-state.js';
+import { tablesWithRetainedRows } from '../state/retained-rows.js';
+import { CompareMirror, type MirrorDiff, outcomesOf } from './compare-mirror.js';
+import { FirstSync } from './first-sync.js';
+import { CONFIRM_CYCLE } from './mirror.sql.js';
+import { RecordSuccess } from './record-success.js';
+import { ReplaceTables } from './replace-tables.js';
+import { type RequestedManifest, RequestManifest } from './request-manifest.js';
+
+/** Makes the mirrored tables equal to the manifest that central issues: request, compare, then confirm, or download and load what differs. */
+@Injectable()
+export class UpdateMirror implements CyclePhase {
+  constructor(
+    private readonly request: RequestManifest,
+    private readonly firstSync: FirstSync,
+    private readonly mirror: CompareMirror,
+    private readonly replacing: ReplaceTables,
+    private readonly recording: RecordSuccess,
+    private readonly steps: CycleSteps,
+  ) {}
+
+  async run(open: OpenCycle): Promise<void> {
+    open.applied = await this.sync(open.cycle, open.client, open.before);
+  }
+
+  reset(): void {
+    this.firstSync.reset();
+  }
+
+  /** Requests a new manifest once, where the first one turns out to be stale. */
+  private async sync(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
+    try {
+      return await this.syncOnce(cycle, client, before);
+    } catch (error) {
+      if (!(error instanceof WaypostError) || error.heals !== 'resnapshot') throw error;
+      cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'requesting a new manifest');
+      return this.syncOnce(cycle, client, before);
+    }
+  }
+
+  private async syncOnce(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
+    const requested = await this.steps.run(cycle, 'request', {}, () => this.request.manifest(cycle, client, before));
+    if (requested instanceof LiveDownload) return this.syncLive(cycle, client, requested);
+    return this.apply(cycle, client, requested, before);
+  }
+
+  private async apply(
+    cycle: Cycle,
+    client: pg.PoolClient,
+    { manifest, isHeld }: RequestedManifest,
+    before: AppliedState | undefined,
+  ): Promise<Applied> {
+    const diff = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
+      this.mirror.compare(cycle, client, manifest, before),
+    );
+    if (isHeld && diff.isUntouched) return this.confirmHeld(cycle, client, diff);
+    return diff.changed.length === 0 ? this.confirm(cycle, client, diff) : this.replacing.run(cycle, client, diff);
+  }
+
+  /** A device that holds nothing yet gets the rows together with its manifest, where central decides so. */
+  private async syncLive(cycle: Cycle, client: pg.PoolClient, live: LiveDownload): Promise<Applied> {
+    let outcome;
+    {
+      await using download = live;
+      outcome = await this.firstSync.run(cycle, client, download, (received) =>
+        this.request.accept(cycle, received, undefined, download.centralTime),
+      );
+    }
+    if ('applied' in outcome) return outcome.applied;
+    const { manifest } = outcome;
+    return manifest ? this.apply(cycle, client, { manifest, isHeld: false }, undefined) : this.syncOnce(cycle, client, undefined);
+  }
+
+  /** The device already holds what the manifest says: only that is recorded. */
+  private async confirm(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
+    const acknowledge = diff.manifest.manifestId !== diff.before?.manifestId;
+    const applied: Applied = { status: 'Unchanged', tables: outcomesOf(diff), rowsLoaded: 0, rawBytes: 0, acknowledge };
+    await this.steps.run(cycle, 'confirm', {}, async () =>
+      (await tablesWithRetainedRows(client)).size > 0
+        ? this.replacing.load(cycle, client, diff, applied)
+        : withTransaction(client, 'READ WRITE', () => this.recording.run(cycle, client, diff, applied)),
+    );
+    return applied;
+  }
+
+  /** Nothing came, nothing was changed here, nothing is to be acknowledged. */
+  private async confirmHeld(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
+    const { cycleId, elapsedMs, progress } = cycle;
+    const applied = { status: 'Unchanged', tables: outcomesOf(diff), rowsLoaded: 0, rawBytes: 0, acknowledge: false, keptRows: 0 } as const;
+    const commit = { attributes: statementOf(CONFIRM_CYCLE) };
+    await this.steps.run(cycle, 'confirm', {}, () =>
+      traced('commit', commit, () =>
+        queryPrepared(client, 'confirm', CONFIRM_CYCLE, [
+          ...outcomeParameters({ ...applied, ...progress, cycleId, manifestId: diff.manifest.manifestId, durationMs: elapsedMs() }),
+          ...tableParameters(applied.tables),
+          new Date().toISOString(),
+        ]),
+      ),
+    );
+    return applied;
+  }
+}
