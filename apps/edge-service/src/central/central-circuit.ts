@@ -13,7 +13,7 @@ import {
 } from 'cockatiel';
 import type { Logger } from 'pino';
 import { Metrics } from '../metrics/metrics.js';
-import { stoppable } from './race-abort.js';
+import { raceAbort } from './race-abort.js';
 
 export interface CircuitLimits {
   /** Tries of one request within a cycle after the first. */
@@ -102,7 +102,7 @@ export class CentralCircuit {
         hint: `The next try is allowed ${Math.ceil(this.limits.openMs / 1000)} s after the last failure; the device goes on by itself. Check central’s /health.`,
       });
     }
-    return stoppable(
+    return raceAbort(
       this.breaker.execute(() => this.retries.execute(work, signal), signal),
       signal,
     );

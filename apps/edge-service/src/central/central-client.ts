@@ -76,7 +76,7 @@ export class CentralClient implements OnApplicationShutdown {
   ) {
     this.agent = new Agent({
       connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
-      // undici's own timers are coarse, and do not fire while the reader is slow: `within`, `armed` and steady.ts watch instead.
+      // undici's own timers are coarse, and do not fire while the reader is slow: `withDeadline`, `startDeadline` and with-stall-timeout.ts watch instead.
       headersTimeout: 0,
       bodyTimeout: 0,
       // A connection that rested for longer may be gone without a word, and a request on it would wait for its whole deadline.
@@ -91,7 +91,7 @@ export class CentralClient implements OnApplicationShutdown {
   /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
   async requestManifest(have: Have | undefined, isMinimal: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
     const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
-    const deadline = within(this.config.REQUEST_TIMEOUT, signal);
+    const deadline = withDeadline(this.config.REQUEST_TIMEOUT, signal);
     const { body, headers } = await this.postJson(
       '/api/device-sync/request',
       message,
@@ -104,7 +104,11 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
   async requestLive(signal: AbortSignal): Promise<LiveAnswer | ManifestAnswer> {
-    using deadline = armed(this.config.REQUEST_TIMEOUT, signal, new DOMException('Central did not answer in time.', 'TimeoutError'));
+    using deadline = startDeadline(
+      this.config.REQUEST_TIMEOUT,
+      signal,
+      new DOMException('Central did not answer in time.', 'TimeoutError'),
+    );
     const accept = `${LIVE_STREAM_TYPE}, application/json`;
     const answer = await this.post('/api/device-sync/request', { mac: this.config.DEVICE_MAC }, deadline.signal, { accept });
     const told = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
@@ -115,7 +119,7 @@ export class CentralClient implements OnApplicationShutdown {
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
     // Central has nothing to build for it.
     const deadlineMs = Math.min(this.config.STALL_TIMEOUT, this.config.REQUEST_TIMEOUT);
-    const { body } = await this.postJson('/api/device-sync/ack', ack, within(deadlineMs, signal));
+    const { body } = await this.postJson('/api/device-sync/ack', ack, withDeadline(deadlineMs, signal));
     const parsed = ackResponseSchema.safeParse(body);
     if (!parsed.success || parsed.data.manifestId !== ack.manifestId)
       throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered an ack with something else than its receipt.' });
@@ -128,7 +132,7 @@ export class CentralClient implements OnApplicationShutdown {
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
     const { STALL_TIMEOUT } = this.config;
     const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' });
-    using headersDeadline = armed(STALL_TIMEOUT, signal, stalled);
+    using headersDeadline = startDeadline(STALL_TIMEOUT, signal, stalled);
     const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
     const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
@@ -200,12 +204,12 @@ function databaseOf({ [DATABASE_HEADER]: fingerprint }: Dispatcher.ResponseData[
 }
 
 /** Fires with a TimeoutError, which networkError knows, or when `signal` does. */
-function within(deadlineMs: number, signal: AbortSignal): AbortSignal {
+function withDeadline(deadlineMs: number, signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
 }
 
 /** Fires with this error unless it is disposed of before, and when `signal` does. */
-function armed(ms: number, signal: AbortSignal, error: Error): Disposable & { signal: AbortSignal } {
+function startDeadline(ms: number, signal: AbortSignal, error: Error): Disposable & { signal: AbortSignal } {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(error), ms);
   return { signal: AbortSignal.any([signal, controller.signal]), [Symbol.dispose]: () => clearTimeout(timer) };

@@ -5,7 +5,7 @@ export function shuttingDown(): WaypostError {
 }
 
 /** The promise's outcome, or SHUTTING_DOWN as soon as the signal fires, whatever becomes of the promise then. */
-export async function stoppable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: stopped, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(shuttingDown());
   if (signal.aborted) onAbort();

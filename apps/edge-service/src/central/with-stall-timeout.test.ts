@@ -1,11 +1,11 @@
 import { PassThrough } from 'node:stream';
-import { steady } from './with-stall-timeout.js';
+import { withStallTimeout } from './with-stall-timeout.js';
 
 const STALL_MS = 50;
 
 async function collect(body: PassThrough, slowly?: () => Promise<void>): Promise<number> {
   let length = 0;
-  for await (const part of steady(body, { stallMs: STALL_MS, endsAtMs: Number.MAX_SAFE_INTEGER })) {
+  for await (const part of withStallTimeout(body, { stallMs: STALL_MS, endsAtMs: Number.MAX_SAFE_INTEGER })) {
     length += part.length;
     await slowly?.();
   }
@@ -44,7 +44,7 @@ test('a body that drips fast enough, but for ever, is broken off at its deadline
   const body = new PassThrough();
   const drip = setInterval(() => body.write(Buffer.alloc(8192)), 1);
   const read = async (): Promise<void> => {
-    for await (const part of steady(body, { stallMs: 10_000, endsAtMs: performance.now() + STALL_MS }))
+    for await (const part of withStallTimeout(body, { stallMs: 10_000, endsAtMs: performance.now() + STALL_MS }))
       expect(part.length).toBeGreaterThan(0);
   };
   await expect(read()).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });

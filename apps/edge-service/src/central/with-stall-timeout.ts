@@ -5,7 +5,7 @@ import { networkError } from './central-errors.js';
 /** Less than this within the timeout counts as nothing: a trickle must not hold a cycle forever. */
 const PROGRESS_BYTES = 4096;
 
-export interface Watch {
+export interface StallOptions {
   /** A body that brings (nearly) nothing for so long is broken off. */
   stallMs: number;
   /** When it is broken off in any case, of performance.now(). */
@@ -17,7 +17,7 @@ export interface Watch {
  * like a stall.
  * @throws WaypostError TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE
  */
-export async function* steady(body: Readable, { stallMs, endsAtMs }: Watch): AsyncGenerator<Buffer, void> {
+export async function* withStallTimeout(body: Readable, { stallMs, endsAtMs }: StallOptions): AsyncGenerator<Buffer, void> {
   const reader = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   let waitedMs = 0;
   let received = 0;
@@ -48,7 +48,7 @@ export function assertBefore(endsAtMs: number): void {
   }
 }
 
-async function before(reader: AsyncIterator<Buffer>, { stallMs, endsAtMs }: Watch): Promise<IteratorResult<Buffer, unknown>> {
+async function before(reader: AsyncIterator<Buffer>, { stallMs, endsAtMs }: StallOptions): Promise<IteratorResult<Buffer, unknown>> {
   assertBefore(endsAtMs);
   const { promise, reject } = Promise.withResolvers<never>();
   const stalled = (): void => {

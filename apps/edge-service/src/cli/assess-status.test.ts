@@ -1,4 +1,4 @@
-import { judgeEdge, type ServiceFacts } from './assess-status.js';
+import { assessEdge, type ServiceFacts } from './assess-status.js';
 import type { CycleFacts, EdgeFacts } from './read-status.js';
 
 const GOOD_CYCLE: CycleFacts = {
@@ -27,11 +27,11 @@ const SERVICE = { url: 'http://e', answers: true, running: false, intervalMs: 60
 
 const failed = (code: string): CycleFacts => ({ ...GOOD_CYCLE, status: 'Failed', error: { code, detail: 'why' } });
 
-test('a healthy device has no findings', () => expect(judgeEdge(HEALTHY, SERVICE)).toEqual([]));
+test('a healthy device has no findings', () => expect(assessEdge(HEALTHY, SERVICE)).toEqual([]));
 
 test('the hint of the very error is the next step', () => {
   const cycle = { ...failed('CENTRAL_REFUSED'), error: { code: 'CENTRAL_REFUSED', detail: 'DEVICE_INACTIVE. Hint: activate it' } };
-  expect(judgeEdge({ ...HEALTHY, consecutiveFailures: 1, cycles: [cycle] }, null)).toEqual([
+  expect(assessEdge({ ...HEALTHY, consecutiveFailures: 1, cycles: [cycle] }, null)).toEqual([
     { severity: 'bad', what: 'The last cycle failed: CENTRAL_REFUSED: DEVICE_INACTIVE.', next: 'activate it' },
   ]);
 });
@@ -64,5 +64,5 @@ test.each<[string, Partial<EdgeFacts>, ServiceFacts | null, object[]]>([
   ['acks that wait', { pendingAcks: 2 }, null, [{ severity: 'warn' }]],
   ['acks that were refused', { refusedAcks: 1 }, null, [{ severity: 'bad' }]],
 ])('%s', (_, facts, service, expected) => {
-  expect(judgeEdge({ ...HEALTHY, ...facts }, service)).toEqual(expected.map((finding): unknown => expect.objectContaining(finding)));
+  expect(assessEdge({ ...HEALTHY, ...facts }, service)).toEqual(expected.map((finding): unknown => expect.objectContaining(finding)));
 });

@@ -22,7 +22,7 @@ const MIN_STALE_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 5 * 60_000;
 
 /** What is wrong with a device, and what to do about it. */
-export function judgeEdge(facts: EdgeFacts, service: ServiceFacts | null): Finding[] {
+export function assessEdge(facts: EdgeFacts, service: ServiceFacts | null): Finding[] {
   const findings: Finding[] = [];
   const { verified, consecutiveFailures, cycles } = facts;
   const error = cycles.find(({ status }) => status !== 'Running')?.error ?? null;

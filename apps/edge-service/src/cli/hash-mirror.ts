@@ -3,7 +3,7 @@ import { describeTables, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from '../load/compare-columns.js';
 import { checkTypes } from '../load/user-types.js';
-import { KEPT_ROWS } from '../state/retained-rows.js';
+import { RETAINED_ROWS } from '../state/retained-rows.js';
 import { matches, readFacts, type TableFacts } from '../verify/verify-table.js';
 
 export interface TableFinding {
@@ -43,7 +43,7 @@ export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Pro
 
 async function countKept(client: pg.ClientBase): Promise<Map<string, number>> {
   const { rows } = await client.query<{ name: string; count: number }>(
-    `SELECT table_name AS name, count(*)::int AS count FROM ${KEPT_ROWS} GROUP BY table_name`,
+    `SELECT table_name AS name, count(*)::int AS count FROM ${RETAINED_ROWS} GROUP BY table_name`,
   );
   return new Map(rows.map(({ name, count }) => [name, count]));
 }

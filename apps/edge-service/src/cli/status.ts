@@ -13,7 +13,7 @@ import {
   renderVerdict,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { firstLine, judgeEdge, type ServiceFacts } from './assess-status.js';
+import { firstLine, assessEdge, type ServiceFacts } from './assess-status.js';
 import { type EdgeFacts, readFacts } from './read-status.js';
 
 const DEFAULT_PORT = '8081';
@@ -38,7 +38,7 @@ export async function status(context: CommandContext): Promise<Answer> {
   const facts = context.hasDatabase ? await readFacts(context.database) : factsOf(report as StatusReport);
   if (report?.verifiedAgeMs != null && facts.verified) facts.verified.ageMs = report.verifiedAgeMs;
   facts.mac ??= context.env['DEVICE_MAC'] ?? null;
-  const findings = judgeEdge(facts, service);
+  const findings = assessEdge(facts, service);
   return {
     data: {
       side: 'edge',

@@ -2,7 +2,7 @@ import { readableSettings, withoutContext } from '@waypost/runtime';
 import type { DataSourceOptions } from 'typeorm';
 import type { EdgeConfig } from '../config.js';
 import { AckEntity } from './entities/ack.entity.js';
-import { KeptRowEntity } from './entities/retained-row.entity.js';
+import { RetainedRowEntity } from './entities/retained-row.entity.js';
 import { MirrorTableEntity } from './entities/mirror-table.entity.js';
 import { SyncLogEntity } from './entities/sync-log.entity.js';
 import { SyncStateEntity } from './entities/sync-state.entity.js';
@@ -13,7 +13,7 @@ import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create
 import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
 import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-create-owned-tables.js';
 
-export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, KeptRowEntity, AckEntity];
+export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
 
 /** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
 export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error) => void): DataSourceOptions {

@@ -2,7 +2,7 @@ import { WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
 import type { CentralCircuit } from '../central/central-circuit.js';
 import type { CentralClient, ChunkStreamAnswer } from '../central/central-client.js';
-import { assertBefore, steady, type Watch } from '../central/with-stall-timeout.js';
+import { assertBefore, type StallOptions, withStallTimeout } from '../central/with-stall-timeout.js';
 import { shuttingDown } from '../central/race-abort.js';
 import { corrupt } from '../chunk-source/check-index.js';
 import type { InterruptedStream } from './interrupted-stream.js';
@@ -13,7 +13,7 @@ export interface Transfer {
   client: CentralClient;
   circuit: CentralCircuit;
   manifestId: string;
-  watch: Watch;
+  watch: StallOptions;
   signal: AbortSignal;
   /** Chunks that need not be downloaded again. */
   interrupted?: InterruptedStream | undefined;
@@ -53,7 +53,7 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, 
   const receiver = new StreamReceiver(spooled);
   let isIndexNew = spooled.index === undefined;
   try {
-    for await (const bytes of steady(answer.body, watch)) {
+    for await (const bytes of withStallTimeout(answer.body, watch)) {
       if (signal.aborted) throw shuttingDown();
       onBytes(bytes.length);
       await receiver.push(bytes);

@@ -72,11 +72,11 @@ export class Downloads {
       onReceived(count);
     };
     const run = (): Promise<void> =>
-      (running = this.bring(manifest, tables, { byTable, interrupted }, AbortSignal.any([signal, ended.signal]), onBytes));
+      (running = this.fetchAll(manifest, tables, { byTable, interrupted }, AbortSignal.any([signal, ended.signal]), onBytes));
     return { byTable, receivedBytes, run, [Symbol.asyncDispose]: close };
   }
 
-  private async bring(
+  private async fetchAll(
     { manifestId }: Manifest,
     tables: readonly ManifestTable[],
     { byTable, interrupted }: Pick<Download, 'byTable'> & { interrupted: InterruptedStream | undefined },

@@ -1,14 +1,14 @@
 import type { Readable } from 'node:stream';
 import { type ChunkEntry, type Draft, draftSchema, WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
-import { steady, type Watch } from '../central/with-stall-timeout.js';
+import { type StallOptions, withStallTimeout } from '../central/with-stall-timeout.js';
 import { LiveReceiver, type LiveRecords } from './live-receiver.js';
 import { LiveSpool } from './live-spool.js';
 
 interface LiveOptions {
   /** Of the file that takes the frames. */
   path: string;
-  watch: Watch;
+  watch: StallOptions;
   /** Central's clock, if its answer tells the time. */
   centralTime: Date | undefined;
   onBytes: (count: number) => void;
@@ -21,13 +21,13 @@ export class LiveDownload implements AsyncDisposable {
 
   private constructor(
     private readonly body: Readable,
-    watch: Watch,
+    watch: StallOptions,
     private readonly receiver: LiveReceiver,
     private readonly state: LiveStreamState,
     readonly centralTime: Date | undefined,
     private readonly onBytes: (count: number) => void,
   ) {
-    this.parts = steady(body, watch);
+    this.parts = withStallTimeout(body, watch);
   }
 
   /**

@@ -3,7 +3,7 @@ import { sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_UNIQUE_INDEXES } from './catalog.sql.js';
 import type { LocalReference } from './local-references.js';
-import type { KeptRows, MergedTable } from './merged-table.js';
+import type { RetainedRows, MergedTable } from './merged-table.js';
 import * as sql from './merge.sql.js';
 import { passesOn, SuspendedForeignKeys } from './suspended-foreign-keys.js';
 import { temporaryValues, type UniqueColumn } from './temporary-value.js';
@@ -16,7 +16,7 @@ interface Circumstances {
   references: readonly LocalReference[];
   ledger: WriteLedger;
   /** By table name. */
-  kept: ReadonlyMap<string, KeptRows>;
+  kept: ReadonlyMap<string, RetainedRows>;
 }
 
 interface UniqueIndex {
@@ -90,7 +90,7 @@ async function attempt<Result>(
 interface Steps {
   foreignKeys: SuspendedForeignKeys;
   ledger: WriteLedger;
-  kept: ReadonlyMap<string, KeptRows>;
+  kept: ReadonlyMap<string, RetainedRows>;
   mayReplace: (merged: MergedTable) => boolean;
   run: (replacing: ReadonlySet<MergedTable>) => Promise<Counts>;
 }
@@ -170,7 +170,7 @@ async function changedIdentities(client: pg.ClientBase, tables: readonly MergedT
   return found;
 }
 
-function collision(error: pg.DatabaseError, tables: readonly MergedTable[], kept: ReadonlyMap<string, KeptRows>): WaypostError {
+function collision(error: pg.DatabaseError, tables: readonly MergedTable[], kept: ReadonlyMap<string, RetainedRows>): WaypostError {
   const where = `${error.schema}.${error.table}`;
   // PostgreSQL names the partition.
   const merged = tables.find(

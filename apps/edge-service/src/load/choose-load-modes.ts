@@ -7,20 +7,20 @@ import type { Mirror } from './inspect-mirror.js';
  * How a table gets its rows. `truncate`: emptied, then COPY. `fill`: COPY into a table that is empty. `merge`: staged, compared, and only
  * what differs is written.
  */
-export type Way = 'truncate' | 'fill' | 'merge';
+export type LoadMode = 'truncate' | 'fill' | 'merge';
 
 /**
  * `auto` fills empty tables and merges the others. A table is filled before any is merged, so one that references a table which is
  * merged, or filled later, is merged too.
  */
-export async function chooseWays(
+export async function chooseLoadModes(
   client: pg.ClientBase,
   strategy: EdgeConfig['LOAD_STRATEGY'],
   tables: readonly TableShape[],
   { references }: Mirror,
-): Promise<Map<string, Way>> {
+): Promise<Map<string, LoadMode>> {
   if (strategy !== 'auto') return new Map(tables.map(({ name }) => [name, strategy]));
-  const ways = new Map<string, Way>(tables.map(({ name }) => [name, 'merge']));
+  const ways = new Map<string, LoadMode>(tables.map(({ name }) => [name, 'merge']));
   for (const { name } of tables) {
     const waits = references.some(({ from, to }) => from === name && to !== name && ways.get(to) === 'merge');
     if (!waits && (await isEmpty(client, name))) ways.set(name, 'fill');

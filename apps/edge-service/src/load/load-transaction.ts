@@ -8,7 +8,7 @@ import { shuttingDown } from '../central/race-abort.js';
 import { CONFIG, type EdgeConfig } from '../config.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { chooseWays, type Way } from './choose-load-modes.js';
+import { chooseLoadModes, type LoadMode } from './choose-load-modes.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
@@ -28,7 +28,7 @@ const TRIGGERS_HINT =
 
 /** What the transaction found before it writes rows. */
 export interface Prepared extends Mirror {
-  ways: ReadonlyMap<string, Way>;
+  ways: ReadonlyMap<string, LoadMode>;
   /** Names of tables that did not exist. */
   created: ReadonlySet<string>;
   ledger: WriteLedger;
@@ -118,7 +118,7 @@ export class LoadTransaction {
     } else {
       await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
-    const ways = await chooseWays(client, this.config.LOAD_STRATEGY, tables, mirror);
+    const ways = await chooseLoadModes(client, this.config.LOAD_STRATEGY, tables, mirror);
     return { ...mirror, ways, created, ledger };
   }
 
@@ -197,7 +197,7 @@ export class LoadTransaction {
   }
 }
 
-function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, way: Way | undefined): object {
+function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, way: LoadMode | undefined): object {
   const { rowCount, rawBytes } = table;
   return { table: name, way, ...(rowCount === undefined ? {} : { rowCount, rawBytes }) };
 }

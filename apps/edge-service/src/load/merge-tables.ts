@@ -5,7 +5,7 @@ import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import { copyDataOf } from './copy-data.js';
 import { applyMerge, CHANGED_REFERENCE_HINT } from './apply-merge.js';
 import type { LocalReference } from './local-references.js';
-import type { KeptRows, MergedTable } from './merged-table.js';
+import type { RetainedRows, MergedTable } from './merged-table.js';
 import type { WriteLedger } from './write-ledger.js';
 import * as sql from './merge.sql.js';
 
@@ -62,7 +62,7 @@ async function keepReferencedRows(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
   references: readonly LocalReference[],
-): Promise<Map<string, KeptRows>> {
+): Promise<Map<string, RetainedRows>> {
   const byName = new Map(tables.map((merged) => [merged.table.name, merged]));
   const relevant = references.filter(({ to }) => byName.has(to));
   const referenced = new Set(relevant.map(({ to }) => byName.get(to)!));
@@ -74,9 +74,9 @@ async function keepReferencedRows(
       added += (await client.query(statement, [`${reference.fromTable} (${reference.constraint})`])).rowCount ?? 0;
     }
   }
-  const kept = new Map<string, KeptRows>();
+  const kept = new Map<string, RetainedRows>();
   for (const merged of tables) {
-    const rows = referenced.has(merged) ? await mayKeep(client, merged) : undefined;
+    const rows = referenced.has(merged) ? await assertRetainable(client, merged) : undefined;
     if (rows) kept.set(merged.table.name, rows);
     await client.query(sql.recordKept(merged), [merged.table.name]);
   }
@@ -119,7 +119,7 @@ async function refuseChangedReferences(
 }
 
 /** @returns undefined where no row is kept */
-async function mayKeep(client: pg.ClientBase, merged: MergedTable): Promise<KeptRows | undefined> {
+async function assertRetainable(client: pg.ClientBase, merged: MergedTable): Promise<RetainedRows | undefined> {
   const { rows } = await client.query<{ key: string; kept: string; total: string }>(sql.findKept(merged));
   if (rows.length === 0) return undefined;
   const total = Number(rows[0]!.total);

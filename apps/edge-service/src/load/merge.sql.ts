@@ -1,6 +1,6 @@
 import { parseTableName, quoteIdentifier, quoteTable } from '@waypost/contracts';
 import type { MergedTable } from './merged-table.js';
-import { isNotKept, KEPT_ROWS, keyText } from '../state/retained-rows.js';
+import { isNotRetained, RETAINED_ROWS, keyText } from '../state/retained-rows.js';
 
 /** The manifest's rows of a table, in key order. */
 export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypost_rows_${position}`;
@@ -60,7 +60,7 @@ export function createDifferencesOfKeptRows(merged: MergedTable): string {
   return `
     CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
     SELECT t.tableoid AS part, t.ctid AS old, NULL::pg_catalog.tid AS new, NULL::pg_catalog.text AS kept
-    FROM ${mirror(merged)} AS t WHERE NOT ${isNotKept('t', merged.table)}`;
+    FROM ${mirror(merged)} AS t WHERE NOT ${isNotRetained('t', merged.table)}`;
 }
 
 /** From here on nobody can begin to reference a row that is about to go. */
@@ -167,9 +167,9 @@ export function recordKept(merged: MergedTable): string {
       SELECT ${keyText('t', merged.table.key)} AS key, d.kept
       FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL
     ), forgotten AS (
-      DELETE FROM ${KEPT_ROWS} WHERE table_name = $1 AND row_key NOT IN (SELECT key FROM still)
+      DELETE FROM ${RETAINED_ROWS} WHERE table_name = $1 AND row_key NOT IN (SELECT key FROM still)
     )
-    INSERT INTO ${KEPT_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, kept FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
+    INSERT INTO ${RETAINED_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, kept FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
 }
 
 export interface Application {

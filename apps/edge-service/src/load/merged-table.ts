@@ -16,7 +16,7 @@ export interface MergedTable {
 }
 
 /** Rows of a table that left the share and stay, since others reference them. */
-export interface KeptRows {
+export interface RetainedRows {
   total: number;
   /** Keys and references of some, for an operator. */
   examples: string;

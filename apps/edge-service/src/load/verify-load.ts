@@ -1,8 +1,8 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { matches, mustMatch, readFacts, type TableFacts } from '../verify/verify-table.js';
-import type { Way } from './choose-load-modes.js';
+import { matches, assertMatches, readFacts, type TableFacts } from '../verify/verify-table.js';
+import type { LoadMode } from './choose-load-modes.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
 import type { LoadOrder } from './load-order.js';
@@ -10,7 +10,7 @@ import type { SideEffect, WriteLedger } from './write-ledger.js';
 
 interface Loaded {
   tables: Mirror['tables'];
-  ways: ReadonlyMap<string, Way>;
+  ways: ReadonlyMap<string, LoadMode>;
   ledger: WriteLedger;
   /** The tables that were loaded. */
   loaded: readonly TableShape[];
@@ -57,7 +57,7 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
 /** @throws WaypostError VERIFICATION_FAILED that names what can have altered the rows */
 async function explainMismatch({ ledger, tables }: Loaded, held: TableFacts, table: ManifestTable): Promise<void> {
   const causes = await ledger.findTriggers(tables.get(table.name)!.oid);
-  mustMatch(
+  assertMatches(
     held,
     table,
     causes.length === 0

@@ -1,5 +1,5 @@
 import { FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
-import { KEPT_ROWS } from '../state/retained-rows.js';
+import { RETAINED_ROWS } from '../state/retained-rows.js';
 import { KNOWN_TABLES } from '../state/state.sql.js';
 
 /** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
@@ -38,7 +38,7 @@ export const PROVE_MIRROR = `
   )
   SELECT (SELECT encode(sha256(convert_to(string_agg(fact, ',' ORDER BY fact COLLATE "C"), 'UTF8')), 'hex') FROM facts) AS fingerprint,
          (SELECT coalesce(json_agg(k), '[]') FROM (${KNOWN_TABLES}) AS k) AS known,
-         EXISTS (SELECT FROM ${KEPT_ROWS}) AS "hasKept"`;
+         EXISTS (SELECT FROM ${RETAINED_ROWS}) AS "hasKept"`;
 
 /**
  * Writes down that the device still holds its manifest, as one transaction. $1…$8: as FINISH_CYCLE, $9…$13: as insertTables, $14: verified_at.

@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
 import { Not, Repository } from 'typeorm';
-import { KeptRowEntity } from '../database/entities/retained-row.entity.js';
+import { RetainedRowEntity } from '../database/entities/retained-row.entity.js';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
 import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
@@ -58,7 +58,7 @@ export class MirrorState {
   constructor(
     @InjectRepository(SyncStateEntity) private readonly entries: Repository<SyncStateEntity>,
     @InjectRepository(MirrorTableEntity) private readonly tables: Repository<MirrorTableEntity>,
-    @InjectRepository(KeptRowEntity) private readonly kept: Repository<KeptRowEntity>,
+    @InjectRepository(RetainedRowEntity) private readonly kept: Repository<RetainedRowEntity>,
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {

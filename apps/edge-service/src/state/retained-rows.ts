@@ -5,7 +5,7 @@ import pg from 'pg';
  * Rows of mirrored tables that left the device's share, but that rows of the device's own still reference (`onReferenced: keep`). They are
  * beside the mirror: whoever compares it with a manifest leaves them out.
  */
-export const KEPT_ROWS = 'waypost.edge_kept_rows';
+export const RETAINED_ROWS = 'waypost.edge_kept_rows';
 
 /** A row's key as text, in a pinned session. */
 export function keyText(alias: string, key: readonly string[]): string {
@@ -13,12 +13,12 @@ export function keyText(alias: string, key: readonly string[]): string {
 }
 
 /** SQL condition: the row is not a kept one. */
-export function isNotKept(alias: string, { name, key }: Pick<TableShape, 'name' | 'key'>): string {
-  return `NOT EXISTS (SELECT FROM ${KEPT_ROWS} AS kept WHERE kept.table_name = ${pg.escapeLiteral(name)} AND kept.row_key = ${keyText(alias, key)})`;
+export function isNotRetained(alias: string, { name, key }: Pick<TableShape, 'name' | 'key'>): string {
+  return `NOT EXISTS (SELECT FROM ${RETAINED_ROWS} AS kept WHERE kept.table_name = ${pg.escapeLiteral(name)} AND kept.row_key = ${keyText(alias, key)})`;
 }
 
 /** Names of the tables that have kept rows. */
 export async function tablesWithRetainedRows(client: pg.ClientBase): Promise<Set<string>> {
-  const { rows } = await client.query<{ name: string }>(`SELECT DISTINCT table_name AS name FROM ${KEPT_ROWS}`);
+  const { rows } = await client.query<{ name: string }>(`SELECT DISTINCT table_name AS name FROM ${RETAINED_ROWS}`);
   return new Set(rows.map(({ name }) => name));
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
 import { type CatalogTable, canonicalQuery, describeSpan, faultPoint, keyOrdersOf, readChunks, statementOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { isNotKept } from '../state/retained-rows.js';
+import { isNotRetained } from '../state/retained-rows.js';
 
 /** What a table really holds. */
 export interface TableFacts {
@@ -35,7 +35,7 @@ export async function readFacts(
   { hasKept, merged = false, signal }: Reading,
 ): Promise<TableFacts> {
   const source = quoteTable(parseTableName(table.name));
-  const where = hasKept ? isNotKept(source, table) : undefined;
+  const where = hasKept ? isNotRetained(source, table) : undefined;
   if (!merged) {
     const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
     const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}${where ? ` WHERE ${where}` : ''}`, table, signal);
@@ -45,7 +45,7 @@ export async function readFacts(
 }
 
 /** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */
-export function mustMatch(facts: TableFacts, table: ManifestTable, hint?: string): void {
+export function assertMatches(facts: TableFacts, table: ManifestTable, hint?: string): void {
   if (matches(facts, table)) return;
   throw new WaypostError('VERIFICATION_FAILED', {
     detail: `${table.name} holds ${facts.rowCount} rows with sha256 ${facts.sha256}, the manifest says ${table.rowCount} with ${table.sha256}.`,

@@ -2,7 +2,7 @@ import { Column, Entity, PrimaryColumn } from 'typeorm';
 
 /** A row that left the device's share and stays because rows of the device's own reference it. */
 @Entity({ schema: 'waypost', name: 'edge_kept_rows' })
-export class KeptRowEntity {
+export class RetainedRowEntity {
   /** Spelled as in the manifest. */
   @PrimaryColumn({ name: 'table_name', type: 'text' })
   tableName!: string;
