@@ -22,7 +22,7 @@ const NEW_SHARE = 0.1;
 const STORE_FACTOR = 20;
 const NEAR_MACS = ['02:00:00:01:00:00', '02:00:00:01:00:01'] as const;
 /** So long a device would wait anyway: nobody is turned away, and what is measured is work. */
-const PATIENCE = '30m';
+const MAX_WAIT = '30m';
 const PLAN = `version: 1
 schemaVersion: 1
 changes: triggers
@@ -129,7 +129,7 @@ class FanoutBench implements AsyncDisposable {
       DATABASE_URL: databaseUrl,
       SYNC_PLAN: plan,
       SNAPSHOT_STORE: `file:${storeFolder}`,
-      BUILD_QUEUE_TIMEOUT: PATIENCE,
+      BUILD_QUEUE_TIMEOUT: MAX_WAIT,
     });
     await runWaypost(databaseUrl, 'capture', 'install', '--plan', plan);
     return new FanoutBench(servers, databaseUrl, storeFolder, rows, central);

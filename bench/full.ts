@@ -46,7 +46,7 @@ interface SizeOptions extends Pick<FullOptions, 'rows' | 'rounds' | 'say'> {
   withPeers: boolean;
 }
 
-/** The services are started anew for each size, so that their peak memory is that of this size. */
+/** The services are started again for each size, so that their peak memory is that of this size. */
 async function runSize({ servers, folder, rows, rounds, say, withPeers }: SizeOptions): Promise<SizeRun> {
   const database = `bench_${rows}`;
   say(`filling ${rows.toLocaleString('en-US')} rows`);

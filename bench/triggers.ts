@@ -135,7 +135,7 @@ class TriggerBench {
     const all: Record<Side, number[]> = { without: [], with: [] };
     await this.load('update', 'off'); // what is touched for the first time is written in full
     for (let round = 1; round <= rounds; round += 1) {
-      // Whoever comes second may find a machine that is busier: they take turns.
+      // The second of two may find a busier machine: they alternate.
       const order = round % 2 === 1 ? SIDES : SIDES.toReversed();
       for (const { name, synchronousCommit, legs } of settings) {
         for (const side of order) {

@@ -143,7 +143,7 @@ test('a postmaster.pid that names an unrelated process is ignored, and the proce
   }
 });
 
-test('what an interrupted initdb left is made anew', async () => {
+test('what an interrupted initdb left is made again', async () => {
   await using folder = await temporaryFolder();
   await mkdir(join(folder.path, 'data-unfinished', 'base'), { recursive: true });
   await writeFile(join(folder.path, 'data-unfinished', 'PG_VERSION'), '18\n');

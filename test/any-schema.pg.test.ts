@@ -49,7 +49,7 @@ describe.each([
     expectGolden('changed', await pair.tables());
   });
 
-  test('nothing of it is found to differ when all is hashed anew', async () => {
+  test('nothing of it is found to differ when all is hashed again', async () => {
     await pair.sync('Unchanged', { verify: true });
   });
 });

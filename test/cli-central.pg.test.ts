@@ -220,7 +220,7 @@ test('capture install, show and remove; plan check shows it where the plan asks 
   expect(await run('capture', 'show')).toMatchObject({ code: 1, json: { whole: false } });
 });
 
-test('store check finds what is damaged, --repair forgets it, and the next sync builds it anew', async () => {
+test('store check finds what is damaged, --repair forgets it, and the next sync builds it again', async () => {
   interface Report {
     whole: boolean;
     repaired: boolean;

@@ -301,7 +301,7 @@ test('readers that queue behind a waiting load are let through, again and again,
   await expectHealed();
 });
 
-test('a table that is dropped during the download is made anew in the same cycle', async () => {
+test('a table that is dropped during the download is made again in the same cycle', async () => {
   await pair.change();
   let dropped = false;
   pair.gateway.before = async (path) => {

@@ -8,7 +8,7 @@ const FULL_DISKS = (['central.mid-build', 'central.pack-written', 'edge.chunks-r
   point,
   action: 'disk-full',
 }));
-/** Where somebody else waits meanwhile: a device for its answer, a reader for its table, a connection for its transaction. */
+/** Where something else waits meanwhile: a device for its answer, a reader for its table, a connection for its transaction. */
 const STALLS = (['central.mid-build', 'central.mid-download', 'central.ack-received', 'edge.mid-copy', 'edge.before-commit'] as const).map(
   (point): Fault => ({ point, action: 'stall' }),
 );

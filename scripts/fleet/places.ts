@@ -12,7 +12,7 @@ interface Location {
   id: number;
   companyId: number;
   name: string;
-  /** Whoever works here is a member. */
+  /** Those who work here are its members. */
   staffGroupId: number;
 }
 

@@ -7,7 +7,7 @@ const FILE = join(import.meta.dirname, 'golden.json');
 type Golden = Record<'filled' | 'changed', Record<string, string>>;
 
 /**
- * Compares a manifest with what every PostgreSQL gave so far. After a change of the corpus or of the canonical form, write golden.json anew:
+ * Compares a manifest with what every PostgreSQL gave so far. After a change of the corpus or of the canonical form, write golden.json again:
  * `WRITE_GOLDEN=1 npm test -- any-schema`.
  */
 export function expectGolden(state: keyof Golden, tables: readonly ManifestTable[]): void {

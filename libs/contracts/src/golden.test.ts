@@ -5,7 +5,7 @@ import { manifestSha256, type Manifest } from './manifest.js';
 import { chunksOf, split } from '../testing/copy-stream.js';
 
 // golden/streams.json and golden/manifest.json were written by hand, golden/expected.json by golden/reference.py,
-// which shares no code with the TypeScript. Whoever changes these bytes breaks every device in the field.
+// which shares no code with the TypeScript. A change of these bytes breaks every device in the field.
 
 type Part = string | { part: string; times: number };
 
