@@ -14,7 +14,7 @@ export interface Exchange {
 export class Gateway implements AsyncDisposable {
   /** Awaited before a request goes on to central. */
   before: ((path: string) => Promise<void> | void) | undefined;
-  /** Semaphore central's answer into the one that the edge gets. */
+  /** Turns central's answer into the one that the edge gets. */
   after: ((exchange: Exchange) => Promise<Exchange> | Exchange) | undefined;
   private readonly server: Server;
 

@@ -56,7 +56,7 @@ async function acknowledge(manifest: Manifest, change: Partial<Ack> = {}): Promi
 
 const FAILED: Partial<Ack> = { status: 'Failed', localCounts: {}, localChecksums: {}, error: 'LOCK_TIMEOUT: locked' };
 
-/** Semaphore the clock of what is stored back, so that the next fact is later by more than a clock's tick. */
+/** Turns the clock of what is stored back, so that the next fact is later by more than a clock's tick. */
 const age = () =>
   central.sql(
     `UPDATE waypost.device_states SET verified_at = verified_at - interval '1 h', last_request_at = last_request_at - interval '1 h'`,

@@ -9,7 +9,7 @@ import { packName } from '../pack-writer.js';
 
 /** Readers look their chunks up again where a pack is gone; they seldom have to. */
 const RETIRED_MS = 10 * 60_000;
-/** Packs, and the files that releases before 0.2 wrote, which are of no use any more. Nothing else in the folder is touched. */
+/** Packs, and the files that earlier releases wrote, which are of no use any more. Nothing else in the folder is touched. */
 const OURS = /^(packs\/[0-9A-Z]{26}\.pack|[0-9a-f]{2}\/[0-9a-f]{64}\.(binary|text)\.(index|frames))$/;
 
 export interface Retention {
