@@ -45,7 +45,7 @@ const startEdge = (env: Record<string, string> = {}) =>
 
 const names = () => queryAt<{ name: string }>(database, 'SELECT name FROM users ORDER BY id');
 
-test('SIGTERM during a download: the cycle is answered and audited as broken off, nothing is changed, and the next process goes on where it stopped', async () => {
+test('SIGTERM during a download: the cycle is answered and audited as aborted, nothing is changed, and the next process goes on where it stopped', async () => {
   await using edge = await startEdge();
   expect(await post(`${edge.url}/api/sync/now`)).toMatchObject({ status: 200 });
   const before = await names();

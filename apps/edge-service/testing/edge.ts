@@ -91,7 +91,7 @@ export class Edge implements AsyncDisposable {
     return files.filter((file) => file.endsWith('.part')).map((file) => join(this.folder, file));
   }
 
-  /** Ends the service and starts it anew with the same database, files and settings, but for those given. */
+  /** Ends the service and starts it again with the same database, files and settings, but for those given. */
   async restart(changed?: Record<string, string>): Promise<void> {
     await this.app.close();
     this.app = await this.startApp(changed);

@@ -8,7 +8,7 @@ import { CycleRunner } from '../cycle/cycle-runner.js';
 import { type StatusReport, SyncStatus } from '../status/sync-status.js';
 
 const syncNowSchema = z.object({
-  /** Hash all mirrored tables anew, and replace those that drifted. */
+  /** Hash all mirrored tables again, and replace those that drifted. */
   verify: z.boolean().default(false),
 });
 

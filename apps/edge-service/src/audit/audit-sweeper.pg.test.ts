@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-/** An edge whose audit reaches ten days back, and which removes nothing of it; nobody answers at its central. */
+/** An edge whose audit reaches ten days back, and which removes nothing of it; its central does not answer. */
 async function filledEdge(): Promise<Edge> {
   const { url } = await server.createDatabase('edge');
   const edge = await Edge.start({ databaseUrl: url, centralUrl: 'http://127.0.0.1:1', env: { AUDIT_RETENTION: '0' } });

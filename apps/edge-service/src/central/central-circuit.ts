@@ -72,7 +72,7 @@ export class CentralCircuit {
     this.retries.onRetry((event) => {
       const err = 'error' in event ? event.error : undefined;
       describeSpan({ 'waypost.retries': event.attempt });
-      logger.info({ err, attempt: event.attempt, retryInMs: Math.round(event.delay) }, 'asking central again');
+      logger.info({ err, attempt: event.attempt, retryInMs: Math.round(event.delay) }, 'request to central failed, retrying');
     });
     this.breaker = circuitBreaker(handleWhen(hasCode(UNREACHABLE)), {
       breaker: new ConsecutiveBreaker(limits.failuresToOpen),

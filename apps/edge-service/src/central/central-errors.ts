@@ -25,7 +25,7 @@ const LATER = new Set([408, 425, 429, 502, 503, 504]);
 
 /**
  * An answer that is not a success, as the error that tells the cycle how it heals: central's own code where trying again or a new
- * manifest helps, CENTRAL_REFUSED where somebody has to act, CENTRAL_UNREACHABLE where central is not really there.
+ * manifest helps, CENTRAL_REFUSED where an operator has to act, CENTRAL_UNREACHABLE where central is not really there.
  */
 export function refusalError({ status, body }: Refusal): WaypostError {
   const problem = parseProblem(body);

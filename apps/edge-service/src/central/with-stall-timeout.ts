@@ -6,9 +6,9 @@ import { networkError } from './central-errors.js';
 const PROGRESS_BYTES = 4096;
 
 export interface StallOptions {
-  /** A body that brings (nearly) nothing for so long is broken off. */
+  /** A body that brings (nearly) nothing for so long is aborted. */
   stallMs: number;
-  /** When it is broken off in any case, of performance.now(). */
+  /** When it is aborted in any case, of performance.now(). */
   endsAtMs: number;
 }
 

@@ -81,7 +81,7 @@ test('what the download fails with is what the reader gets', async () => {
   expect(tail.timedOut).toBe(false);
 });
 
-test('waiting ends with the patience, whichever table is waited for', async () => {
+test('waiting ends at the deadline, whichever table is waited for', async () => {
   const tail = new TailReader(arrival.promise, 50);
   await arrive(HEAD, FRAMES[0]!);
   const { next, rest } = reader(tail.read(spooled));
@@ -91,7 +91,7 @@ test('waiting ends with the patience, whichever table is waited for', async () =
   await expect(reader(tail.read(spooled)).rest()).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
 });
 
-test('a stream that is begun anew before anything was read is simply read', async () => {
+test('a stream that begins again before anything was read is simply read', async () => {
   const { rest } = reader(new TailReader(arrival.promise).read(spooled));
   const all = rest();
   await spooled.restart('"two"');
@@ -100,7 +100,7 @@ test('a stream that is begun anew before anything was read is simply read', asyn
   expect(await all).toBe(String(Buffer.concat(CHUNKS)));
 });
 
-test('a stream that is begun anew in the middle has to be loaded anew', async () => {
+test('a stream that begins again in the middle has to be loaded again', async () => {
   const tail = new TailReader(arrival.promise);
   await arrive(HEAD, FRAMES[0]!);
   const { next, rest } = reader(tail.read(spooled));

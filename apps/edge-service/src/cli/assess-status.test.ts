@@ -45,7 +45,7 @@ test.each<[string, Partial<EdgeFacts>, ServiceFacts | null, object[]]>([
     null,
     [{ severity: 'bad', next: expect.stringContaining('CENTRAL_URL') }],
   ],
-  ['one that somebody must act on', { consecutiveFailures: 1, cycles: [failed('SCHEMA_MISMATCH')] }, null, [{ severity: 'bad' }]],
+  ['one that needs an operator', { consecutiveFailures: 1, cycles: [failed('SCHEMA_MISMATCH')] }, null, [{ severity: 'bad' }]],
   [
     'an old state',
     { verified: { ...HEALTHY.verified!, ageMs: 181_000 } },

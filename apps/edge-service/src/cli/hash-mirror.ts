@@ -18,7 +18,7 @@ export interface TableFinding {
 }
 
 /**
- * Hashes every table of a manifest as it is in the transaction under way, which must be REPEATABLE READ, so that all are of one moment.
+ * Hashes every table of a manifest as it is in the current transaction, which must be REPEATABLE READ, so that all are of one moment.
  * Changes nothing.
  */
 export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Promise<{ tables: TableFinding[]; types: string[] }> {

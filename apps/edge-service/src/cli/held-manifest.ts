@@ -39,7 +39,7 @@ function ownManifest(text: string, manifestId: string): Manifest {
   if (parsed.success && parsed.data.manifestId === manifestId) return parsed.data;
   throw new WaypostError('MANIFEST_INVALID', {
     detail: 'waypost.edge_sync_state has been altered: its manifest is not the one that the device holds.',
-    hint: 'Give central’s address (--central-url) to verify against central’s record, or let the device sync: it writes its state anew.',
+    hint: 'Give central’s address (--central-url) to verify against central’s record, or let the device sync: it writes its state again.',
   });
 }
 

@@ -18,10 +18,10 @@ const lockStatement = (mayIdentify: boolean): string => `
          ${hasTablesOf('central')} AS "isCentrals", ${hasTablesOf('edge')} AS "isMigrated", ${identityExpression(mayIdentify)} AS identity`;
 
 /** How long a cycle waits for a database that is just starting. */
-const DATABASE_PATIENCE_MS = 5000;
+const DATABASE_MAX_WAIT_MS = 5000;
 
 /**
- * One cycle at a time per database, across processes. The lock lives in the connection that also loads the rows: whoever loses it cannot
+ * One cycle at a time per database, across processes. The lock lives in the connection that also loads the rows: a process that loses it cannot
  * commit any more. It is a session lock, so DATABASE_URL must not lead through a pooler in transaction mode.
  */
 @Injectable()
@@ -33,7 +33,7 @@ export class CycleLock {
    * @throws WaypostError SYNC_RUNNING when another process holds it; WRONG_DATABASE, before anything is written; DATABASE_UNAVAILABLE
    */
   async hold<T>(work: (client: pg.PoolClient, isReplaced: boolean) => Promise<T>): Promise<T> {
-    await this.database.whenReady(DATABASE_PATIENCE_MS);
+    await this.database.whenReady(DATABASE_MAX_WAIT_MS);
     return withClient(this.database.pool, async (client) => {
       const key = [ADVISORY_NAMESPACE, AdvisoryLock.syncCycle];
       // The connection rests during long downloads: it must not be closed for that.
@@ -44,7 +44,7 @@ export class CycleLock {
       try {
         if (found.isCentrals) throw databaseIsCentrals('its schema waypost holds tables of central-api');
         const isReplaced = !found.isMigrated || found.identity !== identity;
-        if (isReplaced) await this.database.reopen(DATABASE_PATIENCE_MS);
+        if (isReplaced) await this.database.reopen(DATABASE_MAX_WAIT_MS);
         return await work(client, isReplaced);
       } finally {
         // Also after a failure: the server notices the end of the connection only later, and the next cycle may come at once. A connection

@@ -11,7 +11,7 @@ import { CycleLock } from './cycle-lock.js';
 import { SyncCycle } from './sync-cycle.js';
 import { SyncStatus } from '../status/sync-status.js';
 
-/** What a load that is under way gets to finish when the service stops; docker kills after 10 s. */
+/** What a load in progress gets to finish when the service stops; docker kills after 10 s. */
 const GRACE_MS = 5000;
 
 /** Runs one cycle at a time and reports what became of it. */

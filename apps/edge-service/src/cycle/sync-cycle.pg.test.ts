@@ -111,7 +111,7 @@ test('only the table that changed is downloaded and loaded', async () => {
   expect(await edge.query(DIGESTS)).toEqual(await queryAt(source, DIGESTS));
 });
 
-test('a table that was dropped is created and loaded anew', async () => {
+test('a table that was dropped is created and loaded again', async () => {
   await edge.sync();
   await edge.query('DROP TABLE orders');
   expect(actionsOf(await edge.sync())).toMatchObject({ users: 'unchanged', orders: 'loaded' });
@@ -128,7 +128,7 @@ test('an emptied table becomes empty', async () => {
 
 test('verify finds rows that were altered on the device, and repairs only their table', async () => {
   await edge.sync();
-  await edge.query("UPDATE users SET email = 'somebody else' WHERE id = 3");
+  await edge.query("UPDATE users SET email = 'another@example.org' WHERE id = 3");
   expect(await edge.sync()).toMatchObject({ status: 'Unchanged' });
   expect(actionsOf(await edge.sync({ verify: true }))).toMatchObject({ users: 'loaded', orders: 'unchanged' });
   expect(await edge.query(DIGESTS)).toEqual(await queryAt(source, DIGESTS));

@@ -91,7 +91,7 @@ test('tables are read while they come', async () => {
   await done;
 });
 
-test('a stream that is cut has its manifest, and whoever reads a table that is not whole hears so', async () => {
+test('a stream that is cut has its manifest, and the reader of a table that is not whole gets an error', async () => {
   await using live = await open([json('draft', DRAFT), ...TABLES[0]!.slice(0, 3), liveHead('cut', 0), json('manifest', MANIFEST)]);
   const tail = new TailReader(live.run().then(() => undefined));
   const reading = (async () => {

@@ -35,7 +35,7 @@ export class HealthController {
     ]);
   }
 
-  /** Readers may start: 503 until the first verified load is committed. Answered here, as whoever waits is no error to log. */
+  /** Readers may start: 503 until the first verified load is committed. Answered here, as a client that waits is no error to log. */
   @Get('health/data')
   async dataReady(@Res() reply: FastifyReply): Promise<void> {
     const found = await this.data.find();

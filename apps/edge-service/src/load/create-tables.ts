@@ -21,7 +21,7 @@ interface ParsedType {
 }
 
 /**
- * Creates the schemas, types and tables that the manifest needs and the device lacks, in the transaction under way, with search_path
+ * Creates the schemas, types and tables that the manifest needs and the device lacks, in the current transaction, with search_path
  * at pg_catalog as the manifest's type names want it.
  * @param missing the tables that are not there
  * @throws WaypostError SCHEMA_MISMATCH that names the types which are neither there nor can be made from the manifest

@@ -7,7 +7,7 @@ import { copyDataOf } from './copy-data.js';
 interface EmptyTable {
   table: TableShape;
   local: CatalogTable;
-  /** Created or truncated by this very transaction: nobody else sees its rows before COMMIT, however they are marked. */
+  /** Created or truncated by this very transaction: no other transaction sees its rows before COMMIT, however they are marked. */
   isNew: boolean;
 }
 

@@ -106,7 +106,7 @@ export class LoadTransaction {
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
     if (unforeseen) {
       // Dropped, or a foreign key added, since the cycle looked: it must look again.
-      throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered while the cycle was under way.` });
+      throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered during the cycle.` });
     }
     const created = new Set(missing.map(({ name }) => name));
     await this.owned.claim(client, mirror.tables, created);

@@ -175,7 +175,7 @@ test('a table that left the manifest keeps its rows, and comes back in full', as
   await shorter[Symbol.asyncDispose]();
 });
 
-test('a table that somebody truncated is found and loaded anew; one that was only rewritten is left alone', async () => {
+test('a table that was truncated is found and loaded again; one that was only rewritten is left alone', async () => {
   await edge.query('TRUNCATE areas');
   await edge.query('VACUUM FULL companies');
   const answer = await edge.sync();

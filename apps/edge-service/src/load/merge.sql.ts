@@ -32,7 +32,7 @@ export function copyIntoStagedRows(merged: MergedTable): string {
   return `COPY ${stagedRows(merged)} (${columnList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
 }
 
-/** Where no unique index guards the key, somebody may have put a row in twice. */
+/** Where no unique index guards the key, a row may be there twice. */
 export function deleteRepeatedKeys(merged: MergedTable): string {
   const key = merged.table.key.map(quoteIdentifier).join(', ');
   return `
@@ -63,7 +63,7 @@ export function createDifferencesOfKeptRows(merged: MergedTable): string {
     FROM ${mirror(merged)} AS t WHERE NOT ${isNotRetained('t', merged.table)}`;
 }
 
-/** From here on nobody can begin to reference a row that is about to go. */
+/** From here on no session can begin to reference a row that is about to go. */
 export function lockLeavingRows(merged: MergedTable): string {
   return `SELECT FROM ${mirror(merged)} AS t JOIN ${differences(merged)} AS d ON ${OLD_ROW} WHERE d.new IS NULL FOR UPDATE OF t`;
 }

@@ -74,7 +74,7 @@ export class Metrics {
   });
   private readonly alerts: Gauge<'code'> = new Gauge<'code'>({
     name: 'waypost_edge_alerts',
-    help: '1 for the error that somebody has to act on; cleared by the next good cycle.',
+    help: '1 for the error that needs an operator; cleared by the next good cycle.',
     labelNames: ['code'],
     registers: [this.registry],
     collect: () => {

@@ -21,9 +21,9 @@ export interface MirrorDiff {
   before: AppliedState | undefined;
   /** To download and load, in the manifest's order. */
   changed: ManifestTable[];
-  /** Read back and hashed anew in this cycle, and as they should be. */
+  /** Read back and hashed again in this cycle, and as they should be. */
   rehashed: ManifestTable[];
-  /** None of the changed tables is there yet: nobody reads them, nobody waits for their locks. */
+  /** None of the changed tables is there yet: no session reads them or waits for their locks. */
   allNew: boolean;
   /** Nothing at all is to be done: every table holds what it should, and nothing is beside the mirror. */
   isUntouched?: boolean;

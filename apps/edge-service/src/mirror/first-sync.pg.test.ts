@@ -82,7 +82,7 @@ test('a live stream that breaks is followed by an ordinary sync, and not tried a
   central.live = async function* (records) {
     yield* records.slice(0, 4);
     await until(() => isLoading('users'));
-    throw new Error('broken off');
+    throw new Error('aborted');
   };
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   expect([asked(), downloaded()]).toEqual([2, 3]);
@@ -130,7 +130,7 @@ test('a manifest that the device must not apply is refused as ever, and nothing 
   await expectAll();
 });
 
-test('rows that the device cannot take fail the cycle, and central hears of which manifest', async () => {
+test('rows that the device cannot take fail the cycle, and central is told of which manifest', async () => {
   await edge.query(`
     CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN
       IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE schema_name = 'public') THEN RAISE insufficient_privilege; END IF;

@@ -57,7 +57,7 @@ function breakWithin(table: string): void {
     yield liveHead('manifest', 1000);
     const frames = sent.filter((record) => record[0] === 0x43).reduce((total, { length }) => total + length - 52, 0);
     await until(async () => (await stat(livePath()).catch(() => undefined))?.size === frames);
-    throw new Error('broken off');
+    throw new Error('aborted');
   };
 }
 

@@ -2,12 +2,12 @@ import { FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
 import { RETAINED_ROWS } from '../state/retained-rows.js';
 import { KNOWN_TABLES } from '../state/state.sql.js';
 
-/** Central hears of the commit: it must outlive a power cut, whatever the device's server is set to. */
+/** Central is told of the commit: it must outlive a power cut, whatever the device's server is set to. */
 export const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 /**
  * Whether the mirror is still as it was when it was looked at closely: versions (xmin) of all that defines its tables and their types, and what is
- * known of each table. User-defined types alone: nobody alters PostgreSQL's own. $1, $2: schemas and names of the tables, $3, $4: of the types.
+ * known of each table. User-defined types alone: no one alters PostgreSQL's own. $1, $2: schemas and names of the tables, $3, $4: of the types.
  */
 export const PROVE_MIRROR = `
   WITH RECURSIVE relations AS (

@@ -118,7 +118,7 @@ test.each([
   ['a truncated table', 'TRUNCATE orders', ['unchanged', 'loaded', 'unchanged']],
   ['a table that became another one', ANOTHER, ['unchanged', 'loaded', 'unchanged']],
   ['a renamed schema', 'ALTER SCHEMA "Odd ""Names""" RENAME TO gone', ['unchanged', 'unchanged', 'loaded']],
-])('%s is found between two unchanged cycles, and loaded anew', async (_, alter, actions) => {
+])('%s is found between two unchanged cycles, and loaded again', async (_, alter, actions) => {
   await expectUnchanged(2);
   await edge.query(alter);
   const repaired = await edge.sync();

@@ -6,11 +6,11 @@ export type CycleTrigger = 'schedule' | 'request';
 
 export interface CycleOptions {
   trigger: CycleTrigger;
-  /** Hash all mirrored tables anew instead of trusting the hashes of the last load: finds and repairs local drift. */
+  /** Hash all mirrored tables again instead of trusting the hashes of the last load: finds and repairs local drift. */
   verify: boolean;
 }
 
-/** One cycle under way. */
+/** A cycle in progress. */
 export interface Cycle extends CycleOptions {
   cycleId: string;
   startedAt: Date;

@@ -31,6 +31,6 @@ test('an interval of more than an hour stays what it is', () => {
   expect(nextDelayMs({ intervalMs: 86_400_000, consecutiveFailures: 5, error: new WaypostError('CHUNK_CORRUPT') }, 0.5)).toBe(86_400_000);
 });
 
-test('where somebody has to act, the interval is kept', () => {
+test('where an operator has to act, the interval is kept', () => {
   expect(after('SCHEMA_MISMATCH', 9)).toBe(INTERVAL);
 });

@@ -15,7 +15,7 @@ export interface DelayFacts {
 
 /**
  * How long to wait after a cycle: the interval; after a failure that passes, less, but growing up to the interval; after one that comes
- * back costly, more, doubling up to an hour; where somebody has to act, the interval.
+ * back costly, more, doubling up to an hour; where an operator has to act, the interval.
  * @param random in [0, 1)
  */
 export function nextDelayMs({ intervalMs, consecutiveFailures, error }: DelayFacts, random: number): number {

@@ -30,7 +30,7 @@ export class SyncSchedule implements OnApplicationBootstrap, OnModuleDestroy {
     if (this.config.SYNC_INTERVAL > 0) this.runIn(Math.random() * START_JITTER_MS);
   }
 
-  /** The runner waits for the cycle under way. */
+  /** The runner waits for the cycle in progress. */
   onModuleDestroy(): void {
     this.stopped = true;
     if (this.registry.doesExist('timeout', TIMER)) this.registry.deleteTimeout(TIMER);

@@ -76,7 +76,7 @@ export class MirrorState {
   }
 
   /**
-   * Writes down, in the transaction under way, that the device holds what `manifest` says.
+   * Writes down, in the current transaction, that the device holds what `manifest` says.
    * @param hashed the tables that were read back and hashed in this cycle
    */
   async record(
@@ -92,7 +92,7 @@ export class MirrorState {
       sequence: String(manifest.sequence),
       manifest_id: manifest.manifestId,
       manifest_sha256: manifest.sha256,
-      // Whoever hashes the tables anew needs no central for it, and central need not repeat it.
+      // A later hashing of the tables needs no central for it, and central need not repeat it.
       [MANIFEST]: JSON.stringify(manifest),
       verified_at: new Date().toISOString(),
       retired_epochs: JSON.stringify(retired),

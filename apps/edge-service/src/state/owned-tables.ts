@@ -46,7 +46,7 @@ export class OwnedTables {
   }
 
   /**
-   * As `check`, and records, in the transaction under way, what is Waypost's from now on. Writers stay out of tables that it meets for the first time.
+   * As `check`, and records, in the current transaction, what is Waypost's from now on. Writers stay out of tables that it meets for the first time.
    * @param created names of the tables that this transaction made
    */
   async claim(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, created: ReadonlySet<string>): Promise<void> {

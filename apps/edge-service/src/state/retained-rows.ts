@@ -3,7 +3,7 @@ import pg from 'pg';
 
 /**
  * Rows of mirrored tables that left the device's share, but that rows of the device's own still reference (`onReferenced: keep`). They are
- * beside the mirror: whoever compares it with a manifest leaves them out.
+ * beside the mirror: a comparison with a manifest leaves them out.
  */
 export const RETAINED_ROWS = 'waypost.edge_kept_rows';
 

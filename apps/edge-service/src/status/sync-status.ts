@@ -13,7 +13,7 @@ import type { VerifiedAge } from '../metrics/verified-age.js';
 import { type AppliedState, MirrorState } from '../state/mirror-state.js';
 import type { CycleReport } from '../phase/cycle.js';
 
-/** An error that somebody has to act on, until a cycle succeeds. */
+/** An error that needs an operator, until a cycle succeeds. */
 export interface Alert {
   code: ErrorCode;
   detail: string;

@@ -24,7 +24,7 @@ export class MirrorTableEntity {
   @Column({ type: 'text' })
   relation!: string;
 
-  /** Where its rows lay then: another place means that somebody dropped, truncated or rewrote it. */
+  /** Where its rows lay then: another place means that it was dropped, truncated or rewritten. */
   @Column({ type: 'text' })
   storage!: string;
 
