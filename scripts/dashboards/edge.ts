@@ -92,7 +92,7 @@ export const edge = dashboard({
     ),
     series(
       'Alerts',
-      '1 for the error that needs an operator; cleared by the next good cycle.',
+      '1 for an error that needs an operator; cleared by the next good cycle.',
       'short',
       { '{{code}}': `max by (code) (waypost_edge_alerts${ONE})` },
       { bars: true, runbook: 'verification-failed' },

@@ -25,7 +25,7 @@ export class Metrics {
     labelNames: ['code'],
     registers: [this.registry],
   });
-  readonly cycleRunning = this.gauge('waypost_edge_cycle_running', '1 while a cycle is under way.');
+  readonly cycleRunning = this.gauge('waypost_edge_cycle_running', '1 while a cycle runs.');
   readonly syncIntervalSeconds = this.gauge('waypost_edge_sync_interval_seconds', 'SYNC_INTERVAL; 0: only on demand.');
   readonly cycleSeconds = new Histogram({
     name: 'waypost_edge_cycle_duration_seconds',
@@ -74,7 +74,7 @@ export class Metrics {
   });
   private readonly alerts: Gauge<'code'> = new Gauge<'code'>({
     name: 'waypost_edge_alerts',
-    help: '1 for the error that needs an operator; cleared by the next good cycle.',
+    help: '1 for an error that needs an operator; cleared by the next good cycle.',
     labelNames: ['code'],
     registers: [this.registry],
     collect: () => {
