@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { sha256Hex } from './hashes.js';
 import { ERROR_KINDS, type WaypostError } from './errors.js';
-import { manifestSchema, sha256HexSchema, ulidSchema } from './manifest.js';
+import { sha256HexSchema, ulidSchema } from './manifest.js';
 
 /** A MAC in any usual notation; normalizeMac judges it. The length keeps junk out of the audit. */
 const macSchema = z.string().min(1).max(64);
@@ -37,9 +37,6 @@ export const syncRequestSchema = z.object({
 });
 export type SyncRequest = z.infer<typeof syncRequestSchema>;
 export type Have = z.infer<typeof haveSchema>;
-
-/** The answer to a request without payload. */
-export const syncResponseSchema = z.object({ manifest: manifestSchema });
 
 /** The preference (RFC 7240) of a device that keeps its manifest: an answer that would repeat it need not. */
 export const PREFER_MINIMAL = 'return=minimal';

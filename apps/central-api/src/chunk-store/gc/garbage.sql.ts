@@ -42,7 +42,7 @@ export const READ_PACKS = 'SELECT pack_id AS "packId" FROM waypost.packs';
 
 export const READ_CLOCK = 'SELECT clock_timestamp()::text AS now';
 
-/** $1: a time; what is younger may be part of what is being built. It would only be marked in vain: what is built is needed before it is removed. */
+/** $1: a time; what is younger may be part of what is being built. Marking it would be useless: what is built is needed before it is removed. */
 export const MARK_UNNEEDED = `
   UPDATE waypost.chunks AS chunk SET unneeded = true FROM waypost.packs p
   WHERE p.pack_id = chunk.pack_id AND p.created_at < $1 AND NOT unneeded
