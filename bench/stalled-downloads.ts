@@ -14,6 +14,11 @@ export class StalledDownloads implements Disposable {
     return new StalledDownloads(opened);
   }
 
+  /** How many connections have ended, unread: central dropped them. */
+  get ended(): number {
+    return this.answers.filter(({ socket }) => socket.destroyed).length;
+  }
+
   /** Reads what has come, until all connections have ended. @returns how many answers were whole */
   async drain(): Promise<number> {
     const whole = await Promise.all(

@@ -1,6 +1,6 @@
 import { readdir, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { residentMemory } from '../bench/process-stats.js';
@@ -14,6 +14,8 @@ const SLOW_MAC = '02:00:00:00:00:01';
 const HEALTHY_MAC = '02:00:00:00:00:02';
 /** About 0.7 MB each were measured; buffering whole streams would take 2.5 GB. */
 const MAX_GROWTH_BYTES = 300 << 20;
+/** Rarely enough to leave the processor to central. */
+const POLL_MS = 100;
 
 /** More than the kernel keeps for a connection, and hardly to be compressed. */
 const SCHEMA = `
@@ -46,7 +48,7 @@ test(`${READERS} receivers that take nothing: another device syncs, memory is bo
     DATABASE_URL: database.serviceUrl,
     SYNC_PLAN: plan,
     SNAPSHOT_STORE: `file:${store}`,
-    STALL_TIMEOUT: '5s',
+    STALL_TIMEOUT: '10s',
     MAX_DOWNLOADS_PER_DEVICE: String(READERS),
   });
   await using edge = await Service.start('edge-service', {
@@ -60,18 +62,24 @@ test(`${READERS} receivers that take nothing: another device syncs, memory is bo
   const before = await residentMemory(central.pid);
 
   using readers = await StalledDownloads.open(central.url, body.manifest, 'items', READERS);
-  while ((await openFiles(central.pid, store)).length < READERS) await setImmediate();
+  await untilOpenFiles(central.pid, store, (count) => count === READERS || readers.ended > 0);
+  expect(readers.ended).toBe(0); // else central dropped the first before it had opened the last
   expect((await post(`${edge.url}/api/sync/now`)).body).toMatchObject({ status: 'Success', ack: 'sent' });
   const during = await residentMemory(central.pid);
   expect((during?.bytes ?? NaN) - (before?.bytes ?? NaN)).toBeLessThan(MAX_GROWTH_BYTES);
 
-  while ((await openFiles(central.pid, store)).length > 0) await setImmediate();
+  await untilOpenFiles(central.pid, store, (count) => count === 0);
   expect(await readers.drain()).toBe(0);
   expect((await post(`${central.url}/api/device-sync/request`, { mac: SLOW_MAC })).status).toBe(200);
 });
 
-async function openFiles(pid: number, folder: string): Promise<string[]> {
+/** Waits until the number of files below `folder` that a process has open is as wanted. */
+async function untilOpenFiles(pid: number, folder: string, isWanted: (count: number) => boolean): Promise<void> {
+  while (!isWanted(await countOpenFiles(pid, folder))) await sleep(POLL_MS);
+}
+
+async function countOpenFiles(pid: number, folder: string): Promise<number> {
   const names = await readdir(`/proc/${pid}/fd`);
   const files = await Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => '')));
-  return files.filter((file) => file.startsWith(folder));
+  return files.filter((file) => file.startsWith(folder)).length;
 }

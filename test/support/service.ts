@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
 
 const ROOT = join(import.meta.dirname, '..', '..');
+/** A test process that is killed leaves no service behind: one would keep Jest's pipes open, and Jest waiting. */
+const EXIT_WITH_PARENT = pathToFileURL(join(ROOT, 'dist', 'scripts', 'scripts', 'start', 'exit-with-parent.js')).href;
 
 /** A service as users run it: the built code, in a process of its own. Disposing of it kills it. */
 export class Service implements AsyncDisposable {
@@ -89,9 +92,9 @@ export class Service implements AsyncDisposable {
 }
 
 function spawnService(name: string, env: Record<string, string>): ChildProcessByStdio<null, Readable, null> {
-  return spawn(process.execPath, [join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
+  return spawn(process.execPath, ['--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
     env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
 }
 
