@@ -259,9 +259,9 @@ function refuse(response: ServerResponse, code: ErrorCode): void {
   response.writeHead(error.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(toProblem(error)));
 }
 
-/** Draft, then for each table its begin and its chunks, then the manifest. */
+/** Preamble, then for each table its begin and its chunks, then the manifest. */
 function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, streams: readonly TableStream[]): Buffer[] {
-  const json = (type: 'draft' | 'manifest', document: object): Buffer => {
+  const json = (type: 'preamble' | 'manifest', document: object): Buffer => {
     const bytes = Buffer.from(JSON.stringify(document));
     return Buffer.concat([liveHead(type, bytes.length), bytes]);
   };
@@ -271,7 +271,7 @@ function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, s
     const chunks = [...index].map((entry, at) => Buffer.concat([liveChunkHead(entry), bytes.subarray(borders[at], borders[at + 1])]));
     return [liveHead('table', 0), ...chunks];
   });
-  return [json('draft', { schemaVersion, types, tables: shapes }), ...rows, json('manifest', sent)];
+  return [json('preamble', { schemaVersion, types, tables: shapes }), ...rows, json('manifest', sent)];
 }
 
 function sendJson(response: ServerResponse, body: object): void {

@@ -5,8 +5,8 @@ import { LIVE_HEAD_BYTES, liveChunkHead, liveHead, readLiveEntry, readLiveHead }
 const entry = { digest: sha256(Buffer.from('rows')), rowCount: 7, rawBytes: 4000, frameBytes: 900 };
 
 test('a record says what it is and how long', () => {
-  expect(liveHead('draft', 258).toString('hex')).toBe('4400000000000102');
-  for (const type of ['draft', 'table', 'chunk', 'cut', 'manifest'] as const)
+  expect(liveHead('preamble', 258).toString('hex')).toBe('4400000000000102');
+  for (const type of ['preamble', 'table', 'chunk', 'truncated', 'manifest'] as const)
     expect(readLiveHead(liveHead(type, 70_000))).toEqual({ type, length: 70_000 });
 });
 

@@ -12,8 +12,8 @@ export const LIVE_STREAM_TYPE = 'application/vnd.waypost.live';
 /** Type (1 byte), three zero bytes, length of what follows (4 bytes, big-endian). */
 export const LIVE_HEAD_BYTES = 8;
 
-/** `draft`: JSON, first. `table`: the next table of the draft begins. `chunk`: index entry and frame. `cut`: no more chunks will come. `manifest`: JSON, last. */
-const TYPES = { draft: 0x44, table: 0x54, chunk: 0x43, cut: 0x47, manifest: 0x4d } as const;
+/** `preamble`: JSON, first. `table`: the next table of the preamble begins. `chunk`: index entry and frame. `truncated`: no more chunks will come. `manifest`: JSON, last. */
+const TYPES = { preamble: 0x44, table: 0x54, chunk: 0x43, truncated: 0x47, manifest: 0x4d } as const;
 export type LiveRecordType = keyof typeof TYPES;
 
 /** What a table looks like, before its rows are known. */
@@ -22,11 +22,11 @@ export type TableShape = Pick<ManifestTable, 'name' | 'format' | 'columns' | 'ke
 const tableShapeSchema = manifestTableSchema.pick({ name: true, format: true, columns: true, key: true, onReferenced: true });
 
 /** The fields of a manifest that are known before the rows. */
-export const draftSchema = manifestSchema.pick({ schemaVersion: true, types: true }).extend({ tables: z.array(tableShapeSchema) });
-export type Draft = z.infer<typeof draftSchema>;
+export const preambleSchema = manifestSchema.pick({ schemaVersion: true, types: true }).extend({ tables: z.array(tableShapeSchema) });
+export type Preamble = z.infer<typeof preambleSchema>;
 
 /** What a device's mirror looks like. */
-export type MirrorShape = Omit<Draft, 'schemaVersion'>;
+export type MirrorShape = Omit<Preamble, 'schemaVersion'>;
 
 /** The head of a record, to be followed by `length` bytes. */
 export function liveHead(type: LiveRecordType, length: number): Buffer {

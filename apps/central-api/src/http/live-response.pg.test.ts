@@ -2,7 +2,7 @@ import { request, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import {
   ChunkIndexBuilder,
-  type Draft,
+  type Preamble,
   INDEX_ENTRY_BYTES,
   LIVE_HEAD_BYTES,
   LIVE_STREAM_TYPE,
@@ -79,9 +79,9 @@ test('a first sync’s rows come with their manifest, and are what it says', asy
   expect(answer.headers.date).toBeDefined();
   const records = await recordsOf(answer);
   const [first, last] = [records[0], records.at(-1)];
-  expect([first?.type, last?.type]).toEqual(['draft', 'manifest']);
+  expect([first?.type, last?.type]).toEqual(['preamble', 'manifest']);
   const manifest = openManifest(jsonOf(last));
-  const { tables, types, schemaVersion } = jsonOf(first) as Draft;
+  const { tables, types, schemaVersion } = jsonOf(first) as Preamble;
   expect({ types, schemaVersion }).toEqual({ types: manifest.types, schemaVersion: 3 });
   expect(manifest.tables).toMatchObject(tables);
 
@@ -134,8 +134,8 @@ test('a receiver that does not keep up delays no other: it gets its manifest, an
   while (!(await isIssued())) await new Promise((resolve) => setTimeout(resolve, 20));
   const records = await recordsOf(answer);
   const manifest = openManifest(jsonOf(records.at(-1)));
-  expect(records.filter(({ type }) => type === 'cut')).toHaveLength(1);
-  expect(records.findIndex(({ type }) => type === 'cut')).toBe(records.length - 2);
+  expect(records.filter(({ type }) => type === 'truncated')).toHaveLength(1);
+  expect(records.findIndex(({ type }) => type === 'truncated')).toBe(records.length - 2);
   const received = records.reduce((total, { content }) => total + content.length, 0);
   const all = manifest.tables.reduce((total, { streamBytes }) => total + streamBytes, 0);
   expect(all).toBeGreaterThan(16 << 20);

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { Injectable } from '@nestjs/common';
 import {
   type ChunkEntry,
-  type Draft,
+  type Preamble,
   LIVE_STREAM_TYPE,
   liveChunkHead,
   liveHead,
@@ -45,7 +45,7 @@ export class LiveResponse implements BuildObserver {
   private backlogBytes = 0;
   private isWanted = false;
   private hasBegun = false;
-  private isCut = false;
+  private isTruncated = false;
   private readonly body = new Readable({
     read: () => {
       this.isWanted = true;
@@ -61,12 +61,12 @@ export class LiveResponse implements BuildObserver {
   }
 
   get wantsChunks(): boolean {
-    return this.hasBegun && !this.isCut && !this.body.destroyed;
+    return this.hasBegun && !this.isTruncated && !this.body.destroyed;
   }
 
-  begin(draft: Draft): void {
+  begin(preamble: Preamble): void {
     this.hasBegun = true;
-    this.addJson('draft', draft);
+    this.addJson('preamble', preamble);
     void this.reply.status(200).header('content-type', LIVE_STREAM_TYPE).send(this.body);
   }
 
@@ -77,7 +77,7 @@ export class LiveResponse implements BuildObserver {
   chunk(entry: ChunkEntry, frame: Buffer): void {
     if (!this.wantsChunks) return;
     this.add([liveChunkHead(entry), frame]);
-    if (this.backlogBytes > MAX_BACKLOG_BYTES) this.cut();
+    if (this.backlogBytes > MAX_BACKLOG_BYTES) this.truncate();
   }
 
   end(manifest: Manifest): void {
@@ -86,11 +86,11 @@ export class LiveResponse implements BuildObserver {
     this.send();
   }
 
-  private cut(): void {
-    this.isCut = true;
+  private truncate(): void {
+    this.isTruncated = true;
     this.queue = [];
     this.backlogBytes = 0;
-    this.add([liveHead('cut', 0)]);
+    this.add([liveHead('truncated', 0)]);
   }
 
   private addJson(type: LiveRecordType, document: object): void {

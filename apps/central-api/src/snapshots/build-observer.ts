@@ -1,10 +1,10 @@
-import type { ChunkEntry, Draft } from '@waypost/contracts';
+import type { ChunkEntry, Preamble } from '@waypost/contracts';
 
 /** Sees a snapshot while it is built. Whatever it does, it does not hold the build up. */
 export interface BuildObserver {
   /** What the tables will be. Called at most once, before anything else, and only where all of them are read now. */
-  begin(draft: Draft): void;
-  /** The draft's next table is being read. */
+  begin(preamble: Preamble): void;
+  /** The preamble's next table is being read. */
   table(): void;
   /** The table's next chunk, in key order; the frame's memory is the observer's. */
   chunk(entry: ChunkEntry, frame: Buffer): void;

@@ -1,4 +1,4 @@
-import { type ChunkIndex, type Draft, quoteTable, type TableShape, type UserType, WaypostError } from '@waypost/contracts';
+import { type ChunkIndex, type Preamble, quoteTable, type TableShape, type UserType, WaypostError } from '@waypost/contracts';
 import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCatalog, typesOf } from '@waypost/runtime';
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
@@ -52,7 +52,7 @@ interface BuildOptions {
 export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions): Promise<Snapshot> {
   const { scoped, types } = await scopeTables(client, options);
   const tables: TableSnapshot[] = [];
-  options.observer?.begin(draftOf(options.plan, scoped, types));
+  options.observer?.begin(preambleOf(options.plan, scoped, types));
   for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, options), isShared: false });
   return { tables, types };
 }
@@ -72,7 +72,7 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
   const { fresh, inProgress } = await reads.claim(wanted);
   // Where others have read a part of it, there is something better: to take that from the store.
   const observer = fresh.size + inProgress.length === 0 ? options.observer : undefined;
-  observer?.begin(draftOf(options.plan, scoped, types));
+  observer?.begin(preambleOf(options.plan, scoped, types));
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {
     if (inProgress.includes(readKey)) continue;
@@ -110,7 +110,7 @@ export async function scopeTables(
   return { scoped, types: types.userTypes(typesOf(resolved)) };
 }
 
-function draftOf({ schemaVersion }: CheckedPlan, scoped: readonly ScopedTable[], types: UserType[]): Draft {
+function preambleOf({ schemaVersion }: CheckedPlan, scoped: readonly ScopedTable[], types: UserType[]): Preamble {
   return { schemaVersion, types, tables: scoped.map(shapeOf) };
 }
 

@@ -11,7 +11,7 @@ import { LiveDownload } from './live-download.js';
 
 const column = { name: 'id', type: 'integer', notNull: true };
 const shape = { format: 'text' as const, columns: [column], key: ['id'] };
-const DRAFT = { schemaVersion: 1, types: [], tables: ['one', 'empty', 'two'].map((name) => ({ name, ...shape })) };
+const PREAMBLE = { schemaVersion: 1, types: [], tables: ['one', 'empty', 'two'].map((name) => ({ name, ...shape })) };
 const MANIFEST = { manifestId: 'the manifest' };
 const ROWS: Record<string, Buffer[]> = {
   one: Array.from({ length: 4 }, (_, at) => Buffer.from(`${at}\n`.repeat(100))),
@@ -25,7 +25,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-function json(type: 'draft' | 'manifest', document: object): Buffer {
+function json(type: 'preamble' | 'manifest', document: object): Buffer {
   const bytes = Buffer.from(JSON.stringify(document));
   return Buffer.concat([liveHead(type, bytes.length), bytes]);
 }
@@ -37,7 +37,7 @@ function chunk(bytes: Buffer): Buffer {
 }
 
 const TABLES = Object.values(ROWS).map((chunks) => [liveHead('table', 0), ...chunks.map(chunk)]);
-const STREAM = Buffer.concat([json('draft', DRAFT), ...TABLES.flat(), json('manifest', MANIFEST)]);
+const STREAM = Buffer.concat([json('preamble', PREAMBLE), ...TABLES.flat(), json('manifest', MANIFEST)]);
 
 function open(parts: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<LiveDownload> {
   return LiveDownload.open(Readable.from(parts, { objectMode: false }), {
@@ -64,7 +64,7 @@ test('however a live stream is split, its tables and its manifest come out of it
       const borders = [0, ...cuts.toSorted((a, b) => a - b), STREAM.length];
       const parts = borders.slice(1).map((end, at) => Buffer.from(STREAM.subarray(borders[at], end)));
       await using live = await open(parts.filter(({ length }) => length > 0));
-      expect(live.draft).toEqual(DRAFT);
+      expect(live.preamble).toEqual(PREAMBLE);
       expect(await live.run()).toEqual(MANIFEST);
       expect(live.isWhole).toBe(true);
       expect(await rowsOf(live)).toEqual(Object.values(ROWS).map((chunks) => String(Buffer.concat(chunks))));
@@ -76,7 +76,7 @@ test('however a live stream is split, its tables and its manifest come out of it
 test('tables are read while they come', async () => {
   const more = Promise.withResolvers<void>();
   async function* parts(): AsyncGenerator<Buffer> {
-    yield Buffer.concat([json('draft', DRAFT), ...TABLES[0]!, ...TABLES[1]!]);
+    yield Buffer.concat([json('preamble', PREAMBLE), ...TABLES[0]!, ...TABLES[1]!]);
     await more.promise;
     yield Buffer.concat([...TABLES[2]!, json('manifest', MANIFEST)]);
   }
@@ -92,7 +92,12 @@ test('tables are read while they come', async () => {
 });
 
 test('a stream that is cut has its manifest, and the reader of a table that is not whole gets an error', async () => {
-  await using live = await open([json('draft', DRAFT), ...TABLES[0]!.slice(0, 3), liveHead('cut', 0), json('manifest', MANIFEST)]);
+  await using live = await open([
+    json('preamble', PREAMBLE),
+    ...TABLES[0]!.slice(0, 3),
+    liveHead('truncated', 0),
+    json('manifest', MANIFEST),
+  ]);
   const tail = new TailReader(live.run().then(() => undefined));
   const reading = (async () => {
     for await (const _ of copyDataOf(tail.read(live.tables[0]!), 'text'));
@@ -102,13 +107,13 @@ test('a stream that is cut has its manifest, and the reader of a table that is n
 });
 
 test.each<[string, Buffer[], string]>([
-  ['ends before its manifest', [json('draft', DRAFT), ...TABLES[0]!], 'CENTRAL_UNREACHABLE'],
-  ['ends within a chunk', [json('draft', DRAFT), ...TABLES[0]!.slice(0, 1), TABLES[0]![1]!.subarray(0, 60)], 'CENTRAL_UNREACHABLE'],
-  ['lacks a table', [json('draft', DRAFT), ...TABLES[0]!, json('manifest', MANIFEST)], 'CHUNK_CORRUPT'],
-  ['has a table too many', [json('draft', DRAFT), ...TABLES.flat(), liveHead('table', 0)], 'CHUNK_CORRUPT'],
-  ['has chunks before a table', [json('draft', DRAFT), TABLES[0]![1]!, json('manifest', MANIFEST)], 'CHUNK_CORRUPT'],
-  ['has two drafts', [json('draft', DRAFT), json('draft', DRAFT)], 'CHUNK_CORRUPT'],
-  ['announces more than anybody could hold', [json('draft', DRAFT), liveHead('manifest', 2 ** 31)], 'CHUNK_CORRUPT'],
+  ['ends before its manifest', [json('preamble', PREAMBLE), ...TABLES[0]!], 'CENTRAL_UNREACHABLE'],
+  ['ends within a chunk', [json('preamble', PREAMBLE), ...TABLES[0]!.slice(0, 1), TABLES[0]![1]!.subarray(0, 60)], 'CENTRAL_UNREACHABLE'],
+  ['lacks a table', [json('preamble', PREAMBLE), ...TABLES[0]!, json('manifest', MANIFEST)], 'CHUNK_CORRUPT'],
+  ['has a table too many', [json('preamble', PREAMBLE), ...TABLES.flat(), liveHead('table', 0)], 'CHUNK_CORRUPT'],
+  ['has chunks before a table', [json('preamble', PREAMBLE), TABLES[0]![1]!, json('manifest', MANIFEST)], 'CHUNK_CORRUPT'],
+  ['has two preambles', [json('preamble', PREAMBLE), json('preamble', PREAMBLE)], 'CHUNK_CORRUPT'],
+  ['announces more than anybody could hold', [json('preamble', PREAMBLE), liveHead('manifest', 2 ** 31)], 'CHUNK_CORRUPT'],
 ])('a live stream that %s is refused', async (_, parts, code) => {
   await using live = await open(parts);
   await expect(live.run()).rejects.toMatchObject({ code });
@@ -117,8 +122,8 @@ test.each<[string, Buffer[], string]>([
 test.each<[string, Buffer[]]>([
   ['rows', TABLES[0]!],
   ['something else', [Buffer.from('<!doctype html>')]],
-  ['a draft that is none', [json('draft', { tables: 7 })]],
-  ['a document that is not JSON', [liveHead('draft', 3), Buffer.from('{{{')]],
+  ['a preamble that is none', [json('preamble', { tables: 7 })]],
+  ['a document that is not JSON', [liveHead('preamble', 3), Buffer.from('{{{')]],
 ])('a live stream that begins with %s is refused', async (_, parts) => {
   await expect(open(parts)).rejects.toMatchObject({ code: 'CHUNK_CORRUPT' });
 });

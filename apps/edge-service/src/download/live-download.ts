@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { type ChunkEntry, type Draft, draftSchema, WaypostError } from '@waypost/contracts';
+import { type ChunkEntry, type Preamble, preambleSchema, WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
 import { type StallOptions, withStallTimeout } from '../central/with-stall-timeout.js';
 import { LiveReceiver, type LiveRecords } from './live-receiver.js';
@@ -31,7 +31,7 @@ export class LiveDownload implements AsyncDisposable {
   }
 
   /**
-   * Reads up to the draft.
+   * Reads up to the preamble.
    * @throws WaypostError CHUNK_CORRUPT, STORAGE_FAILED, TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE
    */
   static async open(body: Readable, { path, watch, centralTime, onBytes }: LiveOptions): Promise<LiveDownload> {
@@ -46,11 +46,11 @@ export class LiveDownload implements AsyncDisposable {
     }
   }
 
-  get draft(): Draft {
-    return this.state.preamble!;
+  get preamble(): Preamble {
+    return this.state.announced!;
   }
 
-  /** In the draft's order. */
+  /** In the preamble's order. */
   get tables(): LiveSpool['tables'] {
     return this.state.spool!.tables;
   }
@@ -91,17 +91,18 @@ export class LiveDownload implements AsyncDisposable {
 
 /** What has come so far. */
 class LiveStreamState implements LiveRecords {
-  preamble: Draft | undefined;
+  announced: Preamble | undefined;
   spool: LiveSpool | undefined;
   received: unknown;
   private isTruncated = false;
 
   constructor(private readonly path: string) {}
 
-  async draft(json: unknown): Promise<void> {
-    const parsed = draftSchema.safeParse(json);
-    if (!parsed.success || this.spool) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with one draft.' });
-    this.preamble = parsed.data;
+  async preamble(json: unknown): Promise<void> {
+    const parsed = preambleSchema.safeParse(json);
+    if (!parsed.success || this.spool)
+      throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with one preamble.' });
+    this.announced = parsed.data;
     this.spool = await LiveSpool.open(this.path, parsed.data.tables);
   }
 
@@ -113,7 +114,7 @@ class LiveStreamState implements LiveRecords {
     await this.spooled().append(frames, entries);
   }
 
-  cut(): void {
+  truncated(): void {
     this.isTruncated = true;
     this.spooled().truncate();
   }
@@ -124,7 +125,7 @@ class LiveStreamState implements LiveRecords {
   }
 
   private spooled(): LiveSpool {
-    if (!this.spool) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with a draft.' });
+    if (!this.spool) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream does not begin with a preamble.' });
     return this.spool;
   }
 }

@@ -43,7 +43,7 @@ export async function hasLiveFrames(path: string): Promise<boolean> {
 /** What the index begins with. */
 export function beginLiveIndex(tables: readonly NamedTable[]): Buffer {
   const json = Buffer.from(JSON.stringify(tables.map(({ name, format }) => ({ name, format }))));
-  return Buffer.concat([liveHead('draft', json.length), json]);
+  return Buffer.concat([liveHead('preamble', json.length), json]);
 }
 
 /** @returns tables by name, as far as the index can be read */

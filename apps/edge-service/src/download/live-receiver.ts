@@ -14,11 +14,11 @@ const MAX_JSON_BYTES = 64 << 20;
 
 /** Takes a live stream's records, in the stream's order. */
 export interface LiveRecords {
-  draft(json: unknown): Promise<void>;
+  preamble(json: unknown): Promise<void>;
   table(): void;
   /** @param frames of `entries`, one after another; valid until the promise settles */
   chunks(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void>;
-  cut(): void;
+  truncated(): void;
   manifest(json: unknown): void;
 }
 
@@ -63,7 +63,7 @@ export class LiveReceiver {
       case 'json': {
         const { type } = this.record!;
         const json = parse(this.target);
-        if (type === 'draft') await this.records.draft(json);
+        if (type === 'preamble') await this.records.preamble(json);
         else this.records.manifest(json);
         return this.expectHead();
       }
@@ -73,7 +73,7 @@ export class LiveReceiver {
   private async beginRecord({ type, length }: { type: LiveRecordType; length: number }): Promise<void> {
     if (type === 'chunk') return this.expect('entry', Buffer.alloc(INDEX_ENTRY_BYTES));
     await this.block.flush();
-    if (type === 'table' || type === 'cut') {
+    if (type === 'table' || type === 'truncated') {
       this.records[type]();
       return this.expectHead();
     }

@@ -50,7 +50,7 @@ export class LiveSpool {
     }
   }
 
-  /** In the draft's order. */
+  /** In the preamble's order. */
   get tables(): readonly LiveTable[] {
     return this.all;
   }
@@ -59,7 +59,7 @@ export class LiveSpool {
   beginTable(): void {
     this.current?.end();
     const next = this.all[this.current ? this.all.indexOf(this.current) + 1 : 0];
-    if (!next) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream has more tables than its draft.' });
+    if (!next) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A live stream has more tables than its preamble.' });
     next.begin(this.length);
     this.pending.push(liveHead('table', 0));
     this.current = next;

@@ -72,7 +72,7 @@ test('the rows of a first sync are loaded while they come, and proven by the man
 });
 
 test('where central cuts the rows off, what its manifest names is downloaded', async () => {
-  central.live = (records) => [...records.slice(0, 4), liveHead('cut', 0), records.at(-1)!];
+  central.live = (records) => [...records.slice(0, 4), liveHead('truncated', 0), records.at(-1)!];
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   expect([asked(), downloaded()]).toEqual([1, 3]);
   await expectAll();

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { canonicalJson, type Draft, type Manifest, type MirrorShape, WaypostError } from '@waypost/contracts';
+import { canonicalJson, type Preamble, type Manifest, type MirrorShape, WaypostError } from '@waypost/contracts';
 import { withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { LiveAnswer } from '../central/central-client.js';
@@ -92,7 +92,7 @@ export class FirstSync {
   /** @param accept refuses a manifest that this device must not apply */
   async run(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, accept: (received: unknown) => Promise<Manifest>): Promise<Outcome> {
     const tables = live.tables.length;
-    if (!(await this.steps.run(cycle, 'compare', { tables }, () => this.isUsable(client, live.draft)))) {
+    if (!(await this.steps.run(cycle, 'compare', { tables }, () => this.isUsable(client, live.preamble)))) {
       this.disabled = true;
       return { manifest: undefined };
     }
@@ -119,8 +119,8 @@ export class FirstSync {
   private async load(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accepted, read }: LiveLoad): Promise<Applied> {
     let settled: { diff: MirrorDiff; applied: Applied } | undefined;
     await this.loading.run(client, {
-      shape: live.draft,
-      tables: live.draft.tables,
+      shape: live.preamble,
+      tables: live.preamble.tables,
       spooled: new Map(live.tables.map((table) => [table.expected.name, read(table)])),
       settle: async () => {
         const manifest = await accepted;
@@ -137,13 +137,13 @@ export class FirstSync {
   }
 
   /** Whether none of the tables exists and all can be created. If not, the regular download says why, and central is told. */
-  private async isUsable(client: pg.PoolClient, draft: Draft): Promise<boolean> {
-    if (draft.schemaVersion !== this.config.SCHEMA_VERSION) return false;
+  private async isUsable(client: pg.PoolClient, preamble: Preamble): Promise<boolean> {
+    if (preamble.schemaVersion !== this.config.SCHEMA_VERSION) return false;
     try {
-      checkTableNames(draft.tables);
+      checkTableNames(preamble.tables);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-        const { tables } = await inspectMirror(client, draft);
-        await checkCreatable(client, draft, draft.tables);
+        const { tables } = await inspectMirror(client, preamble);
+        await checkCreatable(client, preamble, preamble.tables);
         return tables.size === 0;
       });
     } catch (error) {
@@ -158,8 +158,8 @@ function isBroken(error: unknown): boolean {
 }
 
 /** @throws WaypostError CHUNK_CORRUPT when the manifest does not describe the rows that came before it */
-function checkAgainst(manifest: Manifest, { draft, tables }: LiveDownload): void {
-  const sameShape = canonicalJson(shapeOf(manifest)) === canonicalJson(shapeOf(draft));
+function checkAgainst(manifest: Manifest, { preamble, tables }: LiveDownload): void {
+  const sameShape = canonicalJson(shapeOf(manifest)) === canonicalJson(shapeOf(preamble));
   const differs = manifest.tables.find(({ sha256, rowCount }, at) => {
     const totals = tables[at]?.index.totals();
     return totals?.sha256 !== sha256 || totals.rowCount !== rowCount;
