@@ -1,4 +1,4 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -20,7 +20,7 @@ export class Service implements AsyncDisposable {
   /** Tells of each new line of the log. */
   private readonly lines: Interface;
 
-  private constructor(private readonly child: ChildProcessByStdio<null, Readable, null>) {
+  private constructor(private readonly child: ChildProcess & { stdout: Readable }) {
     this.gone = once(child, 'close');
     this.lines = createInterface(child.stdout).on('line', (line) => this.log.push(line));
   }
@@ -91,11 +91,12 @@ export class Service implements AsyncDisposable {
   }
 }
 
-function spawnService(name: string, env: Record<string, string>): ChildProcessByStdio<null, Readable, null> {
-  return spawn(process.execPath, ['--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
+function spawnService(name: string, env: Record<string, string>): ChildProcess & { stdout: Readable } {
+  const child = spawn(process.execPath, ['--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
     env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
+  return child as ChildProcess & { stdout: Readable }; // a pipe, by stdio
 }
 
 /** POSTs JSON and reads the JSON answer. */
