@@ -35,6 +35,7 @@ export const LAYERS = {
     'main.ts',
     'http-app.ts',
     'app.module.ts',
+    'config.ts',
     'cli',
     'api',
     'schedule',
@@ -54,6 +55,5 @@ export const LAYERS = {
     'metrics',
     'database',
     'settings.module.ts',
-    'config.ts',
   ],
 };

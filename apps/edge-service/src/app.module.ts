@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { AcksModule } from './acks/acks.module.js';
 import { ApiModule } from './api/api.module.js';
 import { AuditModule } from './audit/audit.module.js';
-import { type CircuitLimits, DEFAULT_CIRCUIT_LIMITS } from './central/central-circuit.js';
+import { type CircuitLimits, DEFAULT_CIRCUIT_LIMITS } from './central/central-options.js';
 import { CentralModule } from './central/central.module.js';
 import type { EdgeConfig } from './config.js';
 import { CycleModule } from './cycle/cycle.module.js';
@@ -22,29 +22,44 @@ import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
 import { StatusModule } from './status/status.module.js';
 
-/** The edge service, from the database up to its API. Each module uses only those above it. */
+/** The edge service, from the database up to its API. Each module uses only those above it. One with options is global: it exists once. */
 @Module({})
 export class AppModule {
-  static forRoot(config: EdgeConfig, logger: Logger, limits: CircuitLimits = DEFAULT_CIRCUIT_LIMITS): DynamicModule {
+  static forRoot(config: EdgeConfig, logger: Logger, circuit: CircuitLimits = DEFAULT_CIRCUIT_LIMITS): DynamicModule {
+    const deviceMac = config.DEVICE_MAC;
+    const syncIntervalMs = config.SYNC_INTERVAL;
+    const requestTimeoutMs = config.REQUEST_TIMEOUT;
+    const stallTimeoutMs = config.STALL_TIMEOUT;
+    const downloads = { folder: config.DOWNLOAD_DIR, deadlineMs: config.DOWNLOAD_DEADLINE };
     return {
       module: AppModule,
       imports: [
-        SettingsModule.forRoot(config, logger),
+        SettingsModule.forRoot(logger),
         LoggerModule.forRoot(httpLogging(logger)),
-        DatabaseModule,
-        MetricsModule,
-        StateModule,
-        CentralModule.forRoot(limits),
-        AuditModule,
+        DatabaseModule.forRoot({ url: config.DATABASE_URL }),
+        MetricsModule.forRoot({ downloadFolder: downloads.folder, syncIntervalMs }),
+        StateModule.forRoot({ adoptTables: config.ADOPT_TABLES }),
+        CentralModule.forRoot({ url: config.CENTRAL_URL, deviceMac, requestTimeoutMs, stallTimeoutMs, circuit }),
+        AuditModule.forRoot({ retentionMs: config.AUDIT_RETENTION }),
         PhaseModule,
-        DownloadModule,
-        LoadModule,
-        AcksModule,
-        StatusModule,
-        MirrorModule,
-        CycleModule,
-        ScheduleSyncModule,
-        HealthModule,
+        DownloadModule.forRoot({ ...downloads, deviceMac, stallTimeoutMs }),
+        LoadModule.forRoot({
+          strategy: config.LOAD_STRATEGY,
+          lockTimeoutMs: config.LOCK_TIMEOUT,
+          sideEffectTables: config.SIDE_EFFECT_TABLES,
+        }),
+        AcksModule.forRoot({ deviceMac }),
+        StatusModule.forRoot({ syncIntervalMs }),
+        MirrorModule.forRoot({
+          deviceMac,
+          schemaVersion: config.SCHEMA_VERSION,
+          loadStrategy: config.LOAD_STRATEGY,
+          requestTimeoutMs,
+          downloadDeadlineMs: downloads.deadlineMs,
+        }),
+        CycleModule.forRoot({ deviceMac }),
+        ScheduleSyncModule.forRoot({ syncIntervalMs }),
+        HealthModule.forRoot({ syncIntervalMs, minFreeDiskBytes: config.MIN_FREE_DISK }),
         ApiModule,
       ],
       providers: [{ provide: APP_FILTER, useFactory: (root: Logger) => new ProblemFilter(root), inject: [LOGGER] }],

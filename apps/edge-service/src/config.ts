@@ -92,9 +92,6 @@ export const configSchema = z.object({
 
 export type EdgeConfig = z.infer<typeof configSchema>;
 
-/** Injection token of the service's EdgeConfig. */
-export const CONFIG = Symbol('config');
-
 /** @throws WaypostError CONFIG_INVALID that names every faulty variable */
 export function readEdgeConfig(env: NodeJS.ProcessEnv): EdgeConfig {
   return readConfig(configSchema, env);

@@ -2,7 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
-import type { CircuitLimits } from './central/central-circuit.js';
+import type { CircuitLimits } from './central/central-options.js';
 import type { EdgeConfig } from './config.js';
 
 /** Requests are a few words long; answers wait for nothing. */

@@ -5,7 +5,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Problem } from '@waypost/contracts';
 import pg from 'pg';
 import pino from 'pino';
-import type { CircuitLimits } from '../src/central/central-circuit.js';
+import type { CircuitLimits } from '../src/central/central-options.js';
 import { readEdgeConfig } from '../src/config.js';
 import type { StatusReport } from '../src/status/sync-status.js';
 import { createEdgeApp } from '../src/http-app.js';

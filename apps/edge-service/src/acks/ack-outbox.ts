@@ -8,9 +8,9 @@ import { Repository } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { RefusedAnswer } from '../central/central-errors.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { AckEntity } from '../database/entities/ack.entity.js';
 import { Metrics } from '../metrics/metrics.js';
+import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
 import { COUNT_ACKS, DELETE_SENT, MARK_UNSENT, PENDING_ACKS, QUEUE_ACK } from './acks.sql.js';
 
 interface PendingAck {
@@ -33,7 +33,7 @@ const MAX_ERROR_CHARS = 8192;
 @Injectable()
 export class AckOutbox {
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(ACK_OPTIONS) private readonly options: AckOptions,
     @InjectRepository(AckEntity) private readonly acks: Repository<AckEntity>,
     private readonly client: CentralClient,
     private readonly circuit: CentralCircuit,
@@ -46,7 +46,7 @@ export class AckOutbox {
     const of = <T>(value: (table: ManifestTable) => T) => Object.fromEntries(manifest.tables.map((table) => [table.name, value(table)]));
     const ack: Ack = {
       manifestId: manifest.manifestId,
-      mac: this.config.DEVICE_MAC,
+      mac: this.options.deviceMac,
       status: 'Success',
       localCounts: of(({ rowCount }) => rowCount),
       localChecksums: of(({ sha256 }) => sha256),
@@ -59,7 +59,7 @@ export class AckOutbox {
   async queueFailure(manifestId: string, error: WaypostError, durationMs: number): Promise<void> {
     const ack: Ack = {
       manifestId,
-      mac: this.config.DEVICE_MAC,
+      mac: this.options.deviceMac,
       status: 'Failed',
       localCounts: {},
       localChecksums: {},

@@ -1,11 +1,17 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { PhaseModule } from '../phase/phase.module.js';
+import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
 import { AckOutbox } from './ack-outbox.js';
 import { SendAcks, SendNewAck, SendPendingAcks } from './send-acks.js';
 
+@Global()
 @Module({
   imports: [PhaseModule],
   providers: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
   exports: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
 })
-export class AcksModule {}
+export class AcksModule {
+  static forRoot(options: AckOptions): DynamicModule {
+    return { module: AcksModule, providers: [{ provide: ACK_OPTIONS, useValue: options }] };
+  }
+}

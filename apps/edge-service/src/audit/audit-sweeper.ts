@@ -4,9 +4,9 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import { SyncLogEntity } from '../database/entities/sync-log.entity.js';
+import { AUDIT_OPTIONS, type AuditOptions } from './audit-options.js';
 import { PRUNE_CYCLES, PRUNE_REFUSED_ACKS } from './audit.sql.js';
 
 const INTERVAL_MS = 3_600_000;
@@ -21,14 +21,14 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
   private running: Promise<void> = Promise.resolve();
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(AUDIT_OPTIONS) private readonly options: AuditOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly database: Database,
     @InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>,
   ) {}
 
   onApplicationBootstrap(): void {
-    if (this.config.AUDIT_RETENTION > 0) this.running = this.run();
+    if (this.options.retentionMs > 0) this.running = this.run();
   }
 
   async onModuleDestroy(): Promise<void> {
@@ -42,7 +42,7 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
     for (const statement of [PRUNE_REFUSED_ACKS, PRUNE_CYCLES]) {
       for (let removed = BATCH_ROWS; removed === BATCH_ROWS && !this.stop.signal.aborted;) {
         const startedAt = performance.now();
-        [{ removed }] = await this.cycles.query<[{ removed: number }]>(statement, [this.config.AUDIT_RETENTION, BATCH_ROWS]);
+        [{ removed }] = await this.cycles.query<[{ removed: number }]>(statement, [this.options.retentionMs, BATCH_ROWS]);
         total += removed;
         if (removed === BATCH_ROWS) await this.rest(REST_FACTOR * (performance.now() - startedAt));
       }

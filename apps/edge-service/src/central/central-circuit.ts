@@ -13,28 +13,8 @@ import {
 } from 'cockatiel';
 import type { Logger } from 'pino';
 import { Metrics } from '../metrics/metrics.js';
+import { CENTRAL_OPTIONS, type CentralOptions, type CircuitLimits } from './central-options.js';
 import { raceAbort } from './race-abort.js';
-
-export interface CircuitLimits {
-  /** Tries of one request within a cycle after the first. */
-  retries: number;
-  firstDelayMs: number;
-  maxDelayMs: number;
-  /** Requests in a row that failed, each with all its tries, before the breaker opens. */
-  failuresToOpen: number;
-  /** How long it stays open before one request may try again. */
-  openMs: number;
-}
-
-/** Injection token of CircuitLimits. */
-export const CIRCUIT_LIMITS = Symbol('circuit limits');
-export const DEFAULT_CIRCUIT_LIMITS: CircuitLimits = {
-  retries: 3,
-  firstDelayMs: 200,
-  maxDelayMs: 5000,
-  failuresToOpen: 4,
-  openMs: 10_000,
-};
 
 /** Worth another try at once: the network, or a central that says so. */
 const RETRIED: ReadonlySet<ErrorCode> = new Set([
@@ -57,14 +37,16 @@ const METRIC: Record<BreakerState, number> = { closed: 0, 'half-open': 1, open: 
 export class CentralCircuit {
   private readonly retries: RetryPolicy;
   private readonly breaker: CircuitBreakerPolicy;
+  private readonly limits: CircuitLimits;
   /** On the monotonic clock. */
   private openUntilMs = 0;
 
   constructor(
-    @Inject(CIRCUIT_LIMITS) private readonly limits: CircuitLimits,
+    @Inject(CENTRAL_OPTIONS) { circuit: limits }: CentralOptions,
     private readonly metrics: Metrics,
     @Inject(LOGGER) logger: Logger,
   ) {
+    this.limits = limits;
     this.retries = retry(handleWhen(hasCode(RETRIED)), {
       maxAttempts: limits.retries,
       backoff: new ExponentialBackoff({ initialDelay: limits.firstDelayMs, maxDelay: limits.maxDelayMs }),

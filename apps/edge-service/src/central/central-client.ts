@@ -20,9 +20,9 @@ import {
 import { currentContext, LOGGER, traceHeaders } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { networkError, refusalError } from './central-errors.js';
+import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
@@ -70,12 +70,12 @@ export class CentralClient implements OnApplicationShutdown {
   private readonly agent: Agent;
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(CENTRAL_OPTIONS) private readonly options: CentralOptions,
     private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.agent = new Agent({
-      connect: { timeout: Math.min(10_000, config.REQUEST_TIMEOUT) },
+      connect: { timeout: Math.min(10_000, options.requestTimeoutMs) },
       // undici's own timers are coarse, and do not fire while the reader is slow: `withDeadline`, `startDeadline` and with-stall-timeout.ts watch instead.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -90,8 +90,8 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
   async requestManifest(have: Have | undefined, isMinimal: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
-    const message = { mac: this.config.DEVICE_MAC, ...(have ? { have } : {}) };
-    const deadline = withDeadline(this.config.REQUEST_TIMEOUT, signal);
+    const message = { mac: this.options.deviceMac, ...(have ? { have } : {}) };
+    const deadline = withDeadline(this.options.requestTimeoutMs, signal);
     const { body, headers } = await this.postJson(
       '/api/device-sync/request',
       message,
@@ -105,12 +105,12 @@ export class CentralClient implements OnApplicationShutdown {
   /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
   async requestLive(signal: AbortSignal): Promise<LiveAnswer | ManifestAnswer> {
     using deadline = startDeadline(
-      this.config.REQUEST_TIMEOUT,
+      this.options.requestTimeoutMs,
       signal,
       new DOMException('Central did not answer in time.', 'TimeoutError'),
     );
     const accept = `${LIVE_STREAM_TYPE}, application/json`;
-    const answer = await this.post('/api/device-sync/request', { mac: this.config.DEVICE_MAC }, deadline.signal, { accept });
+    const answer = await this.post('/api/device-sync/request', { mac: this.options.deviceMac }, deadline.signal, { accept });
     const told = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
     if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...told };
     return { manifest: manifestIn(await readJson(answer)), ...told };
@@ -118,7 +118,7 @@ export class CentralClient implements OnApplicationShutdown {
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
     // Central has nothing to build for it.
-    const deadlineMs = Math.min(this.config.STALL_TIMEOUT, this.config.REQUEST_TIMEOUT);
+    const deadlineMs = Math.min(this.options.stallTimeoutMs, this.options.requestTimeoutMs);
     const { body } = await this.postJson('/api/device-sync/ack', ack, withDeadline(deadlineMs, signal));
     const parsed = ackResponseSchema.safeParse(body);
     if (!parsed.success || parsed.data.manifestId !== ack.manifestId)
@@ -128,11 +128,10 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** The caller reads the body to its end or destroys it. */
   async openChunkStream({ manifestId, table, resume }: ChunkStreamRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
-    const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.config.DEVICE_MAC)}`;
+    const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.options.deviceMac)}`;
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
-    const { STALL_TIMEOUT } = this.config;
     const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' });
-    using headersDeadline = startDeadline(STALL_TIMEOUT, signal, stalled);
+    using headersDeadline = startDeadline(this.options.stallTimeoutMs, signal, stalled);
     const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
     const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
@@ -164,8 +163,8 @@ export class CentralClient implements OnApplicationShutdown {
     return answer;
   }
 
-  private async send(options: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
-    const { origin, pathname } = new URL(this.config.CENTRAL_URL);
+  private async send(request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
+    const { origin, pathname } = new URL(this.options.url);
     const prefix = pathname === '/' ? '' : pathname;
     // Compressed bodies that end too early can pass for whole ones; rows are compressed chunk by chunk anyway.
     const cycleId = currentContext()?.ids.cycleId;
@@ -174,11 +173,11 @@ export class CentralClient implements OnApplicationShutdown {
       'user-agent': 'waypost-edge',
       ...(cycleId === undefined ? {} : { [CYCLE_ID_HEADER]: cycleId }),
       ...traceHeaders(),
-      ...(options.headers as Record<string, string>),
+      ...(request.headers as Record<string, string>),
     };
     const startedAt = performance.now();
     const answer = await this.agent
-      .request({ ...options, origin, path: prefix + options.path, headers, signal })
+      .request({ ...request, origin, path: prefix + request.path, headers, signal })
       .catch((error: unknown) => {
         throw networkError(error);
       });
@@ -186,7 +185,7 @@ export class CentralClient implements OnApplicationShutdown {
     const centralRequestId = ulidSchema.safeParse(answer.headers[REQUEST_ID_HEADER]).data;
     const durationMs = Math.round(performance.now() - startedAt);
     this.logger.info(
-      { centralRequestId, method: options.method, path: options.path, status: answer.statusCode, durationMs },
+      { centralRequestId, method: request.method, path: request.path, status: answer.statusCode, durationMs },
       'central answers',
     );
     return answer;

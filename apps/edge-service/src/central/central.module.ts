@@ -1,16 +1,13 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
-import { CentralCircuit, CIRCUIT_LIMITS, type CircuitLimits } from './central-circuit.js';
+import { CentralCircuit } from './central-circuit.js';
 import { CentralClient } from './central-client.js';
+import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
 /** Central's API. All requests share one circuit breaker, so there is one instance for the whole service. */
 @Global()
-@Module({})
+@Module({ providers: [CentralCircuit, CentralClient], exports: [CentralCircuit, CentralClient] })
 export class CentralModule {
-  static forRoot(limits: CircuitLimits): DynamicModule {
-    return {
-      module: CentralModule,
-      providers: [{ provide: CIRCUIT_LIMITS, useValue: limits }, CentralCircuit, CentralClient],
-      exports: [CentralCircuit, CentralClient],
-    };
+  static forRoot(options: CentralOptions): DynamicModule {
+    return { module: CentralModule, providers: [{ provide: CENTRAL_OPTIONS, useValue: options }] };
   }
 }

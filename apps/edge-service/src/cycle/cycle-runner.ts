@@ -4,12 +4,12 @@ import { WaypostError } from '@waypost/contracts';
 import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withContext } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import type { Cycle, CycleOptions, CycleReport } from '../phase/cycle.js';
 import { CycleLock } from './cycle-lock.js';
 import { SyncCycle } from './sync-cycle.js';
 import { SyncStatus } from '../status/sync-status.js';
+import { CYCLE_RUNNER_OPTIONS, type CycleRunnerOptions } from './cycle-runner-options.js';
 
 /** What a load in progress gets to finish when the service stops; docker kills after 10 s. */
 const GRACE_MS = 5000;
@@ -22,7 +22,7 @@ export class CycleRunner implements OnModuleDestroy {
   private readonly cut = new AbortController();
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(CYCLE_RUNNER_OPTIONS) private readonly options: CycleRunnerOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly database: Database,
     private readonly lock: CycleLock,
@@ -59,7 +59,7 @@ export class CycleRunner implements OnModuleDestroy {
   /** All that a cycle logs and traces carries its id. */
   private async runOnce(options: CycleOptions): Promise<CycleReport> {
     const cycleId = newId();
-    return withContext({ cycleId, mac: this.config.DEVICE_MAC }, () =>
+    return withContext({ cycleId, mac: this.options.deviceMac }, () =>
       traced('cycle', { root: true, attributes: { 'waypost.trigger': options.trigger, 'waypost.verify': options.verify } }, async () => {
         const report = await this.runNow(cycleId, options);
         const { status, rowsLoaded, rawBytes, progress, error } = report;

@@ -1,6 +1,6 @@
 import { readableSettings, withoutContext } from '@waypost/runtime';
 import type { DataSourceOptions } from 'typeorm';
-import type { EdgeConfig } from '../config.js';
+import type { DatabaseOptions } from './database-options.js';
 import { AckEntity } from './entities/ack.entity.js';
 import { RetainedRowEntity } from './entities/retained-row.entity.js';
 import { MirrorTableEntity } from './entities/mirror-table.entity.js';
@@ -16,10 +16,10 @@ import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-creat
 export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
 
 /** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
-export function dataSourceOptions(config: EdgeConfig, onIdleError: (error: Error) => void): DataSourceOptions {
+export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error: Error) => void): DataSourceOptions {
   return {
     type: 'postgres',
-    url: config.DATABASE_URL,
+    url,
     schema: 'waypost',
     applicationName: 'waypost-edge',
     entities: ENTITIES,

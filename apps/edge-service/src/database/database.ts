@@ -17,7 +17,7 @@ import {
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import { CONFIG, type EdgeConfig } from '../config.js';
+import { DATABASE_OPTIONS, type DatabaseOptions } from './database-options.js';
 import { openingFault } from './opening-fault.js';
 
 const FIRST_RETRY_MS = 250;
@@ -42,12 +42,12 @@ export class Database implements OnModuleInit, OnApplicationShutdown {
   private readonly closing = new AbortController();
 
   constructor(
-    @Inject(CONFIG) config: EdgeConfig,
+    @Inject(DATABASE_OPTIONS) options: DatabaseOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     @InjectDataSource() private readonly dataSource: DataSource,
   ) {
     this.pool = createPool({
-      url: config.DATABASE_URL,
+      url: options.url,
       applicationName: 'waypost-edge',
       maxConnections: 4,
       onIdleError: (error) => this.logger.warn({ err: error }, 'an idle database connection broke'),

@@ -1,5 +1,11 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { Downloads } from './downloads.js';
+import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
 
+@Global()
 @Module({ providers: [Downloads], exports: [Downloads] })
-export class DownloadModule {}
+export class DownloadModule {
+  static forRoot(options: DownloadOptions): DynamicModule {
+    return { module: DownloadModule, providers: [{ provide: DOWNLOAD_OPTIONS, useValue: options }] };
+  }
+}

@@ -6,13 +6,13 @@ import { describeSpan, LOGGER, SpanKind, traced } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { checkExpectation } from '../chunk-source/check-index.js';
 import { downloadTable } from './download-table.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
 import { SpooledTable } from './spooled-table.js';
+import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
 
 /** Chunk streams on their way to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
@@ -29,13 +29,13 @@ export class Downloads {
   private readonly folder: string;
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(DOWNLOAD_OPTIONS) private readonly options: DownloadOptions,
     private readonly client: CentralClient,
     private readonly circuit: CentralCircuit,
     private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
-    this.folder = join(config.DOWNLOAD_DIR, config.DEVICE_MAC.replaceAll(':', '-'));
+    this.folder = join(options.folder, options.deviceMac.replaceAll(':', '-'));
   }
 
   /** Opens the chunk streams of `tables` as far as they are on disk, and removes what this manifest does not need. */
@@ -84,7 +84,7 @@ export class Downloads {
     onBytes: (table: string, count: number) => void,
   ): Promise<void> {
     const { client, circuit } = this;
-    const watch = { stallMs: this.config.STALL_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
+    const watch = { stallMs: this.options.stallTimeoutMs, endsAtMs: performance.now() + this.options.deadlineMs };
     for (const { name, streamBytes, rowCount } of tables) {
       let received = 0;
       const count = (bytes: number): void => {

@@ -3,10 +3,10 @@ import { HealthIndicatorService } from '@nestjs/terminus';
 import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { SyncStatus } from '../status/sync-status.js';
 import { Database } from '../database/database.js';
 import { DownloadDisk } from '../metrics/download-disk.js';
+import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 /** Intervals without a good cycle after which the data counts as stale. */
@@ -26,7 +26,7 @@ export class HealthIndicators {
   private readonly migrationsProbe = new Probe(() => findMigrationFault(this.dataSource), DATABASE);
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(HEALTH_OPTIONS) private readonly options: HealthOptions,
     private readonly checks: HealthIndicatorService,
     private readonly db: Database,
     private readonly dataSource: DataSource,
@@ -47,20 +47,20 @@ export class HealthIndicators {
   async disk() {
     const check = this.checks.check('disk');
     const fault = await this.downloadDisk.writable.fault();
-    return fault ? check.down(fault) : reportDisk(check, await this.downloadDisk.space.get(), this.config.MIN_FREE_DISK);
+    return fault ? check.down(fault) : reportDisk(check, await this.downloadDisk.space.get(), this.options.minFreeDiskBytes);
   }
 
   sync() {
     const check = this.checks.check('sync');
     const { verifiedAgeMs, consecutiveFailures, alert } = this.status;
-    const staleAfterMs = Math.max(STALE_INTERVALS * this.config.SYNC_INTERVAL, MIN_STALE_MS);
+    const staleAfterMs = Math.max(STALE_INTERVALS * this.options.syncIntervalMs, MIN_STALE_MS);
     const ageMs = Math.min(verifiedAgeMs ?? Infinity, performance.now() - this.startMs);
     const facts = {
       phase: verifiedAgeMs === undefined ? 'starting' : 'synced',
       consecutiveFailures,
       ...(alert ? { alert: alert.code } : {}),
     };
-    if (this.config.SYNC_INTERVAL > 0 && ageMs > staleAfterMs) {
+    if (this.options.syncIntervalMs > 0 && ageMs > staleAfterMs) {
       return check.down({ ...facts, message: `no good cycle for ${Math.round(ageMs / 1000)} s` });
     }
     return consecutiveFailures > 0 ? check.degraded({ ...facts, message: 'the last cycle failed' }) : check.up(facts);

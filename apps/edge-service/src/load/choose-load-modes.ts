@@ -1,7 +1,7 @@
 import { type TableShape, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
-import type { EdgeConfig } from '../config.js';
 import type { Mirror } from './inspect-mirror.js';
+import type { LoadStrategy } from './load-options.js';
 
 /**
  * How a table gets its rows. `truncate`: emptied, then COPY. `fill`: COPY into a table that is empty. `merge`: staged, compared, and only
@@ -15,7 +15,7 @@ export type LoadMode = 'truncate' | 'fill' | 'merge';
  */
 export async function chooseLoadModes(
   client: pg.ClientBase,
-  strategy: EdgeConfig['LOAD_STRATEGY'],
+  strategy: LoadStrategy,
   tables: readonly TableShape[],
   { references }: Mirror,
 ): Promise<Map<string, LoadMode>> {

@@ -5,13 +5,13 @@ import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { chooseLoadModes, type LoadMode } from './choose-load-modes.js';
 import { createTables } from './create-tables.js';
 import { inspectMirror, type Mirror } from './inspect-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
+import { LOAD_OPTIONS, type LoadOptions } from './load-options.js';
 import { loadTable, lockStatement, lockWritersStatement, truncateStatement } from './load-table.js';
 import type { LoadOrder } from './load-order.js';
 import { withReferencing } from './local-references.js';
@@ -41,7 +41,7 @@ export class LoadTransaction {
   private lookedAt = '';
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(LOAD_OPTIONS) private readonly options: LoadOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly owned: OwnedTables,
   ) {}
@@ -89,7 +89,7 @@ export class LoadTransaction {
       // What constraint triggers would do at COMMIT they do now, before it is accounted for and verified.
       await client.query('SET CONSTRAINTS ALL IMMEDIATE');
       await faultPoint('edge.before-verify');
-      await verifyLoad(client, { ...prepared, loaded: tables, manifest: await settle(), allowed: this.config.SIDE_EFFECT_TABLES, step });
+      await verifyLoad(client, { ...prepared, loaded: tables, manifest: await settle(), allowed: this.options.sideEffectTables, step });
       await record(client);
     });
   }
@@ -101,7 +101,7 @@ export class LoadTransaction {
     const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
     await createTables(client, shape, missing);
     const mirror = missing.length > 0 ? await inspectMirror(client, shape) : before;
-    const truncates = this.config.LOAD_STRATEGY === 'truncate';
+    const truncates = this.options.strategy === 'truncate';
     const needed = truncates ? withReferencing(shape.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
     if (unforeseen) {
@@ -118,7 +118,7 @@ export class LoadTransaction {
     } else {
       await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
-    const ways = await chooseLoadModes(client, this.config.LOAD_STRATEGY, tables, mirror);
+    const ways = await chooseLoadModes(client, this.options.strategy, tables, mirror);
     return { ...mirror, ways, created, ledger };
   }
 
@@ -181,7 +181,7 @@ export class LoadTransaction {
    * behind us while we wait for the last one.
    */
   private async lockTables(client: pg.ClientBase, statement: string): Promise<void> {
-    await client.query("SELECT set_config('statement_timeout', $1, true)", [String(this.config.LOCK_TIMEOUT)]);
+    await client.query("SELECT set_config('statement_timeout', $1, true)", [String(this.options.lockTimeoutMs)]);
     await client.query(statement).catch((error: unknown) => {
       throw sqlStateOf(error) === SqlState.queryCanceled ? tablesLocked(error) : error;
     });
@@ -192,7 +192,7 @@ export class LoadTransaction {
     await client.query(
       `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true),
               set_config('idle_in_transaction_session_timeout', '0', true), set_config('max_parallel_workers_per_gather', '0', true)`,
-      [String(this.config.LOCK_TIMEOUT)],
+      [String(this.options.lockTimeoutMs)],
     );
   }
 }

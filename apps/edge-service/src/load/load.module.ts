@@ -1,7 +1,12 @@
-import { Module } from '@nestjs/common';
-import { StateModule } from '../state/state.module.js';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { LOAD_OPTIONS, type LoadOptions } from './load-options.js';
 import { LoadTransaction } from './load-transaction.js';
 
 /** Load and verify: one transaction. */
-@Module({ imports: [StateModule], providers: [LoadTransaction], exports: [LoadTransaction] })
-export class LoadModule {}
+@Global()
+@Module({ providers: [LoadTransaction], exports: [LoadTransaction] })
+export class LoadModule {
+  static forRoot(options: LoadOptions): DynamicModule {
+    return { module: LoadModule, providers: [{ provide: LOAD_OPTIONS, useValue: options }] };
+  }
+}

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { type DiskSpace, diskSpaceOf, TtlCache, Probe, writeProbe } from '@waypost/runtime';
-import { CONFIG, type EdgeConfig } from '../config.js';
+import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';
 
 /** A file system that hangs, such as a dead network mount, must not hold up a probe or a scrape. */
 const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
@@ -14,11 +14,11 @@ export class DownloadDisk {
   /** Whether something can be written there. Kept for a while: flash wears. */
   readonly writable: Probe;
 
-  constructor(@Inject(CONFIG) config: EdgeConfig) {
+  constructor(@Inject(METRICS_OPTIONS) options: MetricsOptions) {
     this.space = new TtlCache(async () => {
-      await mkdir(config.DOWNLOAD_DIR, { recursive: true });
-      return diskSpaceOf(config.DOWNLOAD_DIR);
+      await mkdir(options.downloadFolder, { recursive: true });
+      return diskSpaceOf(options.downloadFolder);
     }, SPACE);
-    this.writable = new Probe(() => writeProbe(config.DOWNLOAD_DIR), { code: 'STORAGE_FAILED', ...WRITING });
+    this.writable = new Probe(() => writeProbe(options.downloadFolder), { code: 'STORAGE_FAILED', ...WRITING });
   }
 }

@@ -2,8 +2,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode } from '@waypost/contracts';
 import { createRegistry, type DiskSpace } from '@waypost/runtime';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { DownloadDisk } from './download-disk.js';
+import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';
 import { VerifiedAge } from './verified-age.js';
 
 const STEP_SECONDS = [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
@@ -89,10 +89,10 @@ export class Metrics {
   readonly verified = new VerifiedAge();
 
   constructor(
-    @Inject(CONFIG) config: EdgeConfig,
+    @Inject(METRICS_OPTIONS) options: MetricsOptions,
     private readonly disk: DownloadDisk,
   ) {
-    this.syncIntervalSeconds.set(config.SYNC_INTERVAL / 1000);
+    this.syncIntervalSeconds.set(options.syncIntervalMs / 1000);
     this.clockOffsetSeconds.set(NaN);
     for (const status of ['success', 'unchanged', 'failed']) this.cycles.inc({ status }, 0);
   }

@@ -3,7 +3,6 @@ import { type Manifest, type ManifestTable, parseTableName } from '@waypost/cont
 import { queryPrepared, pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { checkCreatable } from '../load/create-tables.js';
 import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
 import { withReferencing } from '../load/local-references.js';
@@ -13,6 +12,7 @@ import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf,
 import { readFacts } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
+import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 import { PROVE_MIRROR } from './mirror.sql.js';
 
 /** What a cycle found before it touches anything. */
@@ -40,7 +40,7 @@ interface Proof {
 @Injectable()
 export class CompareMirror {
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly state: MirrorState,
     private readonly owned: OwnedTables,
   ) {}
@@ -91,7 +91,7 @@ export class CompareMirror {
 
   /** TRUNCATE takes more tables along than those that changed. */
   private toLoad({ tables }: Manifest, changed: ReadonlySet<string>, { references }: Mirror): ManifestTable[] {
-    if (this.config.LOAD_STRATEGY === 'truncate') return withReferencing(tables, changed, references);
+    if (this.options.loadStrategy === 'truncate') return withReferencing(tables, changed, references);
     return tables.filter(({ name }) => changed.has(name));
   }
 

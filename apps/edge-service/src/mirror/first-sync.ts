@@ -4,7 +4,6 @@ import { withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { LiveAnswer } from '../central/central-client.js';
 import { shuttingDown } from '../central/race-abort.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Downloads } from '../download/downloads.js';
 import { TailReader } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from '../download/live-download.js';
@@ -16,6 +15,7 @@ import { Metrics } from '../metrics/metrics.js';
 import type { MirrorDiff } from './compare-mirror.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
+import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 import { RecordSuccess } from './record-success.js';
 
 interface LiveLoad {
@@ -43,7 +43,7 @@ export class FirstSync {
   private isTidied = false;
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly downloads: Downloads,
     private readonly loading: LoadTransaction,
     private readonly recording: RecordSuccess,
@@ -77,7 +77,7 @@ export class FirstSync {
       progress.downloadedBytes += count;
       this.metrics.downloadedBytes.inc(count);
     };
-    const watch = { stallMs: this.config.REQUEST_TIMEOUT, endsAtMs: performance.now() + this.config.DOWNLOAD_DEADLINE };
+    const watch = { stallMs: this.options.requestTimeoutMs, endsAtMs: performance.now() + this.options.downloadDeadlineMs };
     try {
       return await LiveDownload.open(live, { path: this.downloads.livePath, watch, centralTime, onBytes });
     } catch (error) {
@@ -138,7 +138,7 @@ export class FirstSync {
 
   /** Whether none of the tables exists and all can be created. If not, the regular download says why, and central is told. */
   private async isUsable(client: pg.PoolClient, preamble: Preamble): Promise<boolean> {
-    if (preamble.schemaVersion !== this.config.SCHEMA_VERSION) return false;
+    if (preamble.schemaVersion !== this.options.schemaVersion) return false;
     try {
       checkTableNames(preamble.tables);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {

@@ -1,20 +1,21 @@
-import { Module } from '@nestjs/common';
-import { AcksModule } from '../acks/acks.module.js';
-import { AuditModule } from '../audit/audit.module.js';
-import { DownloadModule } from '../download/download.module.js';
-import { LoadModule } from '../load/load.module.js';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { PhaseModule } from '../phase/phase.module.js';
-import { StateModule } from '../state/state.module.js';
 import { CompareMirror } from './compare-mirror.js';
 import { FirstSync } from './first-sync.js';
+import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 import { RecordSuccess } from './record-success.js';
 import { ReplaceTables } from './replace-tables.js';
 import { RequestManifest } from './request-manifest.js';
 import { UpdateMirror } from './update-mirror.js';
 
+@Global()
 @Module({
-  imports: [StateModule, AuditModule, PhaseModule, DownloadModule, LoadModule, AcksModule],
+  imports: [PhaseModule],
   providers: [RequestManifest, CompareMirror, FirstSync, ReplaceTables, RecordSuccess, UpdateMirror],
   exports: [UpdateMirror],
 })
-export class MirrorModule {}
+export class MirrorModule {
+  static forRoot(options: MirrorOptions): DynamicModule {
+    return { module: MirrorModule, providers: [{ provide: MIRROR_OPTIONS, useValue: options }] };
+  }
+}

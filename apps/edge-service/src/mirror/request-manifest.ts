@@ -4,7 +4,6 @@ import { databaseIsCentrals, faultPoint, addContext } from '@waypost/runtime';
 import type pg from 'pg';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import type { LiveDownload } from '../download/live-download.js';
 import { HeldManifest } from '../state/held-manifest.js';
@@ -12,6 +11,7 @@ import type { AppliedState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
 import type { Cycle } from '../phase/cycle.js';
 import { FirstSync } from './first-sync.js';
+import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 
 /** A manifest that this device may apply. */
 export interface RequestedManifest {
@@ -24,7 +24,7 @@ export interface RequestedManifest {
 @Injectable()
 export class RequestManifest {
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly central: CentralClient,
     private readonly circuit: CentralCircuit,
     private readonly held: HeldManifest,
@@ -60,10 +60,10 @@ export class RequestManifest {
     held?: Manifest,
   ): Promise<Manifest> {
     // The seal of the one that is kept was checked when it was read.
-    const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.config.DEVICE_MAC);
+    const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.options.deviceMac);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
     addContext({ manifestId: manifest.manifestId });
-    checkManifest(manifest, { schemaVersion: this.config.SCHEMA_VERSION, applied: before, centralTime });
+    checkManifest(manifest, { schemaVersion: this.options.schemaVersion, applied: before, centralTime });
     if (before && before.epoch !== manifest.epoch) {
       log.warn(
         { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },

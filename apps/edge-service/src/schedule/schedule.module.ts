@@ -1,8 +1,11 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
-import { CycleModule } from '../cycle/cycle.module.js';
-import { StatusModule } from '../status/status.module.js';
+import { SCHEDULE_OPTIONS, type ScheduleOptions } from './schedule-options.js';
 import { SyncSchedule } from './sync-schedule.js';
 
-@Module({ imports: [ScheduleModule.forRoot(), CycleModule, StatusModule], providers: [SyncSchedule] })
-export class ScheduleSyncModule {}
+@Module({ imports: [ScheduleModule.forRoot()], providers: [SyncSchedule] })
+export class ScheduleSyncModule {
+  static forRoot(options: ScheduleOptions): DynamicModule {
+    return { module: ScheduleSyncModule, providers: [{ provide: SCHEDULE_OPTIONS, useValue: options }] };
+  }
+}

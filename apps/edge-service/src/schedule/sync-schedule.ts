@@ -3,10 +3,10 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import { WaypostError } from '@waypost/contracts';
 import { LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { CycleRunner } from '../cycle/cycle-runner.js';
 import { SyncStatus } from '../status/sync-status.js';
 import { nextDelayMs } from './next-delay.js';
+import { SCHEDULE_OPTIONS, type ScheduleOptions } from './schedule-options.js';
 
 const TIMER = 'sync';
 /** Spreads the first cycles of devices that were switched on together. */
@@ -18,7 +18,7 @@ export class SyncSchedule implements OnApplicationBootstrap, OnModuleDestroy {
   private stopped = false;
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(SCHEDULE_OPTIONS) private readonly options: ScheduleOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly registry: SchedulerRegistry,
     private readonly runner: CycleRunner,
@@ -27,7 +27,7 @@ export class SyncSchedule implements OnApplicationBootstrap, OnModuleDestroy {
 
   onApplicationBootstrap(): void {
     this.status.restore().catch((error: unknown) => this.logger.warn({ err: error }, 'the status could not be restored'));
-    if (this.config.SYNC_INTERVAL > 0) this.runIn(Math.random() * START_JITTER_MS);
+    if (this.options.syncIntervalMs > 0) this.runIn(Math.random() * START_JITTER_MS);
   }
 
   /** The runner waits for the cycle in progress. */
@@ -53,7 +53,7 @@ export class SyncSchedule implements OnApplicationBootstrap, OnModuleDestroy {
       if (!expected) this.logger.error({ err: error }, 'the scheduled cycle could not run');
     }
     const { consecutiveFailures, lastError: error } = this.status;
-    const delayMs = nextDelayMs({ intervalMs: this.config.SYNC_INTERVAL, consecutiveFailures, error }, Math.random());
+    const delayMs = nextDelayMs({ intervalMs: this.options.syncIntervalMs, consecutiveFailures, error }, Math.random());
     this.logger.debug({ delayMs, consecutiveFailures }, 'next cycle scheduled');
     this.runIn(delayMs);
   }

@@ -2,10 +2,10 @@ import { Inject, Injectable } from '@nestjs/common';
 import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
 import { queryOn, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import { FIND_NESTED, FIND_OWNED, findEmpty, lockAgainstWriters } from './owned-tables.sql.js';
 import { type OwnedTable, type Ownership, recordOwnership } from './record-ownership.js';
+import { STATE_OPTIONS, type StateOptions } from './state-options.js';
 
 /** A row of FIND_OWNED. */
 interface OwnedRow {
@@ -30,7 +30,7 @@ interface Local {
 @Injectable()
 export class OwnedTables {
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(STATE_OPTIONS) private readonly options: StateOptions,
     private readonly database: Database,
   ) {}
 
@@ -82,8 +82,8 @@ export class OwnedTables {
   }
 
   private isAdopted(relation: string): boolean {
-    const { ADOPT_TABLES } = this.config;
-    return ADOPT_TABLES === '*' || ADOPT_TABLES.has(relation);
+    const { adoptTables } = this.options;
+    return adoptTables === '*' || adoptTables.has(relation);
   }
 
   private async refuseFilled(client: pg.ClientBase, tables: readonly Local[]): Promise<void> {

@@ -1,8 +1,11 @@
-import { Module } from '@nestjs/common';
-import { AcksModule } from '../acks/acks.module.js';
-import { AuditModule } from '../audit/audit.module.js';
-import { StateModule } from '../state/state.module.js';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { STATUS_OPTIONS, type StatusOptions } from './status-options.js';
 import { SyncStatus } from './sync-status.js';
 
-@Module({ imports: [StateModule, AuditModule, AcksModule], providers: [SyncStatus], exports: [SyncStatus] })
-export class StatusModule {}
+@Global()
+@Module({ providers: [SyncStatus], exports: [SyncStatus] })
+export class StatusModule {
+  static forRoot(options: StatusOptions): DynamicModule {
+    return { module: StatusModule, providers: [{ provide: STATUS_OPTIONS, useValue: options }] };
+  }
+}

@@ -5,13 +5,13 @@ import type { Logger } from 'pino';
 import { AckOutbox } from '../acks/ack-outbox.js';
 import { SyncLog, type Totals } from '../audit/sync-log.js';
 import { type BreakerState, CentralCircuit } from '../central/central-circuit.js';
-import { CONFIG, type EdgeConfig } from '../config.js';
 import { Database } from '../database/database.js';
 import type { SyncLogEntity } from '../database/entities/sync-log.entity.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { VerifiedAge } from '../metrics/verified-age.js';
 import { type AppliedState, MirrorState } from '../state/mirror-state.js';
 import type { CycleReport } from '../phase/cycle.js';
+import { STATUS_OPTIONS, type StatusOptions } from './status-options.js';
 
 /** An error that needs an operator, until a cycle succeeds. */
 export interface Alert {
@@ -61,7 +61,7 @@ export class SyncStatus {
   private raised: Alert | null = null;
 
   constructor(
-    @Inject(CONFIG) private readonly config: EdgeConfig,
+    @Inject(STATUS_OPTIONS) private readonly options: StatusOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly database: Database,
     private readonly log: SyncLog,
@@ -129,7 +129,7 @@ export class SyncStatus {
     const { applied } = this;
     return {
       running: this.runningSince !== undefined,
-      intervalMs: this.config.SYNC_INTERVAL,
+      intervalMs: this.options.syncIntervalMs,
       lastAttempt: this.attempt ? attemptOf(this.attempt) : (stored?.last ?? null),
       lastSuccess: applied
         ? { at: applied.verifiedAt, manifestId: applied.manifestId, sequence: applied.sequence, epoch: applied.epoch }
