@@ -101,6 +101,13 @@ step('README’s way: build, load the example, up; all become healthy', async ()
   for (const service of ['central-postgres', 'edge-postgres', ...SERVICES]) await stacks.untilHealthy(service);
 });
 
+step('capture is installed in one command: from then on central answers without reading what did not change', async () => {
+  expect(await stacks.run('run', '--rm', 'install-capture')).toContain('is recorded');
+  expect(await inside(await stacks.container('central-api'), 'waypost capture show --plan plans/fleet.yaml --json')).toMatchObject({
+    status: 0,
+  });
+});
+
 step('a sync that is asked for over HTTP makes both databases equal, row for row', async () => {
   await untilEqual();
   await change('by HTTP');
