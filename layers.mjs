@@ -13,6 +13,7 @@ export const LAYERS = {
     'cli',
     'http',
     'health',
+    'read-models',
     'maintenance',
     'admission',
     'acks',

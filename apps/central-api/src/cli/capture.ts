@@ -1,15 +1,20 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
-import { withClient, withTransaction } from '@waypost/runtime';
+import { queryOf, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { READ_CANARY_STATES } from '../maintenance/canary.sql.js';
 import { captureFor, type Coverage, describeCapture, removeCapture } from '../capture/capture.js';
-import { CLEAR_FINDING, DROP_READS, FORGET_SEEN, READ_FINDINGS, READ_RIGHT_TO_FINDINGS } from '../capture/findings.sql.js';
+import {
+  type CanaryState,
+  type CaptureFinding,
+  type CaptureFindings,
+  clearCaptureFinding,
+  readCaptureFindings,
+} from '../read-models/capture-findings.js';
 import { checkedPlan } from './checked-plan.js';
 
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */
 export async function captureShow(context: CommandContext): Promise<Answer> {
   const coverage = await onPlan(context, describeCapture);
-  return answer(context, coverage, await readWhatCentralFound(context));
+  return answer(context, coverage, await readCaptureFindings(context.database.query));
 }
 
 /** `waypost capture install`: triggers on every table that the plan reads, in one transaction that sees each of them record; what is right stays. */
@@ -37,46 +42,12 @@ export async function captureRemove(context: CommandContext): Promise<Answer> {
   return { data: { removed }, text, exitCode: ExitCode.ok };
 }
 
-interface Finding {
-  table: string;
-  foundAt: Date;
-  foundBy: string;
-  /** Of a canary. */
-  detail: string | null;
-  /** Of a shadow read. */
-  manifestId: string | null;
-  mac: string | null;
-}
-
-/** What came of trying whether writes to a table are recorded. */
-interface CanaryState {
-  table: string;
-  triedAt: Date;
-  checkedAt: Date | null;
-  notChecked: string | null;
-}
-
-/** Null where the role may not read it: `missingRight` says what to grant. */
-interface FoundByCentral {
-  findings: Finding[] | null;
-  canaries: CanaryState[] | null;
-  missingRight?: string;
-}
-
 /** `waypost capture trust`: ends a table's finding; what was read and issued before counts no more. */
 export async function captureTrust(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const [table] = context.args as [string];
   const cleared = await context.database.run((pool) =>
-    withClient(pool, (client) =>
-      withTransaction(client, 'READ WRITE', async () => {
-        const { rowCount } = await client.query(CLEAR_FINDING, [table]);
-        if (!rowCount) return false;
-        await client.query(DROP_READS);
-        await client.query(FORGET_SEEN);
-        return true;
-      }),
-    ),
+    withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => clearCaptureFinding(queryOf(client), table))),
   );
   return {
     data: { table, cleared },
@@ -84,17 +55,6 @@ export async function captureTrust(context: CommandContext): Promise<Answer> {
       ? `Captured changes to ${printable(table)} count again; each device has its tables read once more.`
       : `No finding is open for ${printable(table)}.`,
     exitCode: cleared ? ExitCode.ok : ExitCode.finding,
-  };
-}
-
-/** Empty before a central of this version ran on this database. */
-async function readWhatCentralFound(context: CommandContext): Promise<FoundByCentral> {
-  const [found] = await context.database.query<{ areThere: boolean; missingRight: string | null }>(READ_RIGHT_TO_FINDINGS);
-  if (!found?.areThere) return { findings: [], canaries: [] };
-  if (found.missingRight !== null) return { findings: null, canaries: null, missingRight: found.missingRight };
-  return {
-    findings: await context.database.query<Finding>(READ_FINDINGS),
-    canaries: await context.database.query<CanaryState>(READ_CANARY_STATES),
   };
 }
 
@@ -111,7 +71,7 @@ async function onPlan<Found extends Coverage>(context: CommandContext, work: OnP
 function answer(
   context: CommandContext,
   coverage: Coverage & { wanted: boolean },
-  { findings, canaries, missingRight }: FoundByCentral,
+  { findings, canaries, missingRight }: CaptureFindings,
 ): Answer {
   const isWhole = coverage.unwatched.length === 0 && coverage.obstacles.length === 0 && findings?.length === 0;
   return {
@@ -133,7 +93,7 @@ function answer(
   };
 }
 
-function describeFinding({ table, foundAt, foundBy, detail, mac, manifestId }: Finding, paint: CommandContext['paint']): string {
+function describeFinding({ table, foundAt, foundBy, detail, mac, manifestId }: CaptureFinding, paint: CommandContext['paint']): string {
   const found = `found ${formatTime(foundAt.toISOString())}`;
   const what =
     foundBy === 'canary'

@@ -9,7 +9,8 @@ import {
   plural,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { type DeviceRow, findDevices, type Order, thresholdsOf } from './device-states.js';
+import { deviceData, type DeviceRow, findDevices, type Order } from '../read-models/devices.js';
+import { thresholdsOf } from './thresholds.js';
 
 const DEFAULT_LIMIT = 1000;
 
@@ -23,32 +24,11 @@ export async function devices(context: CommandContext): Promise<Answer> {
     order: (context.option('sort') ?? 'worst') as Order,
     limit: context.limit(DEFAULT_LIMIT),
   };
-  const { devices: found, total } = await findDevices(context.database, wanted);
+  const { devices: found, total } = await findDevices(context.database.query, wanted);
   return {
     data: { total, hasMore: total > found.length, devices: found.map(deviceData) },
     text: textOf(context, found, total),
     exitCode: ExitCode.ok,
-  };
-}
-
-/** The JSON form of a device. */
-export function deviceData(row: DeviceRow): object {
-  return {
-    mac: row.mac,
-    state: row.state,
-    verifiedAt: row.verified_at?.toISOString() ?? null,
-    verifiedAgeMs: row.verified_age_ms === null ? null : Math.round(row.verified_age_ms),
-    verifiedManifestId: row.verified_manifest_id,
-    verifiedSequence: row.verified_sequence === null ? null : Number(row.verified_sequence),
-    verifiedEpoch: row.verified_epoch,
-    firstSeenAt: row.first_seen_at.toISOString(),
-    lastRequestAt: row.last_request_at.toISOString(),
-    lastManifestId: row.last_manifest_id,
-    consecutiveFailures: row.consecutive_failures,
-    lastFailureAt: row.last_failure_at?.toISOString() ?? null,
-    lastErrorCode: row.last_error_code,
-    lastError: row.last_error,
-    filters: row.filters,
   };
 }
 

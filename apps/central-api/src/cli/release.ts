@@ -1,17 +1,8 @@
 import { hostname, userInfo } from 'node:os';
 import { type Answer, type CommandContext, ExitCode, formatCount, formatSpan, plural, printable } from '@waypost/command-line';
 import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
-import { sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
-import { FIND_HELD_BACK, RELEASE } from './release.sql.js';
-
-interface HeldBack {
-  mac: string;
-  table: string;
-  rowsBefore: number;
-  rowsNow: number;
-  firstHeldAt: Date;
-  heldForMs: number;
-}
+import { queryOf, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
+import { findHeldTables, type HeldTable, releaseTables } from '../read-models/held-tables.js';
 
 /**
  * `waypost release`: which tables are held back from which devices; exits with 1 where there are any. `waypost release TABLE --mac MAC | --all` consents to
@@ -30,7 +21,7 @@ export async function release(context: CommandContext): Promise<Answer> {
 }
 
 async function list(context: CommandContext): Promise<Answer> {
-  const held = await findHeldBack(context);
+  const held = await findHeldTables(context.database.query);
   const devices = new Set(held.map(({ mac }) => mac)).size;
   const text =
     held.length === 0
@@ -46,7 +37,7 @@ async function list(context: CommandContext): Promise<Answer> {
 async function confirm(context: CommandContext, table: string, mac: string | null): Promise<Answer> {
   const wanted = quoteTable(parseTableName(table));
   const names = new Set(
-    (await findHeldBack(context)).map((held) => held.table).filter((name) => quoteTable(parseTableName(name)) === wanted),
+    (await findHeldTables(context.database.query)).map((held) => held.table).filter((name) => quoteTable(parseTableName(name)) === wanted),
   );
   const released = names.size === 0 ? [] : await update(context, [...names], mac);
   const text =
@@ -59,15 +50,11 @@ async function confirm(context: CommandContext, table: string, mac: string | nul
   return { data: { released }, text, exitCode: released.length === 0 ? ExitCode.finding : ExitCode.ok };
 }
 
-async function findHeldBack(context: CommandContext): Promise<HeldBack[]> {
-  return context.database.query<HeldBack>(FIND_HELD_BACK);
-}
-
-async function update(context: CommandContext, names: readonly string[], mac: string | null): Promise<HeldBack[]> {
+async function update(context: CommandContext, names: readonly string[], mac: string | null): Promise<HeldTable[]> {
   return context.database.run(async (pool) => {
     try {
       return await withClient(pool, (client) =>
-        withTransaction(client, 'READ WRITE', async () => (await client.query<HeldBack>(RELEASE, [names, mac, operator()])).rows),
+        withTransaction(client, 'READ WRITE', () => releaseTables(queryOf(client), names, mac, operator())),
       );
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
@@ -80,7 +67,7 @@ async function update(context: CommandContext, names: readonly string[], mac: st
   });
 }
 
-function tableOf(context: CommandContext, held: readonly HeldBack[]): string {
+function tableOf(context: CommandContext, held: readonly HeldTable[]): string {
   return context.table(
     [
       { title: 'device' },

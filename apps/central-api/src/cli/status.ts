@@ -15,19 +15,21 @@ import {
   renderVerdict,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { deviceData, deviceTable } from './devices.js';
-import { thresholdsOf } from './device-states.js';
-import { assessFleet, type ServiceFacts, type StoreFacts } from './assess-fleet.js';
-import { type FleetFacts, readFleet } from './read-fleet.js';
+import { assessFleet, type ServiceFacts, type StoreFacts } from '../read-models/assess-fleet.js';
+import { deviceData } from '../read-models/devices.js';
+import { type FleetFacts, readFleet } from '../read-models/fleet.js';
+import { deviceTable } from './devices.js';
+import { folderOf } from './snapshot-folder.js';
+import { thresholdsOf } from './thresholds.js';
 
 const DEFAULT_PORT = '8080';
 
 /** `waypost status` of central: the fleet from its database, the service from its /health, the store where it is given. */
 export async function status(context: CommandContext): Promise<Answer> {
   const service = await askRunning(context);
-  const fleet = context.hasDatabase ? await readFleet(context.database, thresholdsOf(context)) : null;
+  const fleet = context.hasDatabase ? await readFleet(context.database.query, thresholdsOf(context)) : null;
   const storeUrl = context.env['SNAPSHOT_STORE'];
-  const store = storeUrl ? await (await import('./measure-store.js')).measureStore(storeUrl) : null;
+  const store = storeUrl ? await (await import('../read-models/measure-store.js')).measureStore(folderOf(storeUrl)) : null;
   const findings = assessFleet(fleet, service, store);
   return {
     data: {

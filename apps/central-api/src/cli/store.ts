@@ -1,6 +1,5 @@
 import { type Answer, type CommandContext, ExitCode, formatBytes, plural, shortHash } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import type { Query } from '@waypost/runtime';
 import { checkStore, repairStore, type StoreReport } from '../chunk-store/check/check-store.js';
 import { ChunkCatalog } from '../chunk-store/chunk-catalog.js';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
@@ -20,8 +19,7 @@ export async function storeCheck(context: CommandContext): Promise<Answer> {
   }
   await context.database.mustBe('central');
   const blobs = new FileBlobStore(folderOf(store));
-  const query: Query = (text, values) => context.database.query(text, values);
-  const report = await checkStore({ query, blobs });
+  const report = await checkStore({ query: context.database.query, blobs });
   const isWhole = report.damaged.length === 0 && report.incomplete.length === 0;
   const repaired = !isWhole && context.flag('repair');
   if (repaired) await context.database.run((pool) => repairStore(new ChunkCatalog(pool), report));

@@ -6,7 +6,7 @@ import { startTestServer, type TestServer } from '../../../../test/support/postg
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
-import { discardingStore } from '../cli/discarding-store.js';
+import { discardingStore } from '../read-models/discarding-store.js';
 import { BUILD_POOL } from '../database/pools.js';
 import { EpochKeeper } from '../epochs/epoch-keeper.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';

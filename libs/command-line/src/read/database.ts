@@ -41,13 +41,13 @@ export class CommandDatabase implements AsyncDisposable {
   }
 
   /** @throws WaypostError DEADLINE_EXCEEDED, LOCK_TIMEOUT, CONFIG_INVALID, DATABASE_UNAVAILABLE; errors of the SQL itself as pg throws them */
-  async query<Row extends object>(sql: string, values: unknown[] = []): Promise<Row[]> {
+  readonly query = async <Row extends object>(sql: string, values: unknown[] = []): Promise<Row[]> => {
     try {
       return (await this.pool.query(sql, values)).rows as Row[];
     } catch (error) {
       throw this.explain(error);
     }
-  }
+  };
 
   /** Runs `work` with the pool, for instance several statements in one snapshot. @throws WaypostError as query */
   async run<T>(work: (pool: pg.Pool) => Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
-import type { CommandDatabase, DeviceState } from '@waypost/command-line';
+import type { DeviceState } from '@waypost/command-line';
+import type { Query } from '@waypost/runtime';
 import { IS_HELD_BACK } from '../metrics/fleet.sql.js';
-import { countStates, type DeviceRow, findDevices, type Thresholds } from './device-states.js';
+import { countStates, type DeviceRow, findDevices, type Thresholds } from './devices.js';
 
 const WORST_SHOWN = 5;
 const REQUESTS_SHOWN = 5;
@@ -77,17 +78,17 @@ interface RequestRow {
   duration_ms: number;
 }
 
-export async function readFleet(database: CommandDatabase, thresholds: Thresholds): Promise<FleetFacts> {
-  const [state] = (await database.query<StateRow>(STATE)) as [StateRow];
-  const requests = await database.query<RequestRow>(LAST_REQUESTS);
-  const { devices: worst } = await findDevices(database, {
+export async function readFleet(query: Query, thresholds: Thresholds): Promise<FleetFacts> {
+  const [state] = (await query<StateRow>(STATE)) as [StateRow];
+  const requests = await query<RequestRow>(LAST_REQUESTS);
+  const { devices: worst } = await findDevices(query, {
     ...thresholds,
     states: ['failing', 'silent', 'never', 'stale'],
     olderThanMs: null,
     order: 'worst',
     limit: WORST_SHOWN,
   });
-  const { states: devices, repeated } = await countStates(database, thresholds);
+  const { states: devices, repeated } = await countStates(query, thresholds);
   return {
     thresholds,
     devices,
@@ -108,7 +109,7 @@ export async function readFleet(database: CommandDatabase, thresholds: Threshold
       manifestId: row.manifest_id,
       durationMs: row.duration_ms,
     })),
-    troubles: await database.query<FleetFacts['troubles'][number]>(TROUBLES),
-    errors: await database.query<FleetFacts['errors'][number]>(ERRORS),
+    troubles: await query<FleetFacts['troubles'][number]>(TROUBLES),
+    errors: await query<FleetFacts['errors'][number]>(ERRORS),
   };
 }

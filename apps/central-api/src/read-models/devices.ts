@@ -1,14 +1,11 @@
-import type { CommandContext, CommandDatabase, DeviceState } from '@waypost/command-line';
+import type { DeviceState } from '@waypost/command-line';
+import type { Query } from '@waypost/runtime';
 import { REPEATED_FAILURES, stateOf } from '../metrics/fleet.sql.js';
 
 /** From which age on a device's state is stale, or the device silent: as central's numbers have it. */
 export interface Thresholds {
   staleMs: number;
   silentMs: number;
-}
-
-export function thresholdsOf(context: CommandContext): Thresholds {
-  return { staleMs: context.setting('DEVICE_STALE_AFTER', '1h'), silentMs: context.setting('DEVICE_SILENT_AFTER', '24h') };
 }
 
 /** $1: stale after, $2: silent after, both in seconds. */
@@ -24,8 +21,8 @@ const COUNT_STATES = `
   SELECT state, count(*)::int AS devices, count(*) FILTER (WHERE consecutive_failures >= ${REPEATED_FAILURES})::int AS repeated
   FROM (SELECT ${STATE} AS state, consecutive_failures FROM waypost.device_status) AS s GROUP BY state`;
 
-/** Columns that `--sort` knows; the worst first in each. */
-export const ORDERS = {
+/** The worst first in each. */
+const ORDERS = {
   worst: `array_position(ARRAY['failing', 'silent', 'never', 'stale', 'fresh'], state), verified_age_ms DESC NULLS FIRST, mac`,
   age: 'verified_age_ms DESC NULLS FIRST, mac',
   mac: 'mac',
@@ -54,7 +51,7 @@ export interface DeviceRow {
   filters: Record<string, string | null>;
 }
 
-interface Wanted extends Thresholds {
+interface DeviceFilter extends Thresholds {
   states: readonly DeviceState[] | null;
   olderThanMs: number | null;
   order: Order;
@@ -63,31 +60,49 @@ interface Wanted extends Thresholds {
 
 /** @returns the devices, and how many there are in all */
 export async function findDevices(
-  database: CommandDatabase,
-  { states, olderThanMs, order, limit, staleMs, silentMs }: Wanted,
+  query: Query,
+  { states, olderThanMs, order, limit, staleMs, silentMs }: DeviceFilter,
 ): Promise<{ devices: DeviceRow[]; total: number }> {
   const matching = `
     FROM (SELECT ${COLUMNS} FROM waypost.device_status) AS d
     WHERE ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::float8 IS NULL OR verified_age_ms IS NULL OR verified_age_ms > $4)`;
   const values = [staleMs / 1000, silentMs / 1000, states, olderThanMs];
-  const devices = await database.query<DeviceRow>(`SELECT * ${matching} ORDER BY ${ORDERS[order]} LIMIT $5`, [...values, limit]);
+  const devices = await query<DeviceRow>(`SELECT * ${matching} ORDER BY ${ORDERS[order]} LIMIT $5`, [...values, limit]);
   if (devices.length < limit) return { devices, total: devices.length };
-  const [row] = await database.query<{ total: number }>(`SELECT count(*)::int AS total ${matching}`, values);
+  const [row] = await query<{ total: number }>(`SELECT count(*)::int AS total ${matching}`, values);
   return { devices, total: row?.total ?? devices.length };
 }
 
 /** @returns how many devices are in each state, and how many failed several times in a row */
 export async function countStates(
-  database: CommandDatabase,
+  query: Query,
   { staleMs, silentMs }: Thresholds,
 ): Promise<{ states: Record<DeviceState, number>; repeated: number }> {
-  const rows = await database.query<{ state: DeviceState; devices: number; repeated: number }>(COUNT_STATES, [
-    staleMs / 1000,
-    silentMs / 1000,
-  ]);
+  const rows = await query<{ state: DeviceState; devices: number; repeated: number }>(COUNT_STATES, [staleMs / 1000, silentMs / 1000]);
   const none = { failing: 0, silent: 0, stale: 0, never: 0, fresh: 0 };
   return {
     states: { ...none, ...Object.fromEntries(rows.map(({ state, devices }) => [state, devices])) },
     repeated: rows.reduce((sum, { repeated }) => sum + repeated, 0),
+  };
+}
+
+/** The JSON form of a device. */
+export function deviceData(row: DeviceRow): object {
+  return {
+    mac: row.mac,
+    state: row.state,
+    verifiedAt: row.verified_at?.toISOString() ?? null,
+    verifiedAgeMs: row.verified_age_ms === null ? null : Math.round(row.verified_age_ms),
+    verifiedManifestId: row.verified_manifest_id,
+    verifiedSequence: row.verified_sequence === null ? null : Number(row.verified_sequence),
+    verifiedEpoch: row.verified_epoch,
+    firstSeenAt: row.first_seen_at.toISOString(),
+    lastRequestAt: row.last_request_at.toISOString(),
+    lastManifestId: row.last_manifest_id,
+    consecutiveFailures: row.consecutive_failures,
+    lastFailureAt: row.last_failure_at?.toISOString() ?? null,
+    lastErrorCode: row.last_error_code,
+    lastError: row.last_error,
+    filters: row.filters,
   };
 }

@@ -1,11 +1,9 @@
 import { diskSpaceOf } from '@waypost/runtime';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import type { StoreFacts } from './assess-fleet.js';
-import { folderOf } from './snapshot-folder.js';
 
-/** Looks through the snapshot store, as far as it is to be seen from here. @throws WaypostError CONFIG_INVALID, STORAGE_FAILED */
-export async function measureStore(store: string): Promise<StoreFacts> {
-  const folder = folderOf(store);
+/** Looks through the snapshot store, as far as it is to be seen from here. @throws WaypostError STORAGE_FAILED */
+export async function measureStore(folder: string): Promise<StoreFacts> {
   const blobs = await new FileBlobStore(folder).list();
   const space = await diskSpaceOf(folder).catch(() => undefined);
   const bytes = blobs.reduce((sum, blob) => sum + blob.bytes, 0);

@@ -1,5 +1,5 @@
-import type { CommandContext, CommandDatabase } from '@waypost/command-line';
-import { type Manifest, openManifest, ulidSchema, WaypostError } from '@waypost/contracts';
+import { type Manifest, normalizeMac, openManifest, ulidSchema, WaypostError } from '@waypost/contracts';
+import type { Query } from '@waypost/runtime';
 
 const BY_ID = 'SELECT document FROM waypost.manifests WHERE manifest_id = $1';
 /** A device's manifests, the latest first: the epoch in force before those that it replaced. $1: MAC, $2: how many to skip. */
@@ -14,22 +14,21 @@ const BACK = /~(\d{1,6})?$/;
  * Finds the manifest that an operator means: by its id, or by a device's MAC for its latest; `~2` behind either goes two manifests back.
  * @throws WaypostError MANIFEST_UNKNOWN, CONFIG_INVALID where it is neither; MANIFEST_INVALID when what central kept is damaged
  */
-export async function selectManifest(context: CommandContext, text: string): Promise<Manifest> {
-  const { database } = context;
+export async function findManifest(query: Query, text: string): Promise<Manifest> {
   const back = BACK.exec(text);
   const steps = back ? Number(back[1] ?? 1) : 0;
   const name = text.replace(BACK, '').trim();
   const id = name.toUpperCase();
-  if (!ulidSchema.safeParse(id).success) return byDevice(database, macOf(context, name), steps, text);
-  const [row] = await database.query<{ document: unknown }>(BY_ID, [id]);
+  if (!ulidSchema.safeParse(id).success) return byDevice(query, macOf(name), steps, text);
+  const [row] = await query<{ document: unknown }>(BY_ID, [id]);
   if (!row) throw unknown(`There is no manifest ${id}.`);
   const found = openManifest(row.document);
-  return steps === 0 ? found : earlier(database, found, steps);
+  return steps === 0 ? found : earlier(query, found, steps);
 }
 
-function macOf(context: CommandContext, name: string): string {
+function macOf(name: string): string {
   try {
-    return context.mac(name);
+    return normalizeMac(name);
   } catch (cause) {
     throw new WaypostError('CONFIG_INVALID', {
       detail: `${JSON.stringify(name.slice(0, 64))} is neither a manifest id nor a MAC address.`,
@@ -43,14 +42,14 @@ function macOf(context: CommandContext, name: string): string {
 const BEFORE = `
   SELECT document FROM waypost.manifests WHERE mac = $1 AND epoch = $2 AND sequence < $3 ORDER BY sequence DESC LIMIT 1 OFFSET $4`;
 
-async function earlier(database: CommandDatabase, { manifestId, device, epoch, sequence }: Manifest, steps: number): Promise<Manifest> {
-  const [row] = await database.query<{ document: unknown }>(BEFORE, [device.mac, epoch, sequence, steps - 1]);
+async function earlier(query: Query, { manifestId, device, epoch, sequence }: Manifest, steps: number): Promise<Manifest> {
+  const [row] = await query<{ document: unknown }>(BEFORE, [device.mac, epoch, sequence, steps - 1]);
   if (!row) throw unknown(`There are not ${steps} manifests before ${manifestId} in its epoch.`);
   return openManifest(row.document);
 }
 
-async function byDevice(database: CommandDatabase, mac: string, steps: number, text: string): Promise<Manifest> {
-  const [row] = await database.query<{ document: unknown }>(BY_DEVICE, [mac, steps]);
+async function byDevice(query: Query, mac: string, steps: number, text: string): Promise<Manifest> {
+  const [row] = await query<{ document: unknown }>(BY_DEVICE, [mac, steps]);
   if (row) return openManifest(row.document);
   throw unknown(steps === 0 ? `The device ${mac} was never given a manifest.` : `${text}: the device ${mac} has not so many manifests.`);
 }

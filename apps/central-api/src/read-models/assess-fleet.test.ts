@@ -1,5 +1,5 @@
 import { assessFleet } from './assess-fleet.js';
-import type { FleetFacts } from './read-fleet.js';
+import type { FleetFacts } from './fleet.js';
 
 const HEALTHY: FleetFacts = {
   thresholds: { staleMs: 3_600_000, silentMs: 86_400_000 },

@@ -1,5 +1,5 @@
-import type { CommandDatabase } from '@waypost/command-line';
 import { type ChunkEntry, ChunkIndex, type ManifestTable } from '@waypost/contracts';
+import type { Query } from '@waypost/runtime';
 import { READ_INDEX } from '../chunk-store/chunk-catalog.sql.js';
 
 /** What differs within one table, chunk by chunk. */
@@ -18,12 +18,8 @@ export interface ChunkDifference {
  * Compares two snapshots of a table by the digests of their chunks.
  * @returns null where central does not know the chunks of both any more
  */
-export async function compareChunks(
-  database: CommandDatabase,
-  before: ManifestTable,
-  after: ManifestTable,
-): Promise<ChunkDifference | null> {
-  const [old, young] = [await readIndex(database, before), await readIndex(database, after)];
+export async function compareChunks(query: Query, before: ManifestTable, after: ManifestTable): Promise<ChunkDifference | null> {
+  const [old, young] = [await readIndex(query, before), await readIndex(query, after)];
   if (!old || !young) return null;
   const [from, to] = [ChunkIndex.decode(old), ChunkIndex.decode(young)];
   const removed = without(from, to);
@@ -39,8 +35,8 @@ export async function compareChunks(
   };
 }
 
-async function readIndex(database: CommandDatabase, { sha256, format }: ManifestTable): Promise<Buffer | undefined> {
-  const [content] = await database.query<{ index: Buffer }>(READ_INDEX, [sha256, format]);
+async function readIndex(query: Query, { sha256, format }: ManifestTable): Promise<Buffer | undefined> {
+  const [content] = await query<{ index: Buffer }>(READ_INDEX, [sha256, format]);
   return content?.index;
 }
 
