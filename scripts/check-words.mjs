@@ -1,7 +1,7 @@
 // Refuses the words that docs/glossary.md bans, in every file that git tracks. What was true of its time stays as it was written: the changelog, and
 // migrations, whose text must not change.
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
 const GLOSSARY = 'docs/glossary.md';
 const TEXT = /\.(ts|mjs|js|md|ya?ml|sh|sql)$/;
@@ -15,7 +15,8 @@ const pattern = new RegExp(`(?<![\\w-])(${[...insteadOf.keys()].join('|').replac
 
 const files = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' }).split('\0');
 const faults = files
-  .filter((file) => TEXT.test(file) && !EXEMPT.some((exempt) => exempt.test(file)))
+  // Git still lists a file that is deleted and not staged.
+  .filter((file) => TEXT.test(file) && existsSync(file) && !EXEMPT.some((exempt) => exempt.test(file)))
   .flatMap((file) =>
     readFileSync(file, 'utf8')
       .split('\n')

@@ -4,11 +4,14 @@ import { currentContext, LOGGER, addContext, statementOf, traced, withoutContext
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import type { SyncRequestRow } from '../database/entities.js';
 import { Batcher } from '../database/batcher.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REFUSED } from './audit.sql.js';
 import { RefusalBudget } from './refusal-budget.js';
+
+/** What a device does with a request, as the audit and the metrics name it. */
+export type Operation = 'request' | 'download' | 'ack';
+type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */
 export class RequestFacts {
@@ -23,7 +26,7 @@ export class RequestFacts {
   have: Have | undefined;
 
   constructor(
-    readonly operation: SyncRequestRow['operation'],
+    readonly operation: Operation,
     readonly requestId: string,
   ) {}
 
@@ -71,7 +74,7 @@ export class RequestFacts {
 const FACTS = new WeakMap<FastifyRequest, RequestFacts>();
 
 /** The facts of a request, begun at the first call. */
-export function auditOf(request: FastifyRequest, operation: SyncRequestRow['operation']): RequestFacts {
+export function auditOf(request: FastifyRequest, operation: Operation): RequestFacts {
   const facts = FACTS.get(request) ?? new RequestFacts(operation, request.id);
   FACTS.set(request, facts);
   return facts;
@@ -139,7 +142,7 @@ export class RequestAudit {
   }
 
   /** Of waypost.sync_requests; counted in the metrics at once, for the database may be away. */
-  private rowOf(facts: RequestFacts, status: SyncRequestRow['status'], reason: ErrorCode | 'unchanged' | null): unknown[] {
+  private rowOf(facts: RequestFacts, status: Status, reason: ErrorCode | 'unchanged' | null): unknown[] {
     const { mac, manifestId, requestedAt, operation, durationMs, requestId, cycleId } = facts;
     this.metrics.requested(operation, status, reason, durationMs / 1000);
     return [mac, manifestId, requestedAt, operation, status, reason, durationMs, requestId, cycleId];

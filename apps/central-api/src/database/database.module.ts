@@ -8,7 +8,6 @@ import type { Logger } from 'pino';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
 import { POOL_PROVIDERS, POOL_TOKENS } from './pools.js';
-import { AcknowledgementRow, CentralStateRow, ManifestRow, ManifestTableRow, SyncRequestRow } from './entities.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
 import { AddCycleId1795350000000 } from './migrations/1795350000000-add-cycle-id.js';
@@ -29,8 +28,6 @@ import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-creat
 /** The first 30 failures to connect are taken for a database that starts. */
 const RETRY_MS = 2000;
 
-const ENTITIES = [SyncRequestRow, ManifestRow, ManifestTableRow, AcknowledgementRow, CentralStateRow];
-
 /** Options of Waypost's own tables in the central database. */
 export function dataSourceOptions(url: string): DataSourceOptions {
   return {
@@ -38,7 +35,6 @@ export function dataSourceOptions(url: string): DataSourceOptions {
     url,
     schema: 'waypost',
     applicationName: 'waypost-central',
-    entities: ENTITIES,
     migrations: [
       CreateAudit1795000000000,
       IndexManifestsBySequence1795100000000,
@@ -110,7 +106,6 @@ async function refuseAnEdges(runner: QueryRunner): Promise<void> {
       }),
       dataSourceFactory: (options) => openDataSource(options as DataSourceOptions),
     }),
-    TypeOrmModule.forFeature(ENTITIES),
   ],
   providers: POOL_PROVIDERS,
   exports: [TypeOrmModule, ...POOL_TOKENS],

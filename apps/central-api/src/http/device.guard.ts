@@ -1,8 +1,8 @@
 import { type CanActivate, createParamDecorator, type ExecutionContext, Injectable } from '@nestjs/common';
 import { normalizeMac, syncRequestSchema, ulidSchema, WaypostError } from '@waypost/contracts';
 import type { FastifyRequest } from 'fastify';
-import { auditOf, type RequestFacts } from '../audit/request-audit.js';
-import { type Operation, operationOf } from './operation.js';
+import { auditOf, type Operation, type RequestFacts } from '../audit/request-audit.js';
+import { operationOf } from './operation.js';
 
 /** Who sends a request. It alone decides what a device may see, whatever else its message says. */
 export interface DeviceIdentity {

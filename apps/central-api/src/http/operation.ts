@@ -1,9 +1,6 @@
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyRequest } from 'fastify';
-import type { SyncRequestRow } from '../database/entities.js';
-
-/** What a device does with a request, as the audit and the metrics name it. */
-export type Operation = SyncRequestRow['operation'];
+import type { Operation } from '../audit/request-audit.js';
 
 /** Marks a route as an operation of devices: DeviceGuard identifies the device, and the audit and the metrics count the request. */
 export const DeviceOperation = (operation: Operation): MethodDecorator => RouteConfig({ operation });

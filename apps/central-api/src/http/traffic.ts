@@ -2,7 +2,8 @@ import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Counter, Gauge } from 'prom-client';
-import { type Operation, operationOf } from './operation.js';
+import type { Operation } from '../audit/request-audit.js';
+import { operationOf } from './operation.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 
 const OPERATIONS: readonly Operation[] = ['request', 'download', 'ack'];

@@ -6,14 +6,13 @@ import { RetainedRowEntity } from './entities/retained-row.entity.js';
 import { MirrorTableEntity } from './entities/mirror-table.entity.js';
 import { SyncLogEntity } from './entities/sync-log.entity.js';
 import { SyncStateEntity } from './entities/sync-state.entity.js';
-import { SyncTableEntity } from './entities/sync-table.entity.js';
 import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create-edge-tables.js';
 import { CreateKeptRows1795200000000 } from './migrations/1795200000000-create-kept-rows.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
 import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-create-owned-tables.js';
 
-export const ENTITIES = [SyncLogEntity, SyncTableEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
+export const ENTITIES = [SyncLogEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
 
 /** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
 export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error: Error) => void): DataSourceOptions {
