@@ -50,6 +50,7 @@ export const LAYERS = {
     'download',
     'chunk-source',
     'phase',
+    'outbox',
     'audit',
     'central',
     'state',

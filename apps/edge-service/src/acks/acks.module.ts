@@ -1,5 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { PhaseModule } from '../phase/phase.module.js';
+import { AckChannel } from './ack-channel.js';
 import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
 import { AckOutbox } from './ack-outbox.js';
 import { SendAcks, SendNewAck, SendPendingAcks } from './send-acks.js';
@@ -7,7 +8,7 @@ import { SendAcks, SendNewAck, SendPendingAcks } from './send-acks.js';
 @Global()
 @Module({
   imports: [PhaseModule],
-  providers: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
+  providers: [AckChannel, AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
   exports: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
 })
 export class AcksModule {

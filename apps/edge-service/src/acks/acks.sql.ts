@@ -23,9 +23,9 @@ export const MARK_UNSENT = `
   WHERE manifest_id = $1 AND status = $2`;
 
 /** created_at as text: a JS Date would lose its microseconds. */
-export const PENDING_ACKS = `
+export const NEXT_ACK = `
   SELECT manifest_id AS "manifestId", status, body, created_at::text AS "createdAt"
-  FROM waypost.edge_acks WHERE refused_at IS NULL ORDER BY created_at`;
+  FROM waypost.edge_acks WHERE refused_at IS NULL ORDER BY created_at LIMIT 1`;
 
 export const COUNT_ACKS = `
   SELECT count(*) FILTER (WHERE refused_at IS NULL) AS pending, count(refused_at) AS refused FROM waypost.edge_acks`;

@@ -7,9 +7,9 @@ import { shuttingDown } from '../central/race-abort.js';
 import { Database } from '../database/database.js';
 import type { Cycle, CycleOptions, CycleReport } from '../phase/cycle.js';
 import { CycleLock } from './cycle-lock.js';
+import { CYCLE_RUNNER_OPTIONS, type CycleRunnerOptions } from './cycle-runner-options.js';
 import { SyncCycle } from './sync-cycle.js';
 import { SyncStatus } from '../status/sync-status.js';
-import { CYCLE_RUNNER_OPTIONS, type CycleRunnerOptions } from './cycle-runner-options.js';
 
 /** What a load in progress gets to finish when the service stops; docker kills after 10 s. */
 const GRACE_MS = 5000;

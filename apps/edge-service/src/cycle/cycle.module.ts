@@ -3,9 +3,9 @@ import { SendNewAck, SendPendingAcks } from '../acks/send-acks.js';
 import { UpdateMirror } from '../mirror/update-mirror.js';
 import { CYCLE_PHASES, type CyclePhase } from '../phase/cycle-phase.js';
 import { CycleLock } from './cycle-lock.js';
+import { CYCLE_RUNNER_OPTIONS, type CycleRunnerOptions } from './cycle-runner-options.js';
 import { CycleRunner } from './cycle-runner.js';
 import { SyncCycle } from './sync-cycle.js';
-import { CYCLE_RUNNER_OPTIONS, type CycleRunnerOptions } from './cycle-runner-options.js';
 
 /** In the order in which a cycle runs them. */
 const PHASES = [SendPendingAcks, UpdateMirror, SendNewAck];

@@ -1,6 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
-import { Downloads } from './downloads.js';
 import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
+import { Downloads } from './downloads.js';
 
 @Global()
 @Module({ providers: [Downloads], exports: [Downloads] })

@@ -8,11 +8,11 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { Metrics } from '../metrics/metrics.js';
 import { checkExpectation } from '../chunk-source/check-index.js';
+import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
 import { downloadTable } from './download-table.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
 import { SpooledTable } from './spooled-table.js';
-import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
 
 /** Chunk streams on their way to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
