@@ -21,7 +21,7 @@ const NEW_SHARE = 0.1;
 /** Their scopes are so much larger than those of the fleet: a chunk at the border of what is shared is stored twice, and in a small scope that is much of it. */
 const STORE_FACTOR = 20;
 const NEAR_MACS = ['02:00:00:01:00:00', '02:00:00:01:00:01'] as const;
-/** So long a device would wait anyway: nobody is turned away, and what is measured is work. */
+/** As long as a device waits anyway: no request is refused, and what is measured is work. */
 const MAX_WAIT = '30m';
 const PLAN = `version: 1
 schemaVersion: 1
@@ -77,7 +77,7 @@ export async function runFanout({ rows, rounds, say, signal }: FullOptions): Pro
   let store: FanoutReport['store'] | undefined;
   for (let round = 1; round <= rounds; round += 1) {
     say(`round ${round} of ${rounds}: filling ${SCOPES} × ${rows.toLocaleString('en-US')} rows`);
-    // Its peak memory is a process's for good: a new one for each round.
+    // A process keeps its peak memory: a new one for each round.
     await using bench = await FanoutBench.start({ servers, folder, database: `fanout_${round}`, rows });
     const rush = await bench.rush();
     say(`round ${round} of ${rounds}: ${rush.built} table snapshots built, all answered in ${(rush.totalMs / 1000).toFixed(1)} s`);

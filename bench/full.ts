@@ -12,7 +12,7 @@ export interface FullOptions {
   rows: number;
   rounds: number;
   say: (line: string) => void;
-  /** Ends the servers, and with them whatever is under way. */
+  /** Ends the servers, and with them what runs on them. */
   signal: AbortSignal;
 }
 

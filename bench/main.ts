@@ -22,7 +22,7 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json] [
   idle          what a device costs that is up to date: sync/now, and polls per second beside a bare route
   fanout        1000 devices of 20 scopes that ask at once, and what the store grows by for scopes that share rows
   triggers      what change capture costs those that write: single-row statements with and without it
-  slow-readers  a healthy device's syncs beside 200 downloads that nobody reads
+  slow-readers  a healthy device's syncs beside 200 downloads that are not read
   audit         every statement of the dashboards on 90 days of audit, one device for every 10,000 requests, and the pruning of a day
   all           the first four, each into its block of docs/benchmarks.md; --with-long: the others too
 

@@ -23,7 +23,7 @@ export class Servers implements AsyncDisposable {
     readonly edge: EmbeddedPostgres,
   ) {}
 
-  /** @param signal ends them, and with them whatever is under way */
+  /** @param signal ends them, and with them what runs on them */
   static async start(folder: string, signal: AbortSignal): Promise<Servers> {
     // Logical replication, one of the peers, needs more in central's write-ahead log.
     const central = await startEmbeddedPostgres({ folder: join(folder, 'central'), settings: { ...SETTINGS, wal_level: 'logical' } });
@@ -75,7 +75,7 @@ export class Servers implements AsyncDisposable {
 /** Runs `work` with a connection of its own. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, application_name: 'waypost-bench' });
-  client.on('error', () => undefined); // the statement under way rejects as well
+  client.on('error', () => undefined); // the running statement rejects as well
   await client.connect();
   try {
     return await work(client);

@@ -80,7 +80,7 @@ export class Services implements AsyncDisposable {
     this.takeSteps();
   }
 
-  /** @throws Error when the cycle is not a success that central has heard of */
+  /** @throws Error when the cycle is not a success that central has acknowledged */
   async syncNow(): Promise<SyncOutcome> {
     const response = await fetch(`${this.edge.url}/api/sync/now`, { method: 'POST' });
     const text = await response.text();

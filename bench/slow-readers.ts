@@ -47,7 +47,7 @@ export interface SlowReadersReport {
 }
 
 /**
- * What a healthy device's sync takes at central alone, and beside 200 downloads that nobody reads; the two change places in each round, so
+ * What a healthy device's sync takes at central alone, and beside 200 downloads that are not read; the two change places in each round, so
  * that the ratio does not depend on what else the machine does.
  */
 export async function runSlowReaders({ rows, rounds, say, signal }: FullOptions): Promise<SlowReadersReport> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 const NEVER_LOADED = /\.(ts|mts|cts|map|md|markdown|flow|tsbuildinfo)$/i;
 const LICENCE = /^(licen[cs]e|copying|notice)/i;
-/** Whole folders: builds for browsers and bundlers, sources, locales that nobody asks for. */
+/** Whole folders: builds for browsers and bundlers, sources, locales that are not used. */
 const OTHER_BUILDS = [
   'typeorm/browser',
   'rxjs/src',

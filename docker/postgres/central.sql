@@ -10,7 +10,7 @@ GRANT USAGE ON SCHEMA public TO waypost;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO waypost;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO waypost;
 
--- Grafana: reads the audit and nothing else, and keeps nobody waiting.
+-- Grafana: reads the audit and nothing else, with a limit on time and connections.
 CREATE ROLE grafana LOGIN PASSWORD :'grafana_password' CONNECTION LIMIT 10;
 ALTER ROLE grafana SET default_transaction_read_only = on;
 ALTER ROLE grafana SET statement_timeout = '30s';

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { withClient } from '../with-client.js';
 
 const RETRY_MS = 500;
-/** Nobody listens, the name is not known yet, the server is starting. */
+/** No server listens, the name is not known yet, the server is starting. */
 const NOT_YET = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', '57P03'];
 
 /**

@@ -4,7 +4,7 @@ import { type DeviceHistory, readHistory } from '../read-models/device-history.j
 
 const DEFAULT_LIMIT = 50;
 
-/** `waypost history`: the story of one device as central knows it, the oldest first. */
+/** `waypost history`: the events of one device as central knows them, the oldest first. */
 export async function history(context: CommandContext): Promise<Answer> {
   const { database } = context;
   const mac = context.mac(context.subject);
@@ -15,8 +15,8 @@ export async function history(context: CommandContext): Promise<Answer> {
   const found = await readHistory(database.query, mac, since, limit);
   if (found.events.length === 0) {
     throw new WaypostError('DEVICE_UNKNOWN', {
-      detail: `Central has heard nothing of ${mac}${sinceMs === undefined ? '' : ` for ${formatSpan(sinceMs)}`}.`,
-      hint: 'Compare the MAC with DEVICE_MAC on the device; waypost devices lists every device that central has heard of.',
+      detail: `Central knows nothing of ${mac}${sinceMs === undefined ? '' : ` for ${formatSpan(sinceMs)}`}.`,
+      hint: 'Compare the MAC with DEVICE_MAC on the device; waypost devices lists every device that central knows.',
     });
   }
   return { data: found, text: textOf(context, found), exitCode: ExitCode.ok };

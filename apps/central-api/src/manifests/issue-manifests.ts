@@ -43,7 +43,7 @@ export interface IssuedManifest {
 
 /**
  * Gives each device the manifest of a snapshot: its last one if nothing differs and more than half of its life is left, else a new one,
- * which is stored before anybody sees it. Must run while the devices' locks are held, so that sequences follow the snapshots' order.
+ * which is stored before it is sent. Must run while the devices' locks are held, so that sequences follow the snapshots' order.
  * A few statements, however many devices there are.
  * @returns for a device whose share lost too many rows the refusal, WaypostError SHARE_SHRANK, in place of a manifest
  */

@@ -8,7 +8,7 @@ export const REPEATED_FAILURES = 3;
 const counted = (condition: string, name: string): string => `count(*) FILTER (WHERE ${condition})::integer AS "${name}"`;
 
 /**
- * A device is in one state, the first that fits: it never proved anything; it was not heard of for long; its last failure is later than its
+ * A device is in one state, the first that fits: it never proved anything; it sent no request for long; its last failure is later than its
  * last proof; its last proof is old; else it is fresh. Over columns of waypost.device_status.
  * @param stale @param silent seconds, as SQL
  */
