@@ -52,11 +52,11 @@ test('SIGTERM during a download: the cycle is answered and audited as aborted, n
   await queryAt(source, "UPDATE users SET name = name || '!'");
   await central.publish();
   const { borders, bytes } = central.stream('users');
-  const cut = borders[2] as number;
+  const end = borders[2] as number;
   const asked = Promise.withResolvers<void>();
   central.streamFault = () => {
     asked.resolve();
-    return { bytes: bytes.subarray(0, cut), contentLength: bytes.length, then: 'hang' };
+    return { bytes: bytes.subarray(0, end), contentLength: bytes.length, then: 'hang' };
   };
   const answer = post<{ code: string }>(`${edge.url}/api/sync/now`);
   await asked.promise;

@@ -104,7 +104,7 @@ export class Edge implements AsyncDisposable {
   }
 }
 
-/** Asks again and again until it is so; the test's own timeout ends a wait in vain. */
+/** Polls until the condition holds; the test's own timeout ends the wait. */
 export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
 }

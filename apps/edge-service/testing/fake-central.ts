@@ -208,11 +208,11 @@ export class FakeCentral implements AsyncDisposable {
     refuse(response, 'ROUTE_UNKNOWN');
   }
 
-  /** @param kept the manifest that the device keeps */
-  private async sendManifest(response: ServerResponse, kept: string | undefined): Promise<void> {
+  /** @param held the manifest that the device holds */
+  private async sendManifest(response: ServerResponse, held: string | undefined): Promise<void> {
     const manifest = this.current ?? (await this.publish());
     const { manifestId, sha256 } = manifest;
-    if (kept === manifestId && !this.ignoresPreferences && !this.manifestFault) {
+    if (held === manifestId && !this.ignoresPreferences && !this.manifestFault) {
       const unchanged = { manifestId, sha256 };
       return sendJson(response, { unchanged: this.unchangedFault?.(unchanged) ?? unchanged });
     }

@@ -19,7 +19,7 @@ export interface AckCounts {
 /** ackSchema's limit. */
 const MAX_ERROR_CHARS = 8192;
 
-/** Acknowledgements wait in waypost.edge_acks until central has them: a cycle writes, any later cycle sends. Central takes repeats well. */
+/** Acknowledgements wait in waypost.edge_acks until central has them: a cycle writes, any later cycle sends. Central accepts repeats. */
 @Injectable()
 export class AckOutbox {
   private readonly outbox: Outbox<PendingAck, AckResponse>;

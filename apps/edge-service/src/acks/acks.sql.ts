@@ -1,4 +1,4 @@
-/** One ack per manifest and outcome: a newer one takes the place of one that was not sent. $1: manifest, $2: status, $3: body. */
+/** One ack per manifest and outcome: a newer one replaces one that was not sent. $1: manifest, $2: status, $3: body. */
 export const QUEUE_ACK = `
   INSERT INTO waypost.edge_acks (manifest_id, status, body) VALUES ($1, $2, $3)
   ON CONFLICT (manifest_id, status) DO UPDATE
@@ -9,7 +9,7 @@ export const QUEUE_ACK = `
  * a newer one stays, $4: the receipt or null.
  */
 export const DELETE_SENT = `
-  WITH kept AS (
+  WITH stored AS (
     INSERT INTO waypost.edge_sync_state (key, value)
     SELECT 'receipt', $1 || ' ' || $4::text FROM waypost.edge_sync_state WHERE key = 'manifest_id' AND value = $1 AND $4 IS NOT NULL
     ON CONFLICT (key) DO UPDATE SET value = excluded.value

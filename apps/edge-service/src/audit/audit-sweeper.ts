@@ -11,10 +11,10 @@ import { PRUNE_CYCLES, PRUNE_REFUSED_ACKS } from './audit.sql.js';
 
 const INTERVAL_MS = 3_600_000;
 const BATCH_ROWS = 500;
-/** After a batch it rests ten times as long as the batch took: a device has other things to do. */
-const REST_FACTOR = 10;
+/** The pause after a batch, in durations of the batch: the device has other work. */
+const PAUSE_FACTOR = 10;
 
-/** Removes, at start and once an hour, what AUDIT_RETENTION lets go, in small batches. Hourly counts of it stay. */
+/** Removes, at start and once an hour, what is older than the retention, in small batches. Hourly counts of it stay. */
 @Injectable()
 export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly stop = new AbortController();
@@ -44,7 +44,7 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
         const startedAt = performance.now();
         [{ removed }] = await this.cycles.query<[{ removed: number }]>(statement, [this.options.retentionMs, BATCH_ROWS]);
         total += removed;
-        if (removed === BATCH_ROWS) await this.rest(REST_FACTOR * (performance.now() - startedAt));
+        if (removed === BATCH_ROWS) await this.pause(PAUSE_FACTOR * (performance.now() - startedAt));
       }
     }
     return total;
@@ -59,12 +59,12 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
             if (removed > 0) this.logger.info({ removed }, 'audit pruned');
           })
           .catch((err: unknown) => this.logger.warn({ err }, 'the audit could not be pruned'));
-        await this.rest(INTERVAL_MS);
-      } else await this.rest(1000);
+        await this.pause(INTERVAL_MS);
+      } else await this.pause(1000);
     }
   }
 
-  private async rest(ms: number): Promise<void> {
+  private async pause(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
   }
 }

@@ -46,7 +46,7 @@ export class SyncLog {
 
   constructor(@InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>) {}
 
-  /** In the transaction under way: the row says Success if and only if the data is there. */
+  /** In the current transaction: the row says Success if and only if the data is there. */
   async finishWith(client: pg.ClientBase, outcome: CycleOutcome): Promise<void> {
     await client.query(FINISH_CYCLE, outcomeParameters(outcome));
     await client.query(INSERT_TABLES, [outcome.cycleId, ...tableParameters(outcome.tables ?? [])]);

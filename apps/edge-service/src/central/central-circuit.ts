@@ -16,7 +16,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { CENTRAL_OPTIONS, type CentralOptions, type CircuitLimits } from './central-options.js';
 import { raceAbort } from './race-abort.js';
 
-/** Worth another try at once: the network, or a central that says so. */
+/** Retried at once: failures of the network, and what central says to retry. */
 const RETRIED: ReadonlySet<ErrorCode> = new Set([
   'CENTRAL_UNREACHABLE',
   'TRANSFER_STALLED',
@@ -24,7 +24,7 @@ const RETRIED: ReadonlySet<ErrorCode> = new Set([
   'CHUNK_CORRUPT',
   'RANGE_INVALID',
 ]);
-/** Central did not answer. Whatever else happens, it did, and the breaker stays closed. */
+/** Central did not answer. With any other error it did, and the breaker stays closed. */
 const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['CENTRAL_UNREACHABLE', 'TRANSFER_STALLED', 'DEADLINE_EXCEEDED']);
 
 const hasCode = (codes: ReadonlySet<ErrorCode>) => (error: unknown) => error instanceof WaypostError && codes.has(error.code);
@@ -32,7 +32,7 @@ const hasCode = (codes: ReadonlySet<ErrorCode>) => (error: unknown) => error ins
 export type BreakerState = 'closed' | 'open' | 'half-open';
 const METRIC: Record<BreakerState, number> = { closed: 0, 'half-open': 1, open: 2 };
 
-/** All that goes to central goes through here: tried again with growing, jittered delays, and not at all while the breaker is open. */
+/** All requests to central: retried with growing, jittered delays, and refused while the breaker is open. */
 @Injectable()
 export class CentralCircuit {
   private readonly retries: RetryPolicy;
@@ -80,8 +80,8 @@ export class CentralCircuit {
   async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     if (this.state === 'open' && performance.now() < this.openUntilMs) {
       throw new WaypostError('CENTRAL_UNREACHABLE', {
-        detail: 'Central did not answer lately; it is not asked again for a moment.',
-        hint: `The next try is allowed ${Math.ceil(this.limits.openMs / 1000)} s after the last failure; the device goes on by itself. Check central’s /health.`,
+        detail: 'Central did not answer recently; it is not asked again while the circuit breaker is open.',
+        hint: `The next try is allowed ${Math.ceil(this.limits.openMs / 1000)} s after the last failure; the device retries by itself. Check central’s /health.`,
       });
     }
     return raceAbort(

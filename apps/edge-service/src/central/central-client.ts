@@ -26,7 +26,7 @@ import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
-/** Short: a connection that was cut without a word while it rested takes what is sent next, and answers nothing until the deadline. */
+/** Short: a connection that broke unnoticed while it was idle accepts the next request and never answers it. */
 const KEEP_ALIVE_MS = 1000;
 const MAX_PROBLEM_BYTES = 64 << 10;
 
@@ -42,9 +42,9 @@ interface ManifestAnswer {
   manifest: unknown;
   /** In its place, where that is what the device should hold. */
   unchanged?: UnchangedResponse['unchanged'] | undefined;
-  /** Central's clock, if it tells the time. */
+  /** Central's clock, if it sends the time. */
   centralTime: Date | undefined;
-  /** The fingerprint of central's database, if it tells. */
+  /** The fingerprint of central's database, if it sends it. */
   database: string | undefined;
 }
 
@@ -79,7 +79,7 @@ export class CentralClient implements OnApplicationShutdown {
       // undici's own timers are coarse, and do not fire while the reader is slow: `withDeadline`, `startDeadline` and with-stall-timeout.ts watch instead.
       headersTimeout: 0,
       bodyTimeout: 0,
-      // A connection that rested for longer may be gone without a word, and a request on it would wait for its whole deadline.
+      // A connection that was idle for longer may have broken unnoticed, and a request on it would wait for its whole deadline.
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
     });
   }
@@ -111,9 +111,9 @@ export class CentralClient implements OnApplicationShutdown {
     );
     const accept = `${LIVE_STREAM_TYPE}, application/json`;
     const answer = await this.post('/api/device-sync/request', { mac: this.options.deviceMac }, deadline.signal, { accept });
-    const told = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
-    if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...told };
-    return { manifest: manifestIn(await readJson(answer)), ...told };
+    const facts = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
+    if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...facts };
+    return { manifest: manifestIn(await readJson(answer)), ...facts };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -192,7 +192,7 @@ export class CentralClient implements OnApplicationShutdown {
   }
 }
 
-/** Central's clock, if the answer tells the time. */
+/** Central's clock, if the answer has it. */
 function dateOf({ date }: Dispatcher.ResponseData['headers']): Date | undefined {
   const time = typeof date === 'string' ? new Date(date) : undefined;
   return time && !Number.isNaN(time.getTime()) ? time : undefined;

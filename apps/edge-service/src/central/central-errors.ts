@@ -4,7 +4,7 @@ import { errors } from 'undici';
 /** What central answered in place of what was asked for. */
 export interface Refusal {
   status: number;
-  /** The body's text, cut to a sane length. */
+  /** The body's text, truncated. */
   body: string;
 }
 

@@ -1,7 +1,7 @@
 import { WaypostError } from '@waypost/contracts';
 
 export function shuttingDown(): WaypostError {
-  return new WaypostError('SHUTTING_DOWN', { detail: 'The service is stopping; the cycle was given up and will be taken up again.' });
+  return new WaypostError('SHUTTING_DOWN', { detail: 'The service is stopping; the cycle was aborted, and the next one resumes.' });
 }
 
 /** The promise's outcome, or SHUTTING_DOWN as soon as the signal fires, whatever becomes of the promise then. */

@@ -69,5 +69,5 @@ async function before(reader: AsyncIterator<Buffer>, { stallMs, endsAtMs }: Stal
   }
 }
 
-/** A body that is given up may still report that its connection broke. */
+/** A body that is abandoned may still report that its connection broke. */
 function ignoreLateError(): void {}

@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { compareColumns } from '../load/compare-columns.js';
 import { checkTypes } from '../load/user-types.js';
 import { RETAINED_ROWS } from '../state/retained-rows.js';
-import { matches, readFacts, type TableFacts } from '../verify/verify-table.js';
+import { matches, hashTable, type TableFacts } from '../verify/verify-table.js';
 
 export interface TableFinding {
   name: string;
@@ -28,20 +28,20 @@ export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Pro
   );
   const types = await checkTypes(client, manifest.types);
   await pinSession(client);
-  const kept = await countKept(client);
+  const retained = await countRetained(client);
   const tables: TableFinding[] = [];
   for (const table of manifest.tables) {
     const local = described.get(quoteTable(parseTableName(table.name)));
     const differences = local ? compareColumns(table, local) : ['the table is not there'];
-    const keptRows = kept.get(table.name) ?? 0;
-    const actual = local && differences.length === 0 ? await readFacts(client, table, local, { hasKept: keptRows > 0 }) : null;
+    const keptRows = retained.get(table.name) ?? 0;
+    const actual = local && differences.length === 0 ? await hashTable(client, table, local, { hasRetained: keptRows > 0 }) : null;
     const state = !local ? 'missing' : !actual ? 'altered' : matches(actual, table) ? 'ok' : 'drifted';
     tables.push({ name: table.name, state, expected: factsOf(table), actual, keptRows, differences });
   }
   return { tables, types };
 }
 
-async function countKept(client: pg.ClientBase): Promise<Map<string, number>> {
+async function countRetained(client: pg.ClientBase): Promise<Map<string, number>> {
   const { rows } = await client.query<{ name: string; count: number }>(
     `SELECT table_name AS name, count(*)::int AS count FROM ${RETAINED_ROWS} GROUP BY table_name`,
   );

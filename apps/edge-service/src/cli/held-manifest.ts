@@ -1,8 +1,8 @@
 import { type Manifest, manifestSchema, WaypostError } from '@waypost/contracts';
+import { READ_MANIFEST } from '../state/state.sql.js';
 
-/** The state but for the manifest itself, and what is known of each mirrored table. */
-export const READ_STATE = "SELECT key, value FROM waypost.edge_sync_state WHERE key <> 'manifest'";
-export const READ_MANIFEST = "SELECT value FROM waypost.edge_sync_state WHERE key = 'manifest'";
+/** The state but for the manifest itself. */
+const READ_STATE = "SELECT key, value FROM waypost.edge_sync_state WHERE key <> 'manifest'";
 
 /** What a device says it holds. */
 export interface Held {

@@ -79,8 +79,8 @@ function compareWithCentral({ held, manifest, tables }: Verified, central: Manif
           `${name}: central’s manifest says ${rowCount} rows, sha256 ${sha256}, the device’s ${own.expected.rowCount}, ${own.expected.sha256}`,
         ];
   });
-  const strangers = manifest.tables.filter(({ name }) => !central.tables.some((table) => table.name === name));
-  differences.push(...strangers.map(({ name }) => `${name} is in the device’s manifest, not in central’s`));
+  const additional = manifest.tables.filter(({ name }) => !central.tables.some((table) => table.name === name));
+  differences.push(...additional.map(({ name }) => `${name} is in the device’s manifest, not in central’s`));
   if (differences.length === 0 && held.manifestSha256 !== central.sha256) {
     differences.push(`the manifest: central’s has sha256 ${central.sha256}, the device’s ${held.manifestSha256}`);
   }

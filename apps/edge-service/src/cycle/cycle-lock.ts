@@ -4,7 +4,7 @@ import { ADVISORY_NAMESPACE, AdvisoryLock, databaseIsCentrals, hasTablesOf, iden
 import type pg from 'pg';
 import { Database } from '../database/database.js';
 
-/** What holding the lock tells of the database at no further cost. */
+/** What the lock statement reads of the database besides. */
 interface LockRow {
   held: boolean;
   isCentrals: boolean;
@@ -36,7 +36,7 @@ export class CycleLock {
     await this.database.whenReady(DATABASE_MAX_WAIT_MS);
     return withClient(this.database.pool, async (client) => {
       const key = [ADVISORY_NAMESPACE, AdvisoryLock.syncCycle];
-      // The connection rests during long downloads: it must not be closed for that.
+      // The connection is idle during long downloads: it must not be closed for that.
       const { mayIdentify, identity } = this.database.identity;
       const { rows } = await client.query<LockRow>(lockStatement(mayIdentify), key);
       const found = rows[0];

@@ -19,7 +19,7 @@ const GRACE_MS = 5000;
 export class CycleRunner implements OnModuleDestroy {
   private current: Promise<CycleReport> | undefined;
   private readonly stop = new AbortController();
-  private readonly cut = new AbortController();
+  private readonly forceStop = new AbortController();
 
   constructor(
     @Inject(CYCLE_RUNNER_OPTIONS) private readonly options: CycleRunnerOptions,
@@ -45,14 +45,14 @@ export class CycleRunner implements OnModuleDestroy {
     }
   }
 
-  /** Gives up what waits for the network at once, and what is being loaded after a while: PostgreSQL rolls it back. */
+  /** Aborts at once what waits for the network, and after a while what is being loaded: PostgreSQL rolls it back. */
   async onModuleDestroy(): Promise<void> {
     this.stop.abort();
     const done = this.current?.catch(() => undefined);
     if (!done) return;
     this.logger.info('waiting for the cycle to end');
     await Promise.race([done, delay(GRACE_MS, undefined, { ref: false })]);
-    this.cut.abort();
+    this.forceStop.abort();
     await done;
   }
 
@@ -87,7 +87,7 @@ export class CycleRunner implements OnModuleDestroy {
       elapsedMs,
       log,
       stop: this.stop.signal,
-      cut: this.cut.signal,
+      forceStop: this.forceStop.signal,
       progress: { downloadedBytes: 0, ack: 'none' },
     };
     const base = { cycleId, startedAt, progress: cycle.progress };
@@ -107,7 +107,7 @@ export class CycleRunner implements OnModuleDestroy {
     }
     this.status.finished(report, log);
     if (!report.error)
-      await this.status.countKeptRows(report.keptRows).catch((err: unknown) => log.warn({ err }, 'kept rows could not be counted'));
+      await this.status.countRetainedRows(report.keptRows).catch((err: unknown) => log.warn({ err }, 'retained rows could not be counted'));
     return report;
   }
 }

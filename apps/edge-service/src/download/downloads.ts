@@ -14,7 +14,7 @@ import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
 import { SpooledTable } from './spooled-table.js';
 
-/** Chunk streams on their way to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
+/** Chunk streams that are being written to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
   byTable: ReadonlyMap<string, SpooledTable>;
   /** Received in this cycle so far, by table: what an earlier one had brought is not counted again. */

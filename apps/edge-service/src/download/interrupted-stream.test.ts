@@ -77,10 +77,10 @@ async function openSpool({ promise, index }: Table, hasIndex: boolean): Promise<
 }
 
 async function fill(table: Table, hasIndex: boolean): Promise<{ chunks: number; isComplete: boolean; bytes: Buffer }> {
-  const kept = await InterruptedStream.open(livePath(), LOG);
+  const interrupted = await InterruptedStream.open(livePath(), LOG);
   const spooled = await openSpool(table, hasIndex);
   try {
-    await kept?.fill(spooled, NEVER);
+    await interrupted?.fill(spooled, NEVER);
     return {
       chunks: spooled.chunkCount,
       isComplete: spooled.complete,
@@ -88,7 +88,7 @@ async function fill(table: Table, hasIndex: boolean): Promise<{ chunks: number; 
     };
   } finally {
     await spooled.close();
-    await kept?.close();
+    await interrupted?.close();
   }
 }
 
@@ -123,31 +123,31 @@ test('another table of the same name has nothing in common with it', async () =>
 
 test('when all of it is used up, its files are removed', async () => {
   await leave(3);
-  const kept = (await InterruptedStream.open(livePath(), LOG))!;
+  const interrupted = (await InterruptedStream.open(livePath(), LOG))!;
   for (const table of [ONE, EMPTY, TWO]) {
     expect((await readdir(folder)).filter((name) => name.startsWith('live'))).toHaveLength(2);
     const spooled = await openSpool(table, true);
-    await kept.fill(spooled, NEVER);
+    await interrupted.fill(spooled, NEVER);
     await spooled.close();
   }
   expect((await readdir(folder)).filter((name) => name.startsWith('live'))).toEqual([]);
-  await kept.close();
+  await interrupted.close();
 });
 
 test('where the disk is full, it gives its space to the download', async () => {
   await leave(3);
-  const kept = (await InterruptedStream.open(livePath(), LOG))!;
+  const interrupted = (await InterruptedStream.open(livePath(), LOG))!;
   const spooled = await openSpool(ONE, true);
   const write = spooled.appendFrames.bind(spooled);
   spooled.appendFrames = async (frames, count) => {
     if (spooled.chunkCount === 2) throw new WaypostError('STORAGE_FAILED', { detail: 'no space left' });
     await write(frames, count);
   };
-  await kept.fill(spooled, NEVER);
-  expect([spooled.chunkCount, kept.hasNext(spooled)]).toEqual([2, false]);
+  await interrupted.fill(spooled, NEVER);
+  expect([spooled.chunkCount, interrupted.hasNext(spooled)]).toEqual([2, false]);
   expect((await readdir(folder)).filter((name) => name.startsWith('live'))).toEqual([]);
   await spooled.close();
-  await kept.close();
+  await interrupted.close();
 });
 
 test('of a live stream that brought nothing, nothing is kept', async () => {

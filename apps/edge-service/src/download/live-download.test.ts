@@ -91,7 +91,7 @@ test('tables are read while they come', async () => {
   await done;
 });
 
-test('a stream that is cut has its manifest, and the reader of a table that is not whole gets an error', async () => {
+test('a truncated stream has its manifest, and the reader of a table that is not whole gets an error', async () => {
   await using live = await open([
     json('preamble', PREAMBLE),
     ...TABLES[0]!.slice(0, 3),
@@ -113,7 +113,7 @@ test.each<[string, Buffer[], string]>([
   ['has a table too many', [json('preamble', PREAMBLE), ...TABLES.flat(), liveHead('table', 0)], 'CHUNK_CORRUPT'],
   ['has chunks before a table', [json('preamble', PREAMBLE), TABLES[0]![1]!, json('manifest', MANIFEST)], 'CHUNK_CORRUPT'],
   ['has two preambles', [json('preamble', PREAMBLE), json('preamble', PREAMBLE)], 'CHUNK_CORRUPT'],
-  ['announces more than anybody could hold', [json('preamble', PREAMBLE), liveHead('manifest', 2 ** 31)], 'CHUNK_CORRUPT'],
+  ['announces more than fits in memory', [json('preamble', PREAMBLE), liveHead('manifest', 2 ** 31)], 'CHUNK_CORRUPT'],
 ])('a live stream that %s is refused', async (_, parts, code) => {
   await using live = await open(parts);
   await expect(live.run()).rejects.toMatchObject({ code });

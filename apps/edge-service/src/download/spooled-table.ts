@@ -7,7 +7,7 @@ import { checkChunk } from '../chunk-source/open-chunk.js';
 
 /**
  * A table's chunk stream on disk: exactly the bytes of the wire, as far as they have come. This process has checked what the file holds up
- * to `length`: on arrival, or when it opened the file of an earlier attempt. Anything behind the last good chunk is cut off.
+ * to `length`: on arrival, or when it opened the file of an earlier attempt. Anything behind the last good chunk is truncated.
  */
 export class SpooledTable extends GrowingChunks {
   /** Set once header and index are there. */

@@ -74,7 +74,7 @@ function flipped(bytes: Buffer, at: number, bit: number): Buffer {
 
 const FAULTS: Record<string, (range: ServedRange) => StreamFault> = {
   'a truncated chunk': (range) => ({ bytes: withFrame(range, 2, (frame) => frame.subarray(0, -10)) }),
-  'a chunk cut short, and the length kept by zeros': (range) => ({
+  'a truncated chunk, padded with zeros to its length': (range) => ({
     bytes: withFrame(range, 2, (frame) => Buffer.concat([frame.subarray(0, -10), Buffer.alloc(10)])),
   }),
   'a flipped bit in a frame': (range) => ({ bytes: withFrame(range, 1, (frame) => flipped(frame, frame.length >> 1, 3)) }),
@@ -133,21 +133,23 @@ test('a body that is longer than announced by the manifest, but starts well, add
   expect(await edge.query(CONTENT)).toEqual(await queryAt(source, CONTENT));
 });
 
-test('a body cut at any byte never commits, and the next request goes on behind a good chunk', async () => {
+test('a body truncated at any byte never commits, and the next request goes on behind a good chunk', async () => {
   await queryAt(source, CHANGE);
   await central.publish();
   const [before] = await edge.query(CONTENT);
   const { bytes, borders } = central.stream('orders');
   const near = borders.flatMap((border) => [border - 1, border, border + 1]);
   const walked = Array.from({ length: 25 }, (_, step) => Math.floor((step * bytes.length) / 25));
-  const cuts = [...new Set([0, 1, 11, 12, 13, 55, 56, 57, ...walked, ...near])].filter((cut) => cut < bytes.length).sort((a, b) => a - b);
-  for (const cut of cuts) {
-    central.streamFault = (range) => (range.table === 'orders' ? cutAt(range, cut, 'break') : undefined);
+  const lengths = [...new Set([0, 1, 11, 12, 13, 55, 56, 57, ...walked, ...near])]
+    .filter((length) => length < bytes.length)
+    .sort((a, b) => a - b);
+  for (const length of lengths) {
+    central.streamFault = (range) => (range.table === 'orders' ? truncatedTo(range, length, 'break') : undefined);
     central.requests.length = 0;
-    expect([cut, (await edge.sync()).code]).toEqual([cut, 'CENTRAL_UNREACHABLE']);
+    expect([length, (await edge.sync()).code]).toEqual([length, 'CENTRAL_UNREACHABLE']);
     expect(await edge.query(CONTENT)).toEqual([before]);
     const ranges = central.requests.flatMap(({ range }) => (range === undefined ? [] : [Number(/\d+/.exec(range))]));
-    expect(borders.filter((border) => border <= cut)).toEqual(expect.arrayContaining(ranges));
+    expect(borders.filter((border) => border <= length)).toEqual(expect.arrayContaining(ranges));
   }
   central.heal();
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
@@ -159,7 +161,7 @@ test('what is on disk is not downloaded again, also not by the next process', as
   await central.publish();
   const { bytes, borders } = central.stream('orders');
   const border = borders[3] as number;
-  central.streamFault = (range) => (range.table === 'orders' ? cutAt(range, border + 20, 'hang') : undefined);
+  central.streamFault = (range) => (range.table === 'orders' ? truncatedTo(range, border + 20, 'hang') : undefined);
   expect((await edge.sync()).code).toBe('TRANSFER_STALLED');
   central.heal();
   central.requests.length = 0;
@@ -173,7 +175,7 @@ test('what is on disk is not downloaded again, also not by the next process', as
 test('files that were damaged between two cycles are not trusted', async () => {
   await queryAt(source, CHANGE);
   await central.publish();
-  central.streamFault = (range) => (range.table === 'orders' ? cutAt(range, range.stream.borders[3] as number, 'hang') : undefined);
+  central.streamFault = (range) => (range.table === 'orders' ? truncatedTo(range, range.stream.borders[3] as number, 'hang') : undefined);
   expect((await edge.sync()).code).toBe('TRANSFER_STALLED');
   central.heal();
   for (const file of await edge.spooledFiles()) {
@@ -196,6 +198,6 @@ test('a folder that cannot be written is reported with its name, raises an alert
   expect(await other.query("SELECT FROM pg_tables WHERE schemaname = 'public'")).toEqual([]);
 });
 
-function cutAt({ stream, offset }: ServedRange, cut: number, then: 'break' | 'hang'): StreamFault {
-  return { bytes: stream.bytes.subarray(offset, Math.max(cut, offset)), contentLength: stream.bytes.length - offset, then };
+function truncatedTo({ stream, offset }: ServedRange, length: number, then: 'break' | 'hang'): StreamFault {
+  return { bytes: stream.bytes.subarray(offset, Math.max(length, offset)), contentLength: stream.bytes.length - offset, then };
 }

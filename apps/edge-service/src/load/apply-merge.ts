@@ -16,7 +16,7 @@ interface Circumstances {
   references: readonly LocalReference[];
   ledger: WriteLedger;
   /** By table name. */
-  kept: ReadonlyMap<string, RetainedRows>;
+  retained: ReadonlyMap<string, RetainedRows>;
 }
 
 interface UniqueIndex {
@@ -43,7 +43,7 @@ export const CHANGED_REFERENCE_HINT =
 export async function applyMerge(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
-  { references, ledger, kept }: Circumstances,
+  { references, ledger, retained }: Circumstances,
 ): Promise<Counts> {
   const foreignKeys = new SuspendedForeignKeys(client, references, tables, ledger);
   await foreignKeys.suspend((reference) => passesOn(client, tables, reference));
@@ -60,7 +60,7 @@ export async function applyMerge(
   return namingReferences(references, async () => {
     const counts =
       (await attempt(client, { ledger, unless: COLLISION }, () => run(new Set([...identities.keys()].filter(mayReplace))))) ??
-      (await applyInSteps(client, tables, { foreignKeys, ledger, kept, mayReplace, run }));
+      (await applyInSteps(client, tables, { foreignKeys, ledger, retained, mayReplace, run }));
     // PostgreSQL alters no table of which deferred checks are waiting.
     if (altered.size > 0) await client.query('SET CONSTRAINTS ALL IMMEDIATE');
     for (const [merged, columns] of altered) await client.query(sql.alterIdentities(merged, columns, 'ALWAYS'));
@@ -90,7 +90,7 @@ async function attempt<Result>(
 interface Steps {
   foreignKeys: SuspendedForeignKeys;
   ledger: WriteLedger;
-  kept: ReadonlyMap<string, RetainedRows>;
+  retained: ReadonlyMap<string, RetainedRows>;
   mayReplace: (merged: MergedTable) => boolean;
   run: (replacing: ReadonlySet<MergedTable>) => Promise<Counts>;
 }
@@ -98,7 +98,7 @@ interface Steps {
 async function applyInSteps(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
-  { foreignKeys, ledger, kept, mayReplace, run }: Steps,
+  { foreignKeys, ledger, retained, mayReplace, run }: Steps,
 ): Promise<Counts> {
   // Deferrable constraints are checked when the merge is done.
   await client.query('SET CONSTRAINTS ALL DEFERRED');
@@ -111,7 +111,7 @@ async function applyInSteps(
   for (const merged of updated.filter((table) => !mayReplace(table)))
     moved.set(merged, await assignTemporaryValues(client, merged, ledger));
   const counts = await run(new Set(tables.filter(mayReplace))).catch((error: unknown) => {
-    throw COLLISION.test(sqlStateOf(error) ?? '') ? collision(error as pg.DatabaseError, tables, kept) : error;
+    throw COLLISION.test(sqlStateOf(error) ?? '') ? collision(error as pg.DatabaseError, tables, retained) : error;
   });
   for (const [{ position }, count] of moved) counts[`updated_${position}`] = String(Number(counts[`updated_${position}`] ?? 0) + count);
   return counts;
@@ -170,15 +170,15 @@ async function changedIdentities(client: pg.ClientBase, tables: readonly MergedT
   return found;
 }
 
-function collision(error: pg.DatabaseError, tables: readonly MergedTable[], kept: ReadonlyMap<string, RetainedRows>): WaypostError {
+function collision(error: pg.DatabaseError, tables: readonly MergedTable[], retained: ReadonlyMap<string, RetainedRows>): WaypostError {
   const where = `${error.schema}.${error.table}`;
   // PostgreSQL names the partition.
   const merged = tables.find(
-    ({ table, local }) => kept.has(table.name) && (local.kind === 'partitioned' || `${local.schema}.${local.table}` === where),
+    ({ table, local }) => retained.has(table.name) && (local.kind === 'partitioned' || `${local.schema}.${local.table}` === where),
   );
   if (merged) {
     return new WaypostError('LOCAL_REFERENCE', {
-      detail: `Rows of ${where} that left this device's share are kept for those that reference them, and a new row has the same value in the device's constraint ${error.constraint}: ${kept.get(merged.table.name)!.examples}.`,
+      detail: `Rows of ${where} that left this device's share are kept for those that reference them, and a new row has the same value in the device's constraint ${error.constraint}: ${retained.get(merged.table.name)!.examples}.`,
       hint: "Remove the references that the detail names, or drop that constraint on the device: central's own constraints have checked the rows.",
       cause: error,
     });

@@ -20,12 +20,12 @@ export async function chooseLoadModes(
   { references }: Mirror,
 ): Promise<Map<string, LoadMode>> {
   if (strategy !== 'auto') return new Map(tables.map(({ name }) => [name, strategy]));
-  const ways = new Map<string, LoadMode>(tables.map(({ name }) => [name, 'merge']));
+  const modes = new Map<string, LoadMode>(tables.map(({ name }) => [name, 'merge']));
   for (const { name } of tables) {
-    const waits = references.some(({ from, to }) => from === name && to !== name && ways.get(to) === 'merge');
-    if (!waits && (await isEmpty(client, name))) ways.set(name, 'fill');
+    const waits = references.some(({ from, to }) => from === name && to !== name && modes.get(to) === 'merge');
+    if (!waits && (await isEmpty(client, name))) modes.set(name, 'fill');
   }
-  return ways;
+  return modes;
 }
 
 async function isEmpty(client: pg.ClientBase, name: string): Promise<boolean> {

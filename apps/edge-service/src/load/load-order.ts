@@ -14,6 +14,6 @@ export interface LoadOrder {
   record: (client: pg.ClientBase) => Promise<void>;
   /** Called around each part. */
   step: <T>(name: string, facts: object, work: () => Promise<T>) => Promise<T>;
-  /** Breaks the transaction off; the connection is of no use then. */
+  /** Aborts the transaction and closes the connection. */
   signal: AbortSignal;
 }

@@ -28,7 +28,7 @@ const TRIGGERS_HINT =
 
 /** What the transaction found before it writes rows. */
 export interface Prepared extends Mirror {
-  ways: ReadonlyMap<string, LoadMode>;
+  modes: ReadonlyMap<string, LoadMode>;
   /** Names of tables that did not exist. */
   created: ReadonlySet<string>;
   ledger: WriteLedger;
@@ -59,9 +59,9 @@ export class LoadTransaction {
     tries.onRetry(({ delay, attempt }) => {
       this.logger.warn({ attempt, retryInMs: Math.round(delay) }, 'mirrored tables are locked, trying again');
     });
-    // The only sure way to end whatever statement is running: PostgreSQL rolls back when the connection is gone.
-    const cut = (): void => void client.end();
-    order.signal.addEventListener('abort', cut, { once: true });
+    // A statement that is running ends for certain only with its connection: PostgreSQL then rolls back.
+    const disconnect = (): void => void client.end();
+    order.signal.addEventListener('abort', disconnect, { once: true });
     try {
       await tries.execute(async () => {
         if (order.signal.aborted) throw shuttingDown();
@@ -70,7 +70,7 @@ export class LoadTransaction {
         });
       }, order.signal);
     } finally {
-      order.signal.removeEventListener('abort', cut);
+      order.signal.removeEventListener('abort', disconnect);
     }
     await faultPoint('edge.after-commit');
   }
@@ -118,8 +118,8 @@ export class LoadTransaction {
     } else {
       await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
-    const ways = await chooseLoadModes(client, this.options.strategy, tables, mirror);
-    return { ...mirror, ways, created, ledger };
+    const modes = await chooseLoadModes(client, this.options.strategy, tables, mirror);
+    return { ...mirror, modes, created, ledger };
   }
 
   /** Once for each set of tables; what a trigger did is found by verification alone. */
@@ -138,30 +138,30 @@ export class LoadTransaction {
     shape: MirrorShape,
     { tables, existing }: { tables: readonly TableShape[]; existing: Mirror['tables'] },
   ): Promise<void> {
-    const withKept = await tablesWithRetainedRows(client);
-    const locked = shape.tables.filter((table) => existing.has(table.name) && (tables.includes(table) || withKept.has(table.name)));
+    const withRetained = await tablesWithRetainedRows(client);
+    const locked = shape.tables.filter((table) => existing.has(table.name) && (tables.includes(table) || withRetained.has(table.name)));
     if (locked.length > 0) await this.lockTables(client, lockWritersStatement(locked, existing));
   }
 
   private async loadEmptyTables(client: pg.ClientBase, { tables, spooled, step }: LoadOrder, prepared: Prepared): Promise<void> {
     for (const table of tables) {
-      const way = prepared.ways.get(table.name);
-      if (way === 'merge') continue;
-      const isNew = way === 'truncate' || prepared.created.has(table.name);
+      const mode = prepared.modes.get(table.name);
+      if (mode === 'merge') continue;
+      const isNew = mode === 'truncate' || prepared.created.has(table.name);
       const empty = { table, local: prepared.tables.get(table.name)!, isNew };
-      const inserted = await step('load', factsOf(table, way), () => loadTable(client, empty, spooled.get(table.name)!));
+      const inserted = await step('load', factsOf(table, mode), () => loadTable(client, empty, spooled.get(table.name)!));
       prepared.ledger.note(empty.local.oid, { inserted });
     }
   }
 
-  /** Also looks through the rows that earlier cycles kept: whichever is not referenced any more goes. */
-  private async merge(client: pg.ClientBase, order: LoadOrder, { ways, tables: locals, references, ledger }: Prepared): Promise<void> {
+  /** Also deletes rows that earlier cycles retained and that nothing references any more. */
+  private async merge(client: pg.ClientBase, order: LoadOrder, { modes, tables: locals, references, ledger }: Prepared): Promise<void> {
     const { shape, tables, spooled, step } = order;
-    const withKept = await tablesWithRetainedRows(client);
+    const withRetained = await tablesWithRetainedRows(client);
     const merged: MergedTable[] = [];
     for (const [position, table] of shape.tables.entries()) {
-      const staged = tables.includes(table) && ways.get(table.name) === 'merge';
-      if (!staged && (!withKept.has(table.name) || !locals.has(table.name))) continue;
+      const staged = tables.includes(table) && modes.get(table.name) === 'merge';
+      if (!staged && (!withRetained.has(table.name) || !locals.has(table.name))) continue;
       const entry = await mergedTable(client, { table, local: locals.get(table.name)!, position, staged });
       if (staged) await step('load', factsOf(table, 'merge'), () => stageTable(client, entry, spooled.get(table.name)!));
       merged.push(entry);
@@ -197,7 +197,7 @@ export class LoadTransaction {
   }
 }
 
-function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, way: LoadMode | undefined): object {
+function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, mode: LoadMode | undefined): object {
   const { rowCount, rawBytes } = table;
-  return { table: name, way, ...(rowCount === undefined ? {} : { rowCount, rawBytes }) };
+  return { table: name, way: mode, ...(rowCount === undefined ? {} : { rowCount, rawBytes }) };
 }

@@ -103,7 +103,7 @@ test('a table whose rows do not come back in key order is verified in key order'
   expect(await edge.query('SELECT count(*)::int AS n FROM areas')).toEqual([{ n: 5 }]);
 });
 
-test('rows that a trigger alters on the way fail verification, roll back all tables, and reach central as a failure', async () => {
+test('rows that a trigger alters fail verification, roll back all tables, and reach central as a failure', async () => {
   await edge.query(`
     CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
     CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON areas FOR EACH ROW EXECUTE FUNCTION shout();`);

@@ -14,6 +14,7 @@ export interface MergeCounts {
   deleted: number;
   updated: number;
   inserted: number;
+  /** Rows that are retained. */
   kept: number;
 }
 
@@ -28,9 +29,9 @@ export async function stageTable(client: pg.ClientBase, merged: MergedTable, spo
 
 /**
  * Brings staged tables up to their manifest. Readers go on reading the old rows until COMMIT; a row that does not differ is not written.
- * A row that left but is referenced by rows that stay is kept where the plan says so (`onReferenced: keep`).
+ * A row that left but is referenced by rows that stay is retained where the plan says so (`onReferenced: keep`).
  * @returns by table name
- * @throws WaypostError LOCAL_REFERENCE that names table, key and constraint of rows that are referenced and must not be kept
+ * @throws WaypostError LOCAL_REFERENCE that names table, key and constraint of rows that are referenced and must not be retained
  */
 export async function mergeTables(
   client: pg.ClientBase,
@@ -41,24 +42,24 @@ export async function mergeTables(
   const repeated = new Map<MergedTable, number>();
   for (const merged of tables) {
     if (merged.staged && !isGuarded(merged)) repeated.set(merged, (await client.query(sql.deleteRepeatedKeys(merged))).rowCount ?? 0);
-    await client.query(merged.staged ? sql.createDifferences(merged) : sql.createDifferencesOfKeptRows(merged));
+    await client.query(merged.staged ? sql.createDifferences(merged) : sql.createDifferencesOfRetainedRows(merged));
     await client.query(`ANALYZE ${sql.differences(merged)}`);
   }
-  const kept = await keepReferencedRows(client, tables, references);
+  const retained = await retainReferencedRows(client, tables, references);
   await refuseChangedReferences(client, tables, references);
-  const counts = await applyMerge(client, tables, { references, ledger, kept });
+  const counts = await applyMerge(client, tables, { references, ledger, retained });
   return new Map(
     tables.map((merged) => {
       const { name } = merged.table;
       const count = (what: string): number => Number(counts[`${what}_${merged.position}`] ?? 0);
       const deleted = count('deleted') + (repeated.get(merged) ?? 0);
-      return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: kept.get(name)?.total ?? 0 }];
+      return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: retained.get(name)?.total ?? 0 }];
     }),
   );
 }
 
-/** A kept row keeps what it references itself, so this goes on until nothing is added. */
-async function keepReferencedRows(
+/** A retained row retains what it references itself, so this is repeated until nothing is added. */
+async function retainReferencedRows(
   client: pg.ClientBase,
   tables: readonly MergedTable[],
   references: readonly LocalReference[],
@@ -70,27 +71,27 @@ async function keepReferencedRows(
   for (let added = 1; added > 0;) {
     added = 0;
     for (const reference of relevant) {
-      const statement = keepStatement(byName.get(reference.to)!, reference, byName.get(reference.from ?? ''));
+      const statement = retainStatement(byName.get(reference.to)!, reference, byName.get(reference.from ?? ''));
       added += (await client.query(statement, [`${reference.fromTable} (${reference.constraint})`])).rowCount ?? 0;
     }
   }
-  const kept = new Map<string, RetainedRows>();
+  const retained = new Map<string, RetainedRows>();
   for (const merged of tables) {
     const rows = referenced.has(merged) ? await assertRetainable(client, merged) : undefined;
-    if (rows) kept.set(merged.table.name, rows);
-    await client.query(sql.recordKept(merged), [merged.table.name]);
+    if (rows) retained.set(merged.table.name, rows);
+    await client.query(sql.recordRetained(merged), [merged.table.name]);
   }
-  return kept;
+  return retained;
 }
 
 /** @param referencing where its rows may leave too */
-function keepStatement(merged: MergedTable, reference: LocalReference, referencing: MergedTable | undefined): string {
+function retainStatement(merged: MergedTable, reference: LocalReference, referencing: MergedTable | undefined): string {
   const { from, fromTable, match, equal, columns, actsOnDelete } = reference;
-  if (referencing) return sql.keepReferencedByKept(merged, match, referencing);
+  if (referencing) return sql.retainReferencedByRetained(merged, match, referencing);
   const isStaged = merged.staged && columns.every((name) => merged.table.columns.some((column) => column.name === name));
   // Only the key says which row is which: another one may have the value, which is all that a reference wants. An action that would fire nevertheless can be held back in the mirror alone.
   const mayPassOn = isStaged && (from !== undefined || !actsOnDelete);
-  return sql.keepReferenced(merged, { match, fromTable, ...(mayPassOn && { unless: equal }) });
+  return sql.retainReferenced(merged, { match, fromTable, ...(mayPassOn && { unless: equal }) });
 }
 
 /**
@@ -118,13 +119,14 @@ async function refuseChangedReferences(
   }
 }
 
-/** @returns undefined where no row is kept */
+/** @returns undefined where no row is retained */
 async function assertRetainable(client: pg.ClientBase, merged: MergedTable): Promise<RetainedRows | undefined> {
-  const { rows } = await client.query<{ key: string; kept: string; total: string }>(sql.findKept(merged));
+  const { rows } = await client.query<{ key: string; referencedBy: string; total: string }>(sql.findRetained(merged));
   if (rows.length === 0) return undefined;
   const total = Number(rows[0]!.total);
   const { name, key, onReferenced } = merged.table;
-  const examples = rows.map((row) => `(${key.join(', ')})=${row.key} by ${row.kept}`).join('; ') + (total > rows.length ? '; …' : '');
+  const examples =
+    rows.map((row) => `(${key.join(', ')})=${row.key} by ${row.referencedBy}`).join('; ') + (total > rows.length ? '; …' : '');
   if (onReferenced === 'keep') return { total, examples };
   throw new WaypostError('LOCAL_REFERENCE', {
     detail: `${total} rows of ${name} left this device's share and are still referenced: ${examples}.`,

@@ -6,12 +6,12 @@ import { isNotRetained, RETAINED_ROWS, keyText } from '../state/retained-rows.js
 export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypost_rows_${position}`;
 /**
  * What differs: `old` is the row's place in the mirror (`part`: in which partition), `new` its place among the staged rows, null where there is
- * none. `kept` names the reference that keeps an old row which has no new one.
+ * none. `referenced_by` names the reference for which an old row without a new one is retained.
  */
 export const differences = ({ position }: MergedTable): string => `pg_temp.waypost_differences_${position}`;
 
 const OLD_ROW = 't.tableoid = d.part AND t.ctid = d.old';
-const LEAVES = `d.new IS NULL AND d.kept IS NULL AND ${OLD_ROW}`;
+const LEAVES = `d.new IS NULL AND d.referenced_by IS NULL AND ${OLD_ROW}`;
 
 /** The local table in FROM, UPDATE and DELETE. Rows of inheriting tables are not the mirror's: they fail verification rather than vanish. */
 function mirror({ table, local }: MergedTable): string {
@@ -49,17 +49,17 @@ export function createDifferences(merged: MergedTable): string {
   });
   return `
     CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
-    SELECT t.tableoid AS part, t.ctid AS old, s.ctid AS new, NULL::pg_catalog.text AS kept
+    SELECT t.tableoid AS part, t.ctid AS old, s.ctid AS new, NULL::pg_catalog.text AS referenced_by
     FROM ${mirror(merged)} AS t FULL JOIN ${stagedRows(merged)} AS s ON ${match.join(' AND ')}
     WHERE t.ctid IS NULL OR s.ctid IS NULL
        OR ROW(${columnList(merged, 't')})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(${columnList(merged, 's')})::pg_catalog.record`;
 }
 
-/** As if the kept rows had just left: whichever is not referenced any more goes. */
-export function createDifferencesOfKeptRows(merged: MergedTable): string {
+/** As if the retained rows had just left the share: those that nothing references any more are deleted. */
+export function createDifferencesOfRetainedRows(merged: MergedTable): string {
   return `
     CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
-    SELECT t.tableoid AS part, t.ctid AS old, NULL::pg_catalog.tid AS new, NULL::pg_catalog.text AS kept
+    SELECT t.tableoid AS part, t.ctid AS old, NULL::pg_catalog.tid AS new, NULL::pg_catalog.text AS referenced_by
     FROM ${mirror(merged)} AS t WHERE NOT ${isNotRetained('t', merged.table)}`;
 }
 
@@ -69,32 +69,32 @@ export function lockLeavingRows(merged: MergedTable): string {
 }
 
 /**
- * Keeps leaving rows that are referenced. $1: the reference in words.
+ * Retains leaving rows that are referenced. $1: the reference in words.
  * @param unless condition on the leaving row `l` and a row `a` of the manifest that has its referenced values now: then the reference holds without it
  */
-export function keepReferenced(
+export function retainReferenced(
   merged: MergedTable,
   { match, fromTable, unless }: { match: string; fromTable: string; unless?: string },
 ): string {
   const taken = unless ? `AND NOT EXISTS (SELECT FROM ${stagedRows(merged)} AS a, LATERAL (SELECT t.*) AS l WHERE ${unless})` : '';
   return `
-    UPDATE ${differences(merged)} AS d SET kept = $1 FROM ${mirror(merged)} AS t
+    UPDATE ${differences(merged)} AS d SET referenced_by = $1 FROM ${mirror(merged)} AS t
     WHERE ${LEAVES} AND EXISTS (SELECT FROM ${fromTable} AS f WHERE ${match}) ${taken}`;
 }
 
-/** The same for rows that kept rows of a merged table reference. The reference at the end of the chain comes first in the text: it is the device's own. */
-export function keepReferencedByKept(merged: MergedTable, match: string, referencing: MergedTable): string {
+/** The same for rows that retained rows of a merged table reference. The reference at the end of the chain comes first in the text: it is the device's own. */
+export function retainReferencedByRetained(merged: MergedTable, match: string, referencing: MergedTable): string {
   return `
-    UPDATE ${differences(merged)} AS d SET kept = pg_catalog.split_part(k.kept, ' through ', 1) || ' through ' || $1
+    UPDATE ${differences(merged)} AS d SET referenced_by = pg_catalog.split_part(k.referenced_by, ' through ', 1) || ' through ' || $1
     FROM ${mirror(merged)} AS t, ${mirror(referencing)} AS f JOIN ${differences(referencing)} AS k ON f.tableoid = k.part AND f.ctid = k.old
-    WHERE ${LEAVES} AND k.kept IS NOT NULL AND ${match}`;
+    WHERE ${LEAVES} AND k.referenced_by IS NOT NULL AND ${match}`;
 }
 
-/** Some of the kept rows, and how many there are. */
-export function findKept(merged: MergedTable): string {
+/** Some of the retained rows, and how many there are. */
+export function findRetained(merged: MergedTable): string {
   return `
-    SELECT ${keyText('t', merged.table.key)} AS key, d.kept, count(*) OVER () AS total
-    FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL LIMIT 5`;
+    SELECT ${keyText('t', merged.table.key)} AS key, d.referenced_by AS "referencedBy", count(*) OVER () AS total
+    FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.referenced_by IS NOT NULL LIMIT 5`;
 }
 
 /** Some of the rows that change values which rows of another table reference, and how many there are. @param columns the referenced ones */
@@ -120,7 +120,7 @@ export function findPassingValues(merged: MergedTable, columns: readonly string[
     SELECT EXISTS (
       SELECT FROM (
         SELECT ${list('t')} FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} LEFT JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new
-        WHERE d.kept IS NULL AND (d.new IS NULL OR ${differ(columns)})
+        WHERE d.referenced_by IS NULL AND (d.new IS NULL OR ${differ(columns)})
       ) AS l JOIN (
         SELECT ${list('s')} FROM ${differences(merged)} AS d JOIN ${stagedRows(merged)} AS s ON s.ctid = d.new LEFT JOIN ${mirror(merged)} AS t ON ${OLD_ROW}
         WHERE d.old IS NULL OR ${differ(columns)}
@@ -161,15 +161,15 @@ function differ(columns: readonly string[]): string {
 }
 
 /** $1: the table's name. */
-export function recordKept(merged: MergedTable): string {
+export function recordRetained(merged: MergedTable): string {
   return `
     WITH still AS (
-      SELECT ${keyText('t', merged.table.key)} AS key, d.kept
-      FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.kept IS NOT NULL
+      SELECT ${keyText('t', merged.table.key)} AS key, d.referenced_by
+      FROM ${differences(merged)} AS d JOIN ${mirror(merged)} AS t ON ${OLD_ROW} WHERE d.referenced_by IS NOT NULL
     ), forgotten AS (
       DELETE FROM ${RETAINED_ROWS} WHERE table_name = $1 AND row_key NOT IN (SELECT key FROM still)
     )
-    INSERT INTO ${RETAINED_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, kept FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
+    INSERT INTO ${RETAINED_ROWS} (table_name, row_key, referenced_by) SELECT $1, key, referenced_by FROM still ON CONFLICT (table_name, row_key) DO NOTHING`;
 }
 
 export interface Application {
@@ -191,7 +191,7 @@ export function applyDifferences(tables: readonly MergedTable[], { replacing, wi
     const replaces = replacing.has(merged);
     parts.push(`deleted_${at} AS (
       DELETE FROM ${mirror(merged)} AS t USING ${differences(merged)} AS d
-      WHERE ${OLD_ROW} AND d.kept IS NULL${replaces ? '' : ' AND d.new IS NULL'} RETURNING 1)`);
+      WHERE ${OLD_ROW} AND d.referenced_by IS NULL${replaces ? '' : ' AND d.new IS NULL'} RETURNING 1)`);
     counts.push(`(SELECT count(*) FROM deleted_${at}) AS deleted_${at}`);
     if (!merged.staged) continue;
     const updated = merged.local.columns.filter(

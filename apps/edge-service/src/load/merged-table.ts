@@ -11,7 +11,7 @@ export interface MergedTable {
   position: number;
   /** The operator of each key column, by the column's name. */
   equality: ReadonlyMap<string, string>;
-  /** False where the manifest's rows are here already, and only kept rows are to be looked through. */
+  /** False where the manifest's rows are here already, and only retained rows are to be checked. */
   staged: boolean;
 }
 

@@ -111,7 +111,7 @@ describe('where a mirrored table references the unique column', () => {
     await expectLoaded();
   });
 
-  test('a kept row whose value a new row takes: the sync is refused, and names who keeps it', async () => {
+  test('a retained row whose value a new row takes: the sync is refused, and names the reference that retains it', async () => {
     await start(`${SEATS}; ${LABELS} ON UPDATE CASCADE)`);
     central.onReferenced = 'keep';
     await change('UPDATE seats SET id = 100 WHERE id = 1');

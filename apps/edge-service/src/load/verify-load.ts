@@ -1,7 +1,7 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { matches, assertMatches, readFacts, type TableFacts } from '../verify/verify-table.js';
+import { matches, assertMatches, hashTable, type TableFacts } from '../verify/verify-table.js';
 import type { LoadMode } from './choose-load-modes.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
@@ -10,7 +10,7 @@ import type { SideEffect, WriteLedger } from './write-ledger.js';
 
 interface Loaded {
   tables: Mirror['tables'];
-  ways: ReadonlyMap<string, LoadMode>;
+  modes: ReadonlyMap<string, LoadMode>;
   ledger: WriteLedger;
   /** The tables that were loaded. */
   loaded: readonly TableShape[];
@@ -30,24 +30,24 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
   const { manifest, loaded, tables, step } = load;
   const effects = await load.ledger.findSideEffects();
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
-  const withKept = await tablesWithRetainedRows(client);
-  const struck = new Map<string, SideEffect>();
+  const withRetained = await tablesWithRetainedRows(client);
+  const affected = new Map<string, SideEffect>();
   for (const effect of effects) {
     const name = names.get(effect.oid);
     if (name === undefined && load.allowed.has(quoteTable(parseTableName(effect.name)))) continue;
-    // No hash covers rows of the device's own, nor those that are kept beside the mirror.
-    if (name === undefined || withKept.has(name)) throw await sideEffect(load, effect);
-    struck.set(name, effect);
+    // No hash covers rows of the device's own, nor retained ones.
+    if (name === undefined || withRetained.has(name)) throw await sideEffect(load, effect);
+    affected.set(name, effect);
   }
-  const verified = manifest.filter(({ name }) => struck.has(name) || loaded.some((table) => table.name === name));
+  const verified = manifest.filter(({ name }) => affected.has(name) || loaded.some((table) => table.name === name));
   for (const table of verified) {
     const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
-    const effect = struck.get(table.name);
-    const reading = { hasKept: withKept.has(table.name), merged: load.ways.get(table.name) === 'merge' || effect !== undefined };
+    const effect = affected.get(table.name);
+    const reading = { hasRetained: withRetained.has(table.name), merged: load.modes.get(table.name) === 'merge' || effect !== undefined };
     await step('verify', facts, async () => {
       // Tables that were to be loaded are locked already.
       if (effect) await client.query(lockWritersStatement([table], tables));
-      const held = await readFacts(client, table, tables.get(table.name)!, reading);
+      const held = await hashTable(client, table, tables.get(table.name)!, reading);
       if (effect && !matches(held, table)) throw await sideEffect(load, effect);
       if (!matches(held, table)) await explainMismatch(load, held, table);
     });

@@ -11,7 +11,7 @@ const WRITING = { ttlMs: 5000, timeoutMs: 3000 };
 @Injectable()
 export class DownloadDisk {
   readonly space: TtlCache<DiskSpace>;
-  /** Whether something can be written there. Kept for a while: flash wears. */
+  /** Whether something can be written there. Cached: each write wears flash storage. */
   readonly writable: Probe;
 
   constructor(@Inject(METRICS_OPTIONS) options: MetricsOptions) {

@@ -9,7 +9,7 @@ import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
-import { readFacts } from '../verify/verify-table.js';
+import { hashTable } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
@@ -33,7 +33,7 @@ export interface MirrorDiff {
 interface Proof {
   fingerprint: string;
   known: KnownTableRow[];
-  hasKept: boolean;
+  hasRetained: boolean;
 }
 
 /** Finds what the device's mirror lacks of a manifest. */
@@ -45,7 +45,7 @@ export class CompareMirror {
     private readonly owned: OwnedTables,
   ) {}
 
-  /** What was looked at closely last, and found to be as the manifest says. */
+  /** What was inspected last, and found to be as the manifest says. */
   private inspected: { manifestSha256: string; fingerprint: string } | undefined;
 
   /**
@@ -54,11 +54,11 @@ export class CompareMirror {
    */
   async compare({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
     // Before the inspection: what is altered after this has another fingerprint.
-    const { fingerprint, known: rows, hasKept } = await this.prove(client, manifest);
+    const { fingerprint, known: rows, hasRetained } = await this.prove(client, manifest);
     const { inspected } = this;
     const isProven = !verify && inspected?.manifestSha256 === manifest.sha256 && inspected.fingerprint === fingerprint;
     if (isProven && isWhole(manifest, knownTablesOf(rows))) {
-      return { manifest, before, changed: [], rehashed: [], allNew: false, isUntouched: !hasKept };
+      return { manifest, before, changed: [], rehashed: [], allNew: false, isUntouched: !hasRetained };
     }
     this.inspected = undefined;
     const diff = await this.inspect(verify, client, manifest, before);
@@ -100,9 +100,9 @@ export class CompareMirror {
     const known = new Map(await this.state.knownTables());
     const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
-    const withKept = await tablesWithRetainedRows(client);
+    const withRetained = await tablesWithRetainedRows(client);
     for (const table of rehashed) {
-      const facts = await readFacts(client, table, mirror.tables.get(table.name)!, { hasKept: withKept.has(table.name) });
+      const facts = await hashTable(client, table, mirror.tables.get(table.name)!, { hasRetained: withRetained.has(table.name) });
       known.set(table.name, { ...facts, format: table.format, intact: true });
     }
     return { known: known as KnownTables, rehashed };

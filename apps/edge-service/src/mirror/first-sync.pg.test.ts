@@ -92,7 +92,7 @@ test('a live stream that breaks is followed by an ordinary sync, and not tried a
 test.each<[string, (record: Buffer) => Buffer]>([
   ['a frame', (record) => edit(record, record.length - 20)],
   ['a digest', (record) => edit(record, 10)],
-])('%s that was altered on the way is not loaded', async (_, alter) => {
+])('%s that was altered in transit is not loaded', async (_, alter) => {
   central.live = (records) => records.map((record, at) => (at === 3 ? alter(record) : record));
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   // The other tables came as they should.

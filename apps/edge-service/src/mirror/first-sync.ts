@@ -130,7 +130,7 @@ export class FirstSync {
       },
       record: (transaction) => this.recording.run(cycle, transaction, settled!.diff, settled!.applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
-      signal: cycle.cut,
+      signal: cycle.forceStop,
     });
     await this.downloads.clear().catch((error: unknown) => cycle.log.warn({ err: error }, 'earlier chunk streams could not be removed'));
     return settled!.applied;

@@ -18,7 +18,7 @@ const CREATE = `
   INSERT INTO visits SELECT g, md5('v' || g) FROM generate_series(1, 2000) g;`;
 const TABLES = ['areas', 'nothing', 'users', 'visits'];
 const CONTENT = `SELECT ${TABLES.map((table) => `(SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM ${table} t) AS ${table}`).join(', ')}`;
-/** What is in flight when a transfer is given up, at most: a socket's buffer and a reader's. */
+/** What is in flight when a transfer is aborted, at most: a socket's buffer and a reader's. */
 const IN_FLIGHT_BYTES = 192 << 10;
 
 let server: TestServer;
@@ -133,10 +133,10 @@ test('a chunk that is damaged on disk, and what is behind it, is downloaded', as
   const damaged = chunksOf('users') >> 1;
   const framesOf = ({ bytes, borders }: TableStream): Buffer => bytes.subarray(borders[0]);
   const before = framesOf(central.stream('areas')).length + halfOf('users') - (central.stream('users').borders[0] as number);
-  const kept = await readFile(livePath());
-  expect(kept.subarray(before, before + 100)).toEqual(central.stream('users').bytes.subarray(halfOf('users'), halfOf('users') + 100));
-  kept.writeUInt8((kept[before + 60] as number) ^ 1, before + 60);
-  await writeFile(livePath(), kept);
+  const frames = await readFile(livePath());
+  expect(frames.subarray(before, before + 100)).toEqual(central.stream('users').bytes.subarray(halfOf('users'), halfOf('users') + 100));
+  frames.writeUInt8((frames[before + 60] as number) ^ 1, before + 60);
+  await writeFile(livePath(), frames);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect([startsOf('areas'), startsOf('users')]).toEqual([[], [0, central.stream('users').borders[damaged]]]);
   await expectAll();

@@ -6,7 +6,7 @@ import { KNOWN_TABLES } from '../state/state.sql.js';
 export const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 /**
- * Whether the mirror is still as it was when it was looked at closely: versions (xmin) of all that defines its tables and their types, and what is
+ * Whether the mirror is still as it was when it was inspected: versions (xmin) of all that defines its tables and their types, and what is
  * known of each table. User-defined types alone: no one alters PostgreSQL's own. $1, $2: schemas and names of the tables, $3, $4: of the types.
  */
 export const PROVE_MIRROR = `
@@ -38,7 +38,7 @@ export const PROVE_MIRROR = `
   )
   SELECT (SELECT encode(sha256(convert_to(string_agg(fact, ',' ORDER BY fact COLLATE "C"), 'UTF8')), 'hex') FROM facts) AS fingerprint,
          (SELECT coalesce(json_agg(k), '[]') FROM (${KNOWN_TABLES}) AS k) AS known,
-         EXISTS (SELECT FROM ${RETAINED_ROWS}) AS "hasKept"`;
+         EXISTS (SELECT FROM ${RETAINED_ROWS}) AS "hasRetained"`;
 
 /**
  * Writes down that the device still holds its manifest, as one transaction. $1…$8: as FINISH_CYCLE, $9…$13: as insertTables, $14: verified_at.

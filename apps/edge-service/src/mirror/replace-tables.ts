@@ -108,7 +108,7 @@ export class ReplaceTables {
       },
       record: (transaction) => this.recording.run(cycle, transaction, diff, applied),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
-      signal: cycle.cut,
+      signal: cycle.forceStop,
     });
   }
 }

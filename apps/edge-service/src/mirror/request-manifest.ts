@@ -16,11 +16,11 @@ import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 /** A manifest that this device may apply. */
 export interface RequestedManifest {
   manifest: Manifest;
-  /** It is the one that the device keeps. */
+  /** It is the one that the device holds. */
   isHeld: boolean;
 }
 
-/** Asks central what the device should hold. Where that is what it holds, central need not repeat the manifest that the device keeps. */
+/** Asks central what the device should hold. Where that is what it holds, central need not repeat the manifest. */
 @Injectable()
 export class RequestManifest {
   constructor(
@@ -59,7 +59,7 @@ export class RequestManifest {
     centralTime: Date | undefined,
     held?: Manifest,
   ): Promise<Manifest> {
-    // The seal of the one that is kept was checked when it was read.
+    // The seal of the one that is held was checked when it was read.
     const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.options.deviceMac);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
     addContext({ manifestId: manifest.manifestId });
@@ -86,7 +86,7 @@ export class RequestManifest {
     const { unchanged } = answer;
     if (!unchanged) return answer;
     if (held && unchanged.manifestId === held.manifestId && unchanged.sha256 === held.sha256) return { ...answer, manifest: held };
-    // Of something that is not held: what central means, it must say in full.
+    // Central names another manifest than the held one: it must send it in full.
     return request(false);
   }
 }

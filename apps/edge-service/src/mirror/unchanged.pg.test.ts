@@ -81,7 +81,7 @@ test('a central that does not know the preference answers with the whole manifes
 test.each([
   ['is missing, as after an update from a version that did not keep it', "DELETE FROM waypost.edge_sync_state WHERE key = 'manifest'"],
   ['was altered', `UPDATE waypost.edge_sync_state SET value = replace(value, '"rowCount":', '"rowCount":1') WHERE key = 'manifest'`],
-  ['is cut off', "UPDATE waypost.edge_sync_state SET value = left(value, 100) WHERE key = 'manifest'"],
+  ['is truncated', "UPDATE waypost.edge_sync_state SET value = left(value, 100) WHERE key = 'manifest'"],
 ])('a kept manifest that %s is asked for, and kept from then on', async (_, damage) => {
   await edge.query(damage);
   await edge.restart();

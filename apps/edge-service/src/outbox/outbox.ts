@@ -7,7 +7,7 @@ export interface OutboxChannel<Message, Answer> {
   readonly finalCodes: readonly ErrorCode[];
   /** The oldest message that waits. One that was refused for good does not wait. */
   findNext(): Promise<Message | undefined>;
-  /** Central must take repeats well: when an answer is lost, its message is sent again. */
+  /** Central must accept repeats: when an answer is lost, its message is sent again. */
   send(message: Message, signal: AbortSignal): Promise<Answer>;
   /** Removes a message that central has. */
   markSent(message: Message, answer: Answer): Promise<void>;

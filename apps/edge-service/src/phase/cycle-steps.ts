@@ -50,7 +50,7 @@ export class CycleSteps {
   }
 }
 
-/** The step that asks for the manifest learns its id only on the way. */
+/** The step that requests the manifest learns its id while it runs. */
 function idsOf({ manifestId }: Cycle['progress']): object {
   return manifestId === undefined ? {} : { manifestId };
 }

@@ -19,8 +19,8 @@ export interface Cycle extends CycleOptions {
   log: Logger;
   /** Fires at once when the service stops: no more requests, no new load. */
   stop: AbortSignal;
-  /** Fires a little later: a load that is still running is cut off. */
-  cut: AbortSignal;
+  /** Fires a little later: a load that is still running is aborted. */
+  forceStop: AbortSignal;
   progress: CycleProgress;
 }
 
@@ -43,7 +43,7 @@ export interface CycleReport {
   tables: TableOutcome[];
   rowsLoaded: number;
   rawBytes: number;
-  /** Rows beside the mirror, where the cycle looked for them. */
+  /** Retained rows, where the cycle counted them. */
   keptRows?: number;
   error?: WaypostError;
 }

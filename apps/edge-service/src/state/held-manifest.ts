@@ -28,7 +28,7 @@ export class HeldManifest {
     try {
       const manifest = openManifest(JSON.parse(row.value));
       if (isOf(manifest, applied)) return manifest;
-      throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest that is kept is ${manifest.manifestId}.` });
+      throw new WaypostError('MANIFEST_INVALID', { detail: `The manifest that is stored is ${manifest.manifestId}.` });
     } catch (err) {
       this.logger.warn({ err, manifestId: applied.manifestId }, 'the manifest that is kept was altered: central is asked for it');
       return undefined;

@@ -58,7 +58,7 @@ export class MirrorState {
   constructor(
     @InjectRepository(SyncStateEntity) private readonly entries: Repository<SyncStateEntity>,
     @InjectRepository(MirrorTableEntity) private readonly tables: Repository<MirrorTableEntity>,
-    @InjectRepository(RetainedRowEntity) private readonly kept: Repository<RetainedRowEntity>,
+    @InjectRepository(RetainedRowEntity) private readonly retained: Repository<RetainedRowEntity>,
   ) {}
 
   async findApplied(): Promise<AppliedState | undefined> {
@@ -71,8 +71,8 @@ export class MirrorState {
   }
 
   /** Rows that are beside the mirror because rows of the device's own reference them. */
-  async countKept(): Promise<number> {
-    return this.kept.count();
+  async countRetained(): Promise<number> {
+    return this.retained.count();
   }
 
   /**

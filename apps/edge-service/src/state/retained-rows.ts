@@ -12,12 +12,12 @@ export function keyText(alias: string, key: readonly string[]): string {
   return `ROW(${key.map((column) => `${alias}.${quoteIdentifier(column)}`).join(', ')})::pg_catalog.text`;
 }
 
-/** SQL condition: the row is not a kept one. */
+/** SQL condition: the row is not a retained one. */
 export function isNotRetained(alias: string, { name, key }: Pick<TableShape, 'name' | 'key'>): string {
-  return `NOT EXISTS (SELECT FROM ${RETAINED_ROWS} AS kept WHERE kept.table_name = ${pg.escapeLiteral(name)} AND kept.row_key = ${keyText(alias, key)})`;
+  return `NOT EXISTS (SELECT FROM ${RETAINED_ROWS} AS retained WHERE retained.table_name = ${pg.escapeLiteral(name)} AND retained.row_key = ${keyText(alias, key)})`;
 }
 
-/** Names of the tables that have kept rows. */
+/** Names of the tables that have retained rows. */
 export async function tablesWithRetainedRows(client: pg.ClientBase): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>(`SELECT DISTINCT table_name AS name FROM ${RETAINED_ROWS}`);
   return new Set(rows.map(({ name }) => name));

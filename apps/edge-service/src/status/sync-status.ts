@@ -145,8 +145,8 @@ export class SyncStatus {
   }
 
   /** What only a good cycle changes; it may know it already. */
-  async countKeptRows(known?: number): Promise<void> {
-    this.metrics.keptRows.set(known ?? (await this.state.countKept()));
+  async countRetainedRows(known?: number): Promise<void> {
+    this.metrics.keptRows.set(known ?? (await this.state.countRetained()));
   }
 
   /** Brings the metrics up to what an earlier process left. */
@@ -161,7 +161,7 @@ export class SyncStatus {
         this.log.findLast(),
         this.log.totals(),
         this.acks.countPending(),
-        this.state.countKept(),
+        this.state.countRetained(),
         this.state.findApplied(),
       ]);
       this.applied = applied;
@@ -188,7 +188,7 @@ export class SyncStatus {
 
   private failed(error: WaypostError, facts: object, log: Logger): void {
     if (error.code === 'SHUTTING_DOWN') {
-      log.info({ ...facts, reason: error.message }, 'cycle given up');
+      log.info({ ...facts, reason: error.message }, 'cycle aborted');
       return;
     }
     this.failures += 1;

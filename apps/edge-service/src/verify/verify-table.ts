@@ -11,8 +11,8 @@ export interface TableFacts {
 }
 
 interface Reading {
-  /** The table has kept rows, which are none of the mirror's. */
-  hasKept: boolean;
+  /** The table has retained rows, which are not part of the mirror. */
+  hasRetained: boolean;
   /** Rows were written here and there: they do not lie in key order. */
   merged?: boolean;
   signal?: AbortSignal;
@@ -28,14 +28,14 @@ interface Reading {
  *
  * Call it in a transaction with pinned session.
  */
-export async function readFacts(
+export async function hashTable(
   client: pg.ClientBase,
   table: ManifestTable,
   local: CatalogTable,
-  { hasKept, merged = false, signal }: Reading,
+  { hasRetained, merged = false, signal }: Reading,
 ): Promise<TableFacts> {
   const source = quoteTable(parseTableName(table.name));
-  const where = hasKept ? isNotRetained(source, table) : undefined;
+  const where = hasRetained ? isNotRetained(source, table) : undefined;
   if (!merged) {
     const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
     const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}${where ? ` WHERE ${where}` : ''}`, table, signal);
