@@ -2,11 +2,10 @@ export * from './read/database.js';
 export { DEVICE_STATES, type DeviceState } from './read/device-states.js';
 export type { Finding } from './read/findings.js';
 export * from './read/service.js';
-export type { Side } from './read/side.js';
 
 export * from './text/format.js';
 export { type Paint, printable } from './text/style.js';
-export { type Cell, type Column, renderFacts, renderTable } from './text/table.js';
+export { type Cell, renderFacts } from './text/table.js';
 export * from './text/verdict.js';
 
 export * from './run/command.js';

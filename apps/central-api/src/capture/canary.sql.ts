@@ -9,7 +9,7 @@ const NAME_HASH_LENGTH = 16;
  * One statement that changes no row. It runs as the table's owner, so triggers of the application's own fire with no more rights than they have when the
  * owner writes, and it takes no table that is not captured or belongs to another role. Where a rule stands in for the statement nothing would be seen.
  */
-export const CANARY_BODY = `
+const CANARY_BODY = `
 DECLARE
   name text;
   first text;

@@ -1,7 +1,7 @@
 import { quoteIdentifier, sha256Hex } from '@waypost/contracts';
 
 /** More keys than this are not listed: the whole table counts as changed. */
-export const MAX_KEYS = 1000;
+const MAX_KEYS = 1000;
 
 /** The search path of the trigger functions, independent of the writer. */
 const SEARCH_PATH = 'pg_catalog, pg_temp';

@@ -200,12 +200,3 @@ export class ChunkCatalog {
 function valuesOf({ sha256, format, indexSha256 }: ContentIndex): unknown[] {
   return [sha256, format, indexSha256];
 }
-
-/** Digests of an encoded index's entries, one after another. @param entries without header */
-export function digestsOf(entries: Buffer): Buffer {
-  const count = entries.length / INDEX_ENTRY_BYTES;
-  const digests = Buffer.allocUnsafe(count * DIGEST_BYTES);
-  for (let at = 0; at < count; at += 1)
-    entries.copy(digests, at * DIGEST_BYTES, at * INDEX_ENTRY_BYTES, at * INDEX_ENTRY_BYTES + DIGEST_BYTES);
-  return digests;
-}

@@ -34,7 +34,7 @@ export const READ_FORBIDDEN_IDENTITY = `
   WHERE c.oid = to_regclass('waypost.changes') AND NOT has_function_privilege(c.relowner, name, 'EXECUTE')`;
 
 /** 32 bytes that come from the server's strong random source and are in no statement's text or parameters. */
-export const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
+const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
 
 /** The key of receipts belongs to the epoch: those of earlier ones go. Transactions of
  * another database say nothing of what was pruned here. One transaction, without savepoints. $1: epoch, $2: cluster. */

@@ -12,7 +12,7 @@ export interface ContextIds {
 }
 
 /** Attributes of spans. */
-export const ID_ATTRIBUTES: Record<keyof ContextIds, string> = {
+const ID_ATTRIBUTES: Record<keyof ContextIds, string> = {
   requestId: 'waypost.request_id',
   cycleId: 'waypost.cycle_id',
   manifestId: 'waypost.manifest_id',
