@@ -38,4 +38,5 @@ export * from './health/health.js';
 export * from './health/ttl-cache.js';
 
 export * from './service/fault-points.js';
+export * from './service/periodic-tasks.js';
 export * from './service/run-service.js';
