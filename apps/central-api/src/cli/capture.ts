@@ -1,5 +1,5 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
-import { queryOf, withClient, withTransaction } from '@waypost/runtime';
+import { queryOn, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { captureFor, type Coverage, describeCapture, removeCapture } from '../capture/capture.js';
 import {
@@ -47,7 +47,7 @@ export async function captureTrust(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const [table] = context.args as [string];
   const cleared = await context.database.run((pool) =>
-    withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => clearCaptureFinding(queryOf(client), table))),
+    withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => clearCaptureFinding(queryOn(client), table))),
   );
   return {
     data: { table, cleared },

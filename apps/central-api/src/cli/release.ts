@@ -1,7 +1,7 @@
 import { hostname, userInfo } from 'node:os';
 import { type Answer, type CommandContext, ExitCode, formatCount, formatSpan, plural, printable } from '@waypost/command-line';
 import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
-import { queryOf, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
+import { queryOn, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
 import { findHeldTables, type HeldTable, releaseTables } from '../read-models/held-tables.js';
 
 /**
@@ -54,7 +54,7 @@ async function update(context: CommandContext, names: readonly string[], mac: st
   return context.database.run(async (pool) => {
     try {
       return await withClient(pool, (client) =>
-        withTransaction(client, 'READ WRITE', () => releaseTables(queryOf(client), names, mac, operator())),
+        withTransaction(client, 'READ WRITE', () => releaseTables(queryOn(client), names, mac, operator())),
       );
     } catch (error) {
       if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;

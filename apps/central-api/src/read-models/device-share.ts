@@ -1,5 +1,5 @@
 import { HEADER_BYTES, INDEX_ENTRY_BYTES, type Manifest, openManifest } from '@waypost/contracts';
-import { pinSession, type Query, queryOf, withTransaction } from '@waypost/runtime';
+import { pinSession, type Query, queryOn, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { queryFault } from '../plan/query-fault.js';
@@ -58,7 +58,7 @@ export async function readDeviceShare(client: pg.ClientBase, plan: CheckedPlan, 
     });
     return { scope, snapshot: await buildSnapshot(client, { plan, scope, store: discardingStore }) };
   });
-  const held = knowsAcks ? await findHeld(queryOf(client), mac) : undefined;
+  const held = knowsAcks ? await findHeld(queryOn(client), mac) : undefined;
   const tables = snapshot.tables.map((table) => shareOf(table, plan, scope, held));
   const sum = (of: (table: TableShare) => number): number => tables.reduce((total, table) => total + of(table), 0);
   return {

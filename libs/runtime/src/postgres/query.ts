@@ -3,10 +3,6 @@ import type pg from 'pg';
 /** Runs one statement and returns its rows. */
 export type Query = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>;
 
-export function queryOf(client: pg.ClientBase | pg.Pool): Query {
-  return async <Row extends object>(text: string, values: unknown[] = []) => (await client.query<Row>(text, values)).rows;
-}
-
 /** Runs a prepared statement, whose plan the connection keeps: planning a query of the catalog takes longer than running it. */
 export async function queryPrepared<Row extends object>(
   client: pg.ClientBase,
