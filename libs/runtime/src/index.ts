@@ -6,6 +6,7 @@ export * from './errors/to-waypost-error.js';
 
 export * from './system/disk-space.js';
 export * from './system/new-id.js';
+export * from './system/pause.js';
 export * from './system/port-owner.js';
 export * from './system/release-memory.js';
 export * from './system/zstd.js';

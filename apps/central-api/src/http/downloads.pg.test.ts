@@ -163,7 +163,7 @@ test('a sweep that would have to wait for a request of an older release in the m
   try {
     await request.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
     await own.sql(`UPDATE waypost.manifests SET expires_at = now() - interval '1 s'`);
-    expect(await own.app.get(SnapshotSweeper).sweep(1)).toBeUndefined();
+    expect(await own.app.get(SnapshotSweeper).sweep({ maxWaitMs: 1 })).toBeUndefined();
     expect(await storedFiles(own)).not.toEqual([]);
   } finally {
     await request.end();

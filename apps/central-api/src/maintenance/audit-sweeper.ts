@@ -1,12 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, sqlStateOf, SqlState } from '@waypost/runtime';
+import { Inject, Injectable } from '@nestjs/common';
+import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, pause, sqlStateOf, SqlState } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource, type EntityManager } from 'typeorm';
 import { CONFIG, type Config } from '../config.js';
 import { COUNT_HOURS, MARK_COUNTED, NEXT_HOURS, PRUNE } from './audit-sweeper.sql.js';
 
-const INTERVAL_MS = 5 * 60_000;
 /** A first start on an old audit counts day by day, so that no transaction is long. */
 const HOURS_AT_ONCE = 24;
 const BATCH_ROWS = 2000;
@@ -23,13 +21,11 @@ export interface SweepResult {
 }
 
 /**
- * Counts the audit by hours and removes what AUDIT_RETENTION lets go, at start and every five minutes, in small steps with rests between them.
+ * Counts the audit by hours and removes what AUDIT_RETENTION lets go, in small steps with rests between them.
  * Of several processes one works at a time; a step that dies leaves nothing half done.
  */
 @Injectable()
-export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
-  private readonly stop = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+export class AuditSweeper {
   private sweeping: Promise<SweepResult> | undefined;
 
   constructor(
@@ -38,28 +34,24 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
-  onApplicationBootstrap(): void {
-    this.running = this.run();
-  }
-
-  async onModuleDestroy(): Promise<void> {
-    this.stop.abort();
-    await this.running;
-  }
-
   /**
    * Everything that there is to do now; or the sweep in progress. Ends early where another process is at it, or a lock is not
    * given at once.
    */
-  sweep(): Promise<SweepResult> {
-    this.sweeping ??= this.sweepOnce().finally(() => (this.sweeping = undefined));
+  sweep(signal?: AbortSignal): Promise<SweepResult> {
+    this.sweeping ??= this.sweepOnce(signal).finally(() => (this.sweeping = undefined));
     return this.sweeping;
   }
 
-  private async sweepOnce(): Promise<SweepResult> {
+  private async sweepOnce(signal?: AbortSignal): Promise<SweepResult> {
     const done: SweepResult = { hours: 0, requests: 0, failedAcks: 0, manifests: 0 };
-    while (await this.step((manager) => this.countHours(manager, done)));
-    if (this.config.AUDIT_RETENTION === 0) return done;
+    while (await this.step((manager) => this.countHours(manager, done), signal));
+    if (this.config.AUDIT_RETENTION > 0) await this.prune(done, signal);
+    if (Object.values(done).some((count) => count > 0)) this.logger.info(done, 'audit swept');
+    return done;
+  }
+
+  private async prune(done: SweepResult, signal?: AbortSignal): Promise<void> {
     for (const kind of ['requests', 'failedAcks', 'manifests'] as const) {
       let removed = 0;
       const prune = async (manager: EntityManager): Promise<boolean> => {
@@ -67,9 +59,8 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
         done[kind] += removed;
         return removed === BATCH_ROWS;
       };
-      while (await this.step(prune));
+      while (await this.step(prune, signal));
     }
-    return done;
   }
 
   private async countHours(manager: EntityManager, done: SweepResult): Promise<boolean> {
@@ -88,8 +79,8 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /** @returns whether there is more to do */
-  private async step(work: (manager: EntityManager) => Promise<boolean>): Promise<boolean> {
-    if (this.stop.signal.aborted) return false;
+  private async step(work: (manager: EntityManager) => Promise<boolean>, signal?: AbortSignal): Promise<boolean> {
+    if (signal?.aborted) return false;
     const startedAt = performance.now();
     const more = await this.dataSource
       .transaction(async (manager) => {
@@ -104,22 +95,7 @@ export class AuditSweeper implements OnApplicationBootstrap, OnModuleDestroy {
         if (sqlStateOf(error) === SqlState.lockNotAvailable) return false;
         throw error;
       });
-    if (more) await this.rest(REST_FACTOR * (performance.now() - startedAt));
+    if (more) await pause(REST_FACTOR * (performance.now() - startedAt), signal);
     return more;
-  }
-
-  private async run(): Promise<void> {
-    while (!this.stop.signal.aborted) {
-      await this.sweep()
-        .then((done) => {
-          if (Object.values(done).some((count) => count > 0)) this.logger.info(done, 'audit swept');
-        })
-        .catch((err: unknown) => this.logger.error({ err }, 'the audit could not be swept'));
-      await this.rest(INTERVAL_MS);
-    }
-  }
-
-  private async rest(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
   }
 }

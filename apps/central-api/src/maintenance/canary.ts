@@ -1,9 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { TtlCache, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { CONFIG, type Config } from '../config.js';
 import { CANARY_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
@@ -12,25 +10,20 @@ import { checkCapture } from '../capture/check-capture.js';
 import { DROP_READS } from '../capture/findings.sql.js';
 import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
 
-/** Centrals that were started together do not stay together. */
-const JITTER = 0.1;
 /** For each statement, triggers of the application's own included; and for a session whose process hangs. */
 const LIMITS = "SET statement_timeout = '3s'; SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '1s'";
 const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
 
 /**
- * Tries whether writes to captured tables are recorded, at start and every CANARY_INTERVAL: one table after the other, each in a transaction that is rolled
+ * Tries whether writes to captured tables are recorded: one table after the other, each in a transaction that is rolled
  * back. What is not recorded although the triggers are as they must be is a finding: as long as it is open every request reads the tables. A table that is
  * locked, or whose own triggers refuse, is tried again the next time. Several processes may do so at once.
  */
 @Injectable()
-export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
-  private readonly stop = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+export class Canary {
   private lastReasons = '';
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     @Inject(LOGGER) private readonly logger: Logger,
     @Inject(CANARY_POOL) private readonly pool: pg.Pool,
     private readonly tracker: ChangeTracker,
@@ -43,40 +36,23 @@ export class Canary implements OnApplicationBootstrap, OnModuleDestroy {
     metrics.watchCanary(() => counts.get());
   }
 
-  onApplicationBootstrap(): void {
-    if (this.config.CANARY_INTERVAL && this.tracker.isWanted) this.running = this.run();
-  }
-
-  async onModuleDestroy(): Promise<void> {
-    this.stop.abort();
-    await this.running;
-  }
-
   /**
    * Tries all tables once. Nothing is tried while changes could pass unnoticed anyway: tables are read then.
    * @throws errors of pg
    */
-  async tryAll(): Promise<void> {
+  async tryAll(signal?: AbortSignal): Promise<void> {
     await withClient(this.pool, async (client) => {
       await client.query(LIMITS);
       const watched = await this.tracker.refresh(client);
       const reasons: string[] = [];
       for (const oid of watched?.tables ?? []) {
-        if (this.stop.signal.aborted) return;
+        if (signal?.aborted) return;
         const trial = await this.tryTable(client, oid);
         if (trial?.notChecked !== undefined) reasons.push(`${trial.name} ${trial.notChecked}`);
       }
       await client.query(PRUNE_CANARIES);
       this.reportUnchecked(reasons);
     });
-  }
-
-  private async run(): Promise<void> {
-    while (!this.stop.signal.aborted) {
-      await this.tryAll().catch((err: unknown) => this.logger.warn({ err }, 'whether changes are captured could not be tried'));
-      const ms = this.config.CANARY_INTERVAL * (1 + JITTER * (2 * Math.random() - 1));
-      await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
-    }
   }
 
   private async tryTable(client: pg.ClientBase, oid: string): Promise<Trial | undefined> {

@@ -1,16 +1,91 @@
-import { Module } from '@nestjs/common';
+import { Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import { ScheduleModule } from '@nestjs/schedule';
+import { ON_DEMAND, PeriodicTasks } from '@waypost/runtime';
 import { CaptureModule } from '../capture/capture.module.js';
+import { ChangeTracker } from '../capture/change-tracker.js';
 import { ChunkStoreModule } from '../chunk-store/chunk-store.module.js';
+import { PackStore } from '../chunk-store/pack-store.js';
+import { CONFIG, type Config } from '../config.js';
 import { PlanModule } from '../plan/plan.module.js';
 import { AuditSweeper } from './audit-sweeper.js';
 import { Canary } from './canary.js';
 import { ShadowReads } from './shadow-reads.js';
 import { SnapshotSweeper } from './snapshot-sweeper.js';
 
-/** What runs in the background, on its own schedule. */
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+/** Centrals that were started together do not try at the same time for ever. */
+const CANARY_JITTER = 0.1;
+
+/** What runs in the background, and when. */
 @Module({
-  imports: [PlanModule, ChunkStoreModule, CaptureModule],
-  providers: [SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
+  imports: [ScheduleModule.forRoot(), PlanModule, ChunkStoreModule, CaptureModule],
+  providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
   exports: [ShadowReads],
 })
-export class MaintenanceModule {}
+export class MaintenanceModule implements OnApplicationBootstrap {
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly tasks: PeriodicTasks,
+    private readonly store: PackStore,
+    private readonly tracker: ChangeTracker,
+    private readonly snapshots: SnapshotSweeper,
+    private readonly audit: AuditSweeper,
+    private readonly shadowReads: ShadowReads,
+    private readonly canary: Canary,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.sweepSnapshots();
+    this.sweepAudit();
+    if (!this.tracker.isWanted) return;
+    if (this.config.SHADOW_READS > 0) this.readShadows();
+    if (this.config.CANARY_INTERVAL > 0) this.tryCapture();
+  }
+
+  private sweepSnapshots(): void {
+    const sweep = this.tasks.start({
+      name: 'sweep snapshots',
+      run: (signal) => this.snapshots.run(signal),
+      waitMs: (isComplete) => (isComplete === false ? MINUTE_MS : HOUR_MS),
+      failure: 'snapshots could not be swept',
+    });
+    this.store.onFull = () => sweep.runIn(this.snapshots.expectFull());
+  }
+
+  private sweepAudit(): void {
+    this.tasks.start({
+      name: 'sweep audit',
+      run: (signal) => this.audit.sweep(signal),
+      waitMs: 5 * MINUTE_MS,
+      failure: 'the audit could not be swept',
+    });
+  }
+
+  private readShadows(): void {
+    this.tasks.start({
+      name: 'read due shadows',
+      run: (signal) => this.shadowReads.readDue(signal),
+      firstWaitMs: 5 * MINUTE_MS,
+      waitMs: HOUR_MS,
+      failure: 'due shadow reads could not be looked up',
+    });
+    const sampled = this.tasks.start({
+      name: 'read sampled shadow',
+      run: (signal) => this.shadowReads.compareSampled(signal),
+      firstWaitMs: ON_DEMAND,
+      waitMs: ON_DEMAND,
+      failure: 'a shadow read failed',
+    });
+    this.shadowReads.onSampled = () => sampled.runIn(0);
+  }
+
+  private tryCapture(): void {
+    this.tasks.start({
+      name: 'try capture',
+      run: (signal) => this.canary.tryAll(signal),
+      waitMs: () => this.config.CANARY_INTERVAL * (1 + CANARY_JITTER * (2 * Math.random() - 1)),
+      failure: 'whether changes are captured could not be tried',
+    });
+  }
+}

@@ -1,6 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { Inject, Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { TtlCache, LOGGER, withClient } from '@waypost/runtime';
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER, pause, TtlCache, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { CONFIG, type Config } from '../config.js';
@@ -15,9 +14,6 @@ import { NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE
 
 /** After each comparison it rests this many times as long as it took: at most a twentieth of one backend's time. */
 const REST_FACTOR = 19;
-/** How often it looks for tables that were not compared for a day. */
-const DUE_INTERVAL_MS = 3_600_000;
-const FIRST_DUE_MS = 5 * 60_000;
 /** While devices wait for builds, it looks again after this. */
 const BUSY_MS = 1000;
 const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
@@ -28,14 +24,13 @@ const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
  * reads the tables. One comparison at a time, none while builds wait; what comes meanwhile is not queued, but for one.
  */
 @Injectable()
-export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
-  private readonly stop = new AbortController();
+export class ShadowReads {
+  /** Called when an answer waits for `compareSampled`. */
+  onSampled: () => void = () => undefined;
   private readonly state: TtlCache<{ findings: number; age: number | null }>;
   private next: ShadowRead | undefined;
   private answers = 0;
   private last: Promise<void> = Promise.resolve();
-  private wake: (() => void) | undefined;
-  private running: Promise<void> = Promise.resolve();
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -50,17 +45,6 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     metrics.watchShadowReads(() => this.state.get());
   }
 
-  onApplicationBootstrap(): void {
-    if (!this.config.SHADOW_READS || !this.tracker.isWanted) return;
-    this.running = Promise.all([this.work(), this.readDaily()]).then(() => undefined);
-  }
-
-  async onModuleDestroy(): Promise<void> {
-    this.stop.abort();
-    this.wake?.();
-    await this.running;
-  }
-
   /** To be called for each answer "unchanged": it only counts. */
   answered(mac: string, manifestId: string): void {
     if (!this.config.SHADOW_READS) return;
@@ -68,17 +52,24 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     if (this.answers < this.config.SHADOW_READS) return;
     this.answers = 0;
     this.next ??= { mac, manifestId };
-    this.wake?.();
+    this.onSampled();
+  }
+
+  /** Compares a table of the answer that waits for it, if one does. */
+  async compareSampled(signal?: AbortSignal): Promise<void> {
+    const sampled = this.next;
+    this.next = undefined;
+    if (sampled) await this.compare(sampled, signal);
   }
 
   /** Compares all tables that were not compared for a day, each with some live manifest. */
-  async readDue(): Promise<void> {
+  async readDue(signal?: AbortSignal): Promise<void> {
     const { rows } = await this.pool.query<{ name: string }>(READ_DUE, [this.tables]);
     for (const { name } of rows) {
       const watched = await withClient(this.pool, (client) => this.tracker.refresh(client));
-      if (!watched || this.stop.signal.aborted) return;
+      if (!watched || signal?.aborted) return;
       const picked = await this.pool.query<{ manifestId: string; mac: string }>(PICK_MANIFEST, [watched.fingerprint]);
-      if (picked.rows[0]) await this.compare({ ...picked.rows[0], table: name });
+      if (picked.rows[0]) await this.compare({ ...picked.rows[0], table: name }, signal);
     }
   }
 
@@ -86,35 +77,15 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     return this.plan.tables.map(({ name }) => name);
   }
 
-  private async work(): Promise<void> {
-    while (!this.stop.signal.aborted) {
-      const wanted = this.next;
-      this.next = undefined;
-      if (wanted) await this.compare(wanted);
-      else {
-        await new Promise<void>((resolve) => (this.wake = resolve));
-        this.wake = undefined;
-      }
-    }
-  }
-
-  private async readDaily(): Promise<void> {
-    await this.rest(FIRST_DUE_MS);
-    while (!this.stop.signal.aborted) {
-      await this.readDue().catch((err: unknown) => this.logger.warn({ err }, 'due shadow reads could not be looked up'));
-      await this.rest(DUE_INTERVAL_MS);
-    }
-  }
-
   /** One after the other. Never throws; returns after its rest. */
-  private compare(wanted: ShadowRead): Promise<void> {
-    this.last = this.last.then(() => this.compareNow(wanted));
+  private compare(wanted: ShadowRead, signal?: AbortSignal): Promise<void> {
+    this.last = this.last.then(() => this.compareNow(wanted, signal));
     return this.last;
   }
 
-  private async compareNow(wanted: ShadowRead): Promise<void> {
-    while (this.metrics.buildsWaiting > 0 && !this.stop.signal.aborted) await this.rest(BUSY_MS);
-    if (this.stop.signal.aborted) return;
+  private async compareNow(wanted: ShadowRead, signal?: AbortSignal): Promise<void> {
+    while (this.metrics.buildsWaiting > 0 && !signal?.aborted) await pause(BUSY_MS, signal);
+    if (signal?.aborted) return;
     const startedAt = performance.now();
     try {
       const comparison = await withClient(this.pool, async (client) => {
@@ -129,7 +100,7 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
       this.metrics.shadowRead('failed', (performance.now() - startedAt) / 1000);
       this.logger.warn({ err, ...wanted }, 'a shadow read failed');
     }
-    await this.rest(REST_FACTOR * (performance.now() - startedAt));
+    await pause(REST_FACTOR * (performance.now() - startedAt), signal);
   }
 
   private async note(client: pg.ClientBase, { mac, manifestId }: ShadowRead, comparison: Comparison): Promise<void> {
@@ -142,10 +113,6 @@ export class ShadowReads implements OnApplicationBootstrap, OnModuleDestroy {
     await client.query(DROP_READS);
     const facts = { table, mac, manifestId, expected, found };
     this.logger.error(facts, 'a change was not captured: every request reads the tables until waypost capture trust');
-  }
-
-  private async rest(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.stop.signal, ref: false }).catch(() => undefined);
   }
 }
 

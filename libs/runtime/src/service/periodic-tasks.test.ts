@@ -4,13 +4,13 @@ import type { Logger } from 'pino';
 import { ON_DEMAND, type PeriodicTask, PeriodicTasks } from './periodic-tasks.js';
 
 const registry = new SchedulerRegistry();
-const error = jest.fn();
-const create = (): PeriodicTasks => new PeriodicTasks(registry, { error } as unknown as Logger);
+const warn = jest.fn();
+const create = (): PeriodicTasks => new PeriodicTasks(registry, { warn } as unknown as Logger);
 const pass = (ms: number): Promise<void> => jest.advanceTimersByTimeAsync(ms);
 
 beforeEach(() => {
   jest.useFakeTimers();
-  error.mockClear();
+  warn.mockClear();
 });
 afterEach(() => jest.useRealTimers());
 
@@ -76,7 +76,7 @@ test('a run that fails is logged, and the task goes on', async () => {
   };
   tasks.start({ name: 'fail', run: fail, waitMs: 1000, failure: 'it could not be done' });
   await pass(1000);
-  expect(error.mock.calls).toEqual([1, 2].map((run) => [{ err: new Error(`failure ${run}`) }, 'it could not be done']));
+  expect(warn.mock.calls).toEqual([1, 2].map((run) => [{ err: new Error(`failure ${run}`) }, 'it could not be done']));
   await tasks.onModuleDestroy();
 });
 

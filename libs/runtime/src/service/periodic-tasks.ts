@@ -16,7 +16,7 @@ export interface PeriodicTask<Result> {
   waitMs: number | ((result: Result | undefined) => number);
   /** How long to wait before the first run; by default it runs at once. */
   firstWaitMs?: number;
-  /** The log line of a run that failed. */
+  /** The warning that a failed run logs. */
   failure: string;
 }
 
@@ -101,7 +101,7 @@ class TaskLoop<Result> implements StartedTask {
     try {
       result = await run(this.context.signal);
     } catch (err) {
-      this.context.logger.error({ err }, failure);
+      this.context.logger.warn({ err }, failure);
     }
     this.running = undefined;
     this.runIn(typeof waitMs === 'number' ? waitMs : waitMs(result));
