@@ -41,6 +41,7 @@ export const LAYERS = {
     'api',
     'schedule',
     'health',
+    'read-models',
     'cycle',
     'mirror',
     'status',

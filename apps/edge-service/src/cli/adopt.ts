@@ -3,16 +3,9 @@ import { parseTableName, quoteTable, type TableIdentifier, WaypostError } from '
 import { queryOn, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { isReservedSchema } from '../load/inspect-mirror.js';
-import { type Ownership, recordOwnership } from '../state/record-ownership.js';
-import { FIND_RELATIONS, LIST_TABLES } from './adopt.sql.js';
-
-interface ListedTable {
-  name: string;
-  exists: boolean;
-  ours: boolean;
-  how: Ownership | null;
-  since: Date | null;
-}
+import { listTables, type TableOwnership } from '../read-models/table-ownership.js';
+import { recordOwnership } from '../state/record-ownership.js';
+import { FIND_RELATIONS } from './adopt.sql.js';
 
 /**
  * `waypost adopt [TABLE…]`: hands tables of a device over to Waypost, which then replaces their rows by central's; without an argument it lists
@@ -22,18 +15,16 @@ export async function adopt(context: CommandContext): Promise<Answer> {
   const { database, args } = context;
   await database.mustBe('edge');
   const asked = args.map(parseName);
-  const tables = await database.run((pool) =>
+  const data = await database.run((pool) =>
     withClient(pool, (client) =>
       withTransaction(client, 'READ WRITE', async () => {
         const { identity } = await readDatabaseIdentity(queryOn(client));
         const adopted = await record(client, asked, identity);
-        const listed = await queryOn(client)<ListedTable>(LIST_TABLES, [identity]);
-        return { adopted, listed };
+        return { adopted, tables: await listTables(queryOn(client), identity) };
       }),
     ),
   );
-  const data = tables.listed.map(({ since, ...table }) => ({ ...table, since: since?.toISOString() ?? null }));
-  return { data: { adopted: tables.adopted, tables: data }, text: textOf(context, tables), exitCode: ExitCode.ok };
+  return { data, text: textOf(context, data.adopted, data.tables), exitCode: ExitCode.ok };
 }
 
 async function record(client: pg.ClientBase, asked: readonly TableIdentifier[], identity: string): Promise<string[]> {
@@ -69,12 +60,12 @@ function parseName(text: string): TableIdentifier {
   throw new WaypostError('CONFIG_INVALID', { detail: `${text} is Waypost's own table or PostgreSQL's.`, hint: 'Name tables of the plan.' });
 }
 
-function textOf(context: CommandContext, { adopted, listed }: { adopted: readonly string[]; listed: readonly ListedTable[] }): string {
+function textOf(context: CommandContext, adopted: readonly string[], tables: readonly TableOwnership[]): string {
   const verdict =
     adopted.length > 0
       ? `${plural(adopted.length, 'table')} handed over: the next sync replaces their rows by central’s.`
-      : `${plural(listed.filter(({ ours }) => ours).length, 'table')} of ${listed.length} are Waypost’s: it writes to no other.`;
-  const rows = listed.map(({ name, exists, ours, how, since }): Cell[] => [
+      : `${plural(tables.filter(({ ours }) => ours).length, 'table')} of ${tables.length} are Waypost’s: it writes to no other.`;
+  const rows = tables.map(({ name, exists, ours, how, since }): Cell[] => [
     printable(name),
     ours ? { text: 'Waypost’s', tone: 'good' } : 'the device’s',
     ours ? (exists ? how : `${how}, not there yet`) : how === null ? null : 'made again since it was Waypost’s',

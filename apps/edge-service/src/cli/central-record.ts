@@ -1,13 +1,6 @@
-import { askService, type CommandContext, problemOf } from '@waypost/command-line';
-import { type Manifest, manifestPath, openManifest, WaypostError } from '@waypost/contracts';
-
-/** What central says of a manifest that a device holds. */
-export type CentralRecord =
-  | { found: true; source: string; manifest: Manifest }
-  /** It was asked, and cannot say. */
-  | { found: false; source: string; reason: string };
-
-const DOCUMENT = 'SELECT document FROM waypost.manifests WHERE manifest_id = $1 AND mac = $2';
+import type { CommandContext } from '@waypost/command-line';
+import { WaypostError } from '@waypost/contracts';
+import { type CentralRecord, readCentralRecord, requestCentralRecord } from '../read-models/central-record.js';
 
 /**
  * Asks central for its record, by its database or by HTTP, where either is known. A central that only the environment names, as on every
@@ -29,22 +22,11 @@ export async function findCentralRecord(context: CommandContext, manifestId: str
 }
 
 async function byHttp(context: CommandContext, url: string, manifestId: string, mac: string): Promise<CentralRecord> {
-  const source = new URL(url).origin;
-  const answer = await askService(
-    url,
-    `${manifestPath(manifestId)}?mac=${encodeURIComponent(mac)}`,
-    context.wasGiven('centralUrl') ? '--central-url' : 'CENTRAL_URL',
-  );
-  if (answer.ok) return { found: true, source, manifest: openManifest((answer.body as { manifest?: unknown } | undefined)?.manifest) };
-  const problem = problemOf(answer);
-  return { found: false, source, reason: problem ? `${problem.code}: ${problem.detail ?? problem.title}` : `it answered ${answer.status}` };
+  return requestCentralRecord({ url, option: context.wasGiven('centralUrl') ? '--central-url' : 'CENTRAL_URL' }, manifestId, mac);
 }
 
 async function byDatabase(context: CommandContext, url: string, manifestId: string, mac: string): Promise<CentralRecord> {
   const source = context.wasGiven('centralDatabaseUrl') ? '--central-database-url' : 'CENTRAL_DATABASE_URL';
   await using database = context.openDatabase(url, source);
-  await database.mustBe('central');
-  const [row] = await database.query<{ document: unknown }>(DOCUMENT, [manifestId, mac]);
-  if (row) return { found: true, source: database.address, manifest: openManifest(row.document) };
-  return { found: false, source: database.address, reason: `it has no manifest ${manifestId} of ${mac}: pruned, or restored since` };
+  return await readCentralRecord(database, manifestId, mac);
 }

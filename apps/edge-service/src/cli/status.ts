@@ -13,32 +13,18 @@ import {
   renderVerdict,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { firstLine, assessEdge, type ServiceFacts } from './assess-status.js';
-import { type EdgeFacts, readFacts } from './read-status.js';
+import { assessDevice, firstLine } from '../read-models/assess-device.js';
+import { type DeviceStatus, readDeviceStatus, type ServiceFacts, type StatusReport, statusOf } from '../read-models/device-status.js';
 
 const DEFAULT_PORT = '8081';
-
-/** What GET /api/sync/status answers, as far as it is used here. */
-interface StatusReport {
-  running: boolean;
-  intervalMs: number;
-  lastAttempt: { startedAt: string; status: string; error?: { code: string; detail: string } } | null;
-  lastSuccess: { at: string; manifestId: string; sequence: number; epoch: string } | null;
-  consecutiveFailures: number;
-  verifiedAgeMs: number | null;
-  breaker: string;
-  pendingAcks: number | null;
-  keptRows: number | null;
-  alert: { code: string; detail: string; hint: string } | null;
-}
 
 /** `waypost status` of one device: from its database, its running service, or both. */
 export async function status(context: CommandContext): Promise<Answer> {
   const { report, service } = await askRunning(context);
-  const facts = context.hasDatabase ? await readFacts(context.database) : factsOf(report as StatusReport);
+  const facts = context.hasDatabase ? await readDeviceStatus(context.database.query) : statusOf(report as StatusReport);
   if (report?.verifiedAgeMs != null && facts.verified) facts.verified.ageMs = report.verifiedAgeMs;
   facts.mac ??= context.env['DEVICE_MAC'] ?? null;
-  const findings = assessEdge(facts, service);
+  const findings = assessDevice(facts, service);
   return {
     data: {
       side: 'edge',
@@ -71,37 +57,7 @@ async function askRunning(context: CommandContext): Promise<{ report?: StatusRep
   }
 }
 
-/** Where the service alone was asked. */
-function factsOf(report: StatusReport): EdgeFacts {
-  const { lastSuccess, lastAttempt, verifiedAgeMs, consecutiveFailures, pendingAcks, keptRows } = report;
-  return {
-    mac: null,
-    verified: lastSuccess && { ...lastSuccess, ageMs: verifiedAgeMs ?? 0 },
-    consecutiveFailures,
-    pendingAcks,
-    refusedAcks: null,
-    keptRows,
-    tables: null,
-    rows: null,
-    cycles: lastAttempt
-      ? [
-          {
-            id: '',
-            startedAt: lastAttempt.startedAt,
-            status: lastAttempt.status,
-            durationMs: null,
-            trigger: null,
-            manifestId: null,
-            rowsLoaded: 0,
-            downloadedBytes: 0,
-            error: lastAttempt.error ?? null,
-          },
-        ]
-      : [],
-  };
-}
-
-function textOf(context: CommandContext, facts: EdgeFacts, service: ServiceFacts | null, findings: readonly Finding[]): string {
+function textOf(context: CommandContext, facts: DeviceStatus, service: ServiceFacts | null, findings: readonly Finding[]): string {
   const { paint } = context;
   const { verified, cycles } = facts;
   const good = verified ? `Verified ${formatSpan(verified.ageMs)} ago.` : 'Never verified.';
@@ -131,7 +87,7 @@ function serviceLine(service: ServiceFacts | null): string {
   return `${service.url}, ${service.running ? 'a cycle is running' : 'idle'}, ${interval}, breaker ${service.breaker}`;
 }
 
-function cyclesTable(context: CommandContext, cycles: EdgeFacts['cycles']): string {
+function cyclesTable(context: CommandContext, cycles: DeviceStatus['cycles']): string {
   if (cycles.length === 0) return context.paint('dim', 'No cycle yet.');
   const tones = { Failed: 'bad', Success: 'good', Unchanged: 'dim', Running: 'warn' } as const;
   return context.table(

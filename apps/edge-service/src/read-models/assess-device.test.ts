@@ -1,5 +1,5 @@
-import { assessEdge, type ServiceFacts } from './assess-status.js';
-import type { CycleFacts, EdgeFacts } from './read-status.js';
+import { assessDevice } from './assess-device.js';
+import type { CycleFacts, DeviceStatus, ServiceFacts } from './device-status.js';
 
 const GOOD_CYCLE: CycleFacts = {
   id: '1',
@@ -12,7 +12,7 @@ const GOOD_CYCLE: CycleFacts = {
   downloadedBytes: 0,
   error: null,
 };
-const HEALTHY: EdgeFacts = {
+const HEALTHY: DeviceStatus = {
   mac: '02:00:00:00:00:01',
   verified: { manifestId: 'm', sequence: 1, epoch: 'e', at: '2026-01-01T00:00:00.000Z', ageMs: 1000 },
   consecutiveFailures: 0,
@@ -27,16 +27,16 @@ const SERVICE = { url: 'http://e', answers: true, running: false, intervalMs: 60
 
 const failed = (code: string): CycleFacts => ({ ...GOOD_CYCLE, status: 'Failed', error: { code, detail: 'why' } });
 
-test('a healthy device has no findings', () => expect(assessEdge(HEALTHY, SERVICE)).toEqual([]));
+test('a healthy device has no findings', () => expect(assessDevice(HEALTHY, SERVICE)).toEqual([]));
 
 test('the hint of the very error is the next step', () => {
   const cycle = { ...failed('CENTRAL_REFUSED'), error: { code: 'CENTRAL_REFUSED', detail: 'DEVICE_INACTIVE. Hint: activate it' } };
-  expect(assessEdge({ ...HEALTHY, consecutiveFailures: 1, cycles: [cycle] }, null)).toEqual([
+  expect(assessDevice({ ...HEALTHY, consecutiveFailures: 1, cycles: [cycle] }, null)).toEqual([
     { severity: 'bad', what: 'The last cycle failed: CENTRAL_REFUSED: DEVICE_INACTIVE.', next: 'activate it' },
   ]);
 });
 
-test.each<[string, Partial<EdgeFacts>, ServiceFacts | null, object[]]>([
+test.each<[string, Partial<DeviceStatus>, ServiceFacts | null, object[]]>([
   ['never verified', { verified: null, cycles: [] }, null, [{ severity: 'bad' }]],
   ['one failure that heals by itself', { consecutiveFailures: 1, cycles: [failed('CENTRAL_UNREACHABLE')] }, null, [{ severity: 'warn' }]],
   [
@@ -64,5 +64,5 @@ test.each<[string, Partial<EdgeFacts>, ServiceFacts | null, object[]]>([
   ['acks that wait', { pendingAcks: 2 }, null, [{ severity: 'warn' }]],
   ['acks that were refused', { refusedAcks: 1 }, null, [{ severity: 'bad' }]],
 ])('%s', (_, facts, service, expected) => {
-  expect(assessEdge({ ...HEALTHY, ...facts }, service)).toEqual(expected.map((finding): unknown => expect.objectContaining(finding)));
+  expect(assessDevice({ ...HEALTHY, ...facts }, service)).toEqual(expected.map((finding): unknown => expect.objectContaining(finding)));
 });

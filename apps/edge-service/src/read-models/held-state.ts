@@ -1,4 +1,5 @@
 import { type Manifest, manifestSchema, WaypostError } from '@waypost/contracts';
+import type { Query } from '@waypost/runtime';
 import { READ_MANIFEST } from '../state/state.sql.js';
 
 /** The state but for the manifest itself. */
@@ -14,8 +15,6 @@ export interface Held {
   /** Missing where an older version of the service wrote the state. */
   manifest: Manifest | undefined;
 }
-
-export type Query = <Row extends object>(sql: string) => Promise<Row[]>;
 
 /** Undefined where the device has never verified anything. */
 export async function findHeld(query: Query): Promise<Held | undefined> {

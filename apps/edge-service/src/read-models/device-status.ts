@@ -1,5 +1,5 @@
-import type { CommandDatabase } from '@waypost/command-line';
-import { findHeld } from './held-manifest.js';
+import type { Query } from '@waypost/runtime';
+import { findHeld } from './held-state.js';
 
 const CYCLES_SHOWN = 5;
 
@@ -31,7 +31,7 @@ export interface CycleFacts {
 }
 
 /** What a device knows of itself; from its database, its service, or both. */
-export interface EdgeFacts {
+export interface DeviceStatus {
   mac: string | null;
   verified: { manifestId: string; sequence: number; epoch: string; at: string; ageMs: number } | null;
   consecutiveFailures: number;
@@ -43,6 +43,32 @@ export interface EdgeFacts {
   rows: number | null;
   /** The newest first. */
   cycles: CycleFacts[];
+}
+
+/** A running service, as GET /api/sync/status has it; or that it does not answer. */
+export type ServiceFacts =
+  | { url: string; answers: false; reason: string }
+  | {
+      url: string;
+      answers: true;
+      running: boolean;
+      intervalMs: number;
+      breaker: string;
+      alert: { code: string; detail: string; hint: string } | null;
+    };
+
+/** What GET /api/sync/status answers, as far as it is used here. */
+export interface StatusReport {
+  running: boolean;
+  intervalMs: number;
+  lastAttempt: { startedAt: string; status: string; error?: { code: string; detail: string } } | null;
+  lastSuccess: { at: string; manifestId: string; sequence: number; epoch: string } | null;
+  consecutiveFailures: number;
+  verifiedAgeMs: number | null;
+  breaker: string;
+  pendingAcks: number | null;
+  keptRows: number | null;
+  alert: { code: string; detail: string; hint: string } | null;
 }
 
 interface CycleRow {
@@ -68,11 +94,11 @@ interface Counts {
   now: Date;
 }
 
-/** Reads the facts straight from a device's database: it needs no running service. */
-export async function readFacts(database: CommandDatabase): Promise<EdgeFacts> {
-  const held = await findHeld((sql) => database.query(sql));
-  const cycles = await database.query<CycleRow>(LAST_CYCLES);
-  const [counts] = (await database.query<Counts>(COUNTS)) as [Counts];
+/** Reads the status from a device's database: it needs no running service. */
+export async function readDeviceStatus(query: Query): Promise<DeviceStatus> {
+  const held = await findHeld(query);
+  const cycles = await query<CycleRow>(LAST_CYCLES);
+  const [counts] = (await query<Counts>(COUNTS)) as [Counts];
   return {
     mac: held?.manifest?.device.mac ?? null,
     verified: held
@@ -101,5 +127,35 @@ export async function readFacts(database: CommandDatabase): Promise<EdgeFacts> {
       downloadedBytes: Number(row.downloaded_bytes),
       error: row.error_code === null ? null : { code: row.error_code, detail: row.error_text ?? '' },
     })),
+  };
+}
+
+/** What the service alone knows of the status. */
+export function statusOf(report: StatusReport): DeviceStatus {
+  const { lastSuccess, lastAttempt, verifiedAgeMs, consecutiveFailures, pendingAcks, keptRows } = report;
+  return {
+    mac: null,
+    verified: lastSuccess && { ...lastSuccess, ageMs: verifiedAgeMs ?? 0 },
+    consecutiveFailures,
+    pendingAcks,
+    refusedAcks: null,
+    keptRows,
+    tables: null,
+    rows: null,
+    cycles: lastAttempt
+      ? [
+          {
+            id: '',
+            startedAt: lastAttempt.startedAt,
+            status: lastAttempt.status,
+            durationMs: null,
+            trigger: null,
+            manifestId: null,
+            rowsLoaded: 0,
+            downloadedBytes: 0,
+            error: lastAttempt.error ?? null,
+          },
+        ]
+      : [],
   };
 }

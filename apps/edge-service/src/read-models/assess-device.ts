@@ -1,18 +1,6 @@
 import { type Finding, formatSpan, plural } from '@waypost/command-line';
 import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
-import type { EdgeFacts } from './read-status.js';
-
-/** A running service, as GET /api/sync/status has it; or that it does not answer. */
-export type ServiceFacts =
-  | { url: string; answers: false; reason: string }
-  | {
-      url: string;
-      answers: true;
-      running: boolean;
-      intervalMs: number;
-      breaker: string;
-      alert: { code: string; detail: string; hint: string } | null;
-    };
+import type { DeviceStatus, ServiceFacts } from './device-status.js';
 
 /** Failures in a row from which on it is no hiccup; the alarm of the same name fires there too. */
 const REPEATED = 3;
@@ -22,7 +10,7 @@ const MIN_STALE_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 5 * 60_000;
 
 /** What is wrong with a device, and what to do about it. */
-export function assessEdge(facts: EdgeFacts, service: ServiceFacts | null): Finding[] {
+export function assessDevice(facts: DeviceStatus, service: ServiceFacts | null): Finding[] {
   const findings: Finding[] = [];
   const { verified, consecutiveFailures, cycles } = facts;
   const error = cycles.find(({ status }) => status !== 'Running')?.error ?? null;
