@@ -1,5 +1,6 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
+import { ScheduleModule } from '@nestjs/schedule';
 import { httpLogging, LOGGER, ProblemFilter } from '@waypost/runtime';
 import { LoggerModule } from 'nestjs-pino';
 import type { Logger } from 'pino';
@@ -36,6 +37,7 @@ export class AppModule {
       imports: [
         SettingsModule.forRoot(logger),
         LoggerModule.forRoot(httpLogging(logger)),
+        ScheduleModule.forRoot(),
         DatabaseModule.forRoot({ url: config.DATABASE_URL }),
         MetricsModule.forRoot({ downloadFolder: downloads.folder, syncIntervalMs }),
         StateModule.forRoot({ adoptTables: config.ADOPT_TABLES }),

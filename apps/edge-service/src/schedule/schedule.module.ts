@@ -1,9 +1,8 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { ScheduleModule } from '@nestjs/schedule';
 import { SCHEDULE_OPTIONS, type ScheduleOptions } from './schedule-options.js';
 import { SyncSchedule } from './sync-schedule.js';
 
-@Module({ imports: [ScheduleModule.forRoot()], providers: [SyncSchedule] })
+@Module({ providers: [SyncSchedule] })
 export class ScheduleSyncModule {
   static forRoot(options: ScheduleOptions): DynamicModule {
     return { module: ScheduleSyncModule, providers: [{ provide: SCHEDULE_OPTIONS, useValue: options }] };
