@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type pg from 'pg';
 import { pino } from 'pino';
 import { AuditSweeper } from '../apps/central-api/src/maintenance/audit-sweeper.js';
-import type { Config } from '../apps/central-api/src/config.js';
+import type { MaintenanceOptions } from '../apps/central-api/src/maintenance/maintenance-options.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
 import { fillCentralAudit } from '../scripts/audit/fill-central-audit.js';
 import { allPanels, DASHBOARDS, expandSql } from '../scripts/dashboards/dashboards.js';
@@ -53,9 +53,9 @@ export async function runAudit({ rows, rounds, say, signal }: FullOptions): Prom
       await fillCentralAudit(client, { devices, days: DAYS, requests: rows, manifestsPerDeviceAndDay: 4 });
       await client.query('VACUUM ANALYZE');
       const sweep = async (retentionMs: number) => {
-        const config = { AUDIT_RETENTION: retentionMs, BUILD_QUEUE_TIMEOUT: 0, BUILD_TIMEOUT: 0, PAYLOAD_TIMEOUT: 0 } as Config;
+        const options = { auditRetentionMs: retentionMs, maxRequestMs: 0 } as MaintenanceOptions;
         const startedAt = performance.now();
-        const done = await new AuditSweeper(dataSource, config, pino({ level: 'silent' })).sweep();
+        const done = await new AuditSweeper(dataSource, options, pino({ level: 'silent' })).sweep();
         return { done, ms: performance.now() - startedAt };
       };
       say('counting it by hours');

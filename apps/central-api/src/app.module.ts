@@ -20,30 +20,57 @@ import { ScopesModule } from './scopes/scopes.module.js';
 import { SettingsModule } from './settings.module.js';
 import { SnapshotsModule } from './snapshots/snapshots.module.js';
 
-/** Central, from the database up to the devices. Each module uses only those above it. */
+/** Central, from the database up to the devices. Each module uses only those above it. One with options is global: it exists once. */
 @Module({})
 export class AppModule {
   static forRoot(config: Config, logger: Logger): DynamicModule {
+    const maxBuilds = config.MAX_CONCURRENT_BUILDS;
+    const maxPayloads = config.MAX_CONCURRENT_PAYLOADS;
+    const queueTimeoutMs = config.BUILD_QUEUE_TIMEOUT;
+    const buildTimeoutMs = config.BUILD_TIMEOUT;
+    const lockTimeoutMs = config.LOCK_TIMEOUT;
+    const payloadTimeoutMs = config.PAYLOAD_TIMEOUT;
     return {
       module: AppModule,
       imports: [
-        SettingsModule.forRoot(config, logger),
+        SettingsModule.forRoot(logger),
         LoggerModule.forRoot(httpLogging(logger)),
-        DatabaseModule,
-        MetricsModule,
+        DatabaseModule.forRoot({ url: config.DATABASE_URL, maxBuilds, maxPayloads }),
+        MetricsModule.forRoot({ staleAfterMs: config.DEVICE_STALE_AFTER, silentAfterMs: config.DEVICE_SILENT_AFTER }),
         EpochsModule,
-        PlanModule,
-        ScopesModule,
+        PlanModule.forRoot({ file: config.SYNC_PLAN }),
+        ScopesModule.forRoot({ lockTimeoutMs, statementTimeoutMs: buildTimeoutMs }),
         AuditModule,
-        ChunkStoreModule,
+        ChunkStoreModule.forRoot({ folder: config.SNAPSHOT_STORE.folder, limitBytes: config.SNAPSHOT_STORE_LIMIT }),
         CaptureModule,
         SnapshotsModule,
-        ManifestsModule,
+        ManifestsModule.forRoot({
+          ttlMs: config.MANIFEST_TTL,
+          maxShrink: config.MAX_SHRINK,
+          buildTimeoutMs,
+          lockTimeoutMs,
+          deviceLockTimeoutMs: queueTimeoutMs,
+          payloadTimeoutMs,
+        }),
         AcksModule,
-        AdmissionModule,
-        MaintenanceModule,
-        HealthModule,
-        DeviceApiModule,
+        AdmissionModule.forRoot({
+          maxBuilds,
+          maxPayloads,
+          queueTimeoutMs,
+          maxDownloads: config.MAX_DOWNLOADS,
+          maxDownloadsPerDevice: config.MAX_DOWNLOADS_PER_DEVICE,
+        }),
+        MaintenanceModule.forRoot({
+          snapshotRetention: { idleMs: config.SNAPSHOT_RETENTION, idleCount: config.SNAPSHOT_RETENTION_COUNT },
+          auditRetentionMs: config.AUDIT_RETENTION,
+          maxRequestMs: queueTimeoutMs + buildTimeoutMs + payloadTimeoutMs,
+          buildTimeoutMs,
+          lockTimeoutMs,
+          shadowReadEvery: config.SHADOW_READS,
+          canaryIntervalMs: config.CANARY_INTERVAL,
+        }),
+        HealthModule.forRoot({ minFreeDiskBytes: config.MIN_FREE_DISK }),
+        DeviceApiModule.forRoot({ payloadTimeoutMs, downloadDeadlineMs: config.DOWNLOAD_DEADLINE }),
       ],
     };
   }

@@ -92,5 +92,3 @@ export type Config = z.infer<typeof schema>;
 export function readCentralConfig(env: NodeJS.ProcessEnv = process.env): Config {
   return readConfig(schema, env);
 }
-
-export const CONFIG = Symbol('central config');

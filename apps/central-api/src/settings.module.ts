@@ -1,20 +1,12 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
-import { CONFIG, type Config } from './config.js';
 
-/** What the whole service shares: its configuration and its root logger. */
+/** What the whole service shares: its root logger. */
 @Global()
 @Module({})
 export class SettingsModule {
-  static forRoot(config: Config, logger: Logger): DynamicModule {
-    return {
-      module: SettingsModule,
-      providers: [
-        { provide: CONFIG, useValue: config },
-        { provide: LOGGER, useValue: logger },
-      ],
-      exports: [CONFIG, LOGGER],
-    };
+  static forRoot(logger: Logger): DynamicModule {
+    return { module: SettingsModule, providers: [{ provide: LOGGER, useValue: logger }], exports: [LOGGER] };
   }
 }

@@ -1,21 +1,23 @@
-import { Module } from '@nestjs/common';
-import { CONFIG, type Config } from '../config.js';
-import { ManifestsModule } from '../manifests/manifests.module.js';
-import { ScopesModule } from '../scopes/scopes.module.js';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { ADMISSION_OPTIONS, type AdmissionOptions } from './admission-options.js';
 import { DownloadLimiter } from './download-limiter.js';
 import { ManifestService } from './manifest-service.js';
 
+@Global()
 @Module({
-  imports: [ScopesModule, ManifestsModule],
   providers: [
     ManifestService,
     {
       provide: DownloadLimiter,
-      inject: [CONFIG],
-      useFactory: ({ MAX_DOWNLOADS: maxDownloads, MAX_DOWNLOADS_PER_DEVICE: maxPerDevice }: Config) =>
+      inject: [ADMISSION_OPTIONS],
+      useFactory: ({ maxDownloads, maxDownloadsPerDevice: maxPerDevice }: AdmissionOptions) =>
         new DownloadLimiter({ maxDownloads, maxPerDevice }),
     },
   ],
   exports: [ManifestService, DownloadLimiter],
 })
-export class AdmissionModule {}
+export class AdmissionModule {
+  static forRoot(options: AdmissionOptions): DynamicModule {
+    return { module: AdmissionModule, providers: [{ provide: ADMISSION_OPTIONS, useValue: options }] };
+  }
+}

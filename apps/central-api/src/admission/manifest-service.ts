@@ -1,12 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { CONFIG, type Config } from '../config.js';
 import { deviceBusy } from '../manifests/device-locks.js';
 import type { IssuedManifest } from '../manifests/issue-manifests.js';
 import { ManifestBuilder, type WithRows } from '../manifests/manifest-builder.js';
 import { PendingRequest, type SnapshotRequest } from '../manifests/pending-request.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { ScopeGroupResolver } from '../scopes/scope-group-resolver.js';
+import { ADMISSION_OPTIONS, type AdmissionOptions } from './admission-options.js';
 import { RequestCoalescer } from './request-coalescer.js';
 import { KeyedMutex, Semaphore, type WaitOptions } from './semaphore.js';
 
@@ -27,21 +27,21 @@ export class ManifestService {
   private readonly payloads: Semaphore;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ADMISSION_OPTIONS) private readonly options: AdmissionOptions,
     private readonly scopeGroups: ScopeGroupResolver,
     private readonly builder: ManifestBuilder,
     metrics: SyncMetrics,
   ) {
     this.devices = new KeyedMutex(deviceBusy);
     this.coalescer = new RequestCoalescer({
-      permits: config.MAX_CONCURRENT_BUILDS,
+      permits: options.maxBuilds,
       maxRequests: MAX_REQUESTS,
       run: (requests, signal) => builder.run(requests, { signal }),
       busy: () => new WaypostError('CENTRAL_BUSY'),
     });
     metrics.watchBuilds(this.coalescer);
     this.payloads = new Semaphore(
-      config.MAX_CONCURRENT_PAYLOADS,
+      options.maxPayloads,
       () => new WaypostError('CENTRAL_BUSY', { hint: 'Ask again later. If this lasts, raise MAX_CONCURRENT_PAYLOADS.' }),
     );
   }
@@ -53,7 +53,7 @@ export class ManifestService {
    * DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE; the signal's reason
    */
   async answer({ withRows, signal, ...asked }: Request): Promise<IssuedManifest> {
-    const waiting = { until: performance.now() + this.config.BUILD_QUEUE_TIMEOUT, signal };
+    const waiting = { until: performance.now() + this.options.queueTimeoutMs, signal };
     using device = await this.devices.take(asked.mac, waiting);
     // Before any permit is taken: MACs that no device has cost nothing, and anyone can send as many as they like.
     const scopeKey = await this.scopeGroups.resolve(asked.mac);

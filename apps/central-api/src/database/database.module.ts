@@ -1,12 +1,12 @@
-import { Global, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { type DynamicModule, Global, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import { TypeOrmModule } from '@nestjs/typeorm';
+import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { WaypostError } from '@waypost/contracts';
 import { AdvisoryLock, ADVISORY_NAMESPACE, databaseIsAnEdges, hasTablesOf, LOGGER, readableSettings } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
+import { DATABASE_OPTIONS, type DatabaseOptions } from './database-options.js';
 import { POOL_PROVIDERS, POOL_TOKENS } from './pools.js';
 import { CreateAudit1795000000000 } from './migrations/1795000000000-create-audit.js';
 import { IndexManifestsBySequence1795100000000 } from './migrations/1795100000000-index-manifests-by-sequence.js';
@@ -89,31 +89,38 @@ async function refuseAnEdges(runner: QueryRunner): Promise<void> {
 }
 
 @Global()
-@Module({
-  imports: [
-    TypeOrmModule.forRootAsync({
-      inject: [CONFIG, LOGGER],
-      useFactory: (config: Config, logger: Logger) => ({
-        ...dataSourceOptions(config.DATABASE_URL),
-        retryAttempts: 30,
-        retryDelay: RETRY_MS,
-        // Nest keeps its own log lines until the service is up: who waits with it must see why.
-        toRetry: (err: unknown) => {
-          if (err instanceof WaypostError && err.heals === 'operator') return false;
-          logger.warn({ err, retryInMs: RETRY_MS }, 'database not ready, trying again');
-          return true;
-        },
-      }),
-      dataSourceFactory: (options) => openDataSource(options as DataSourceOptions),
-    }),
-  ],
-  providers: POOL_PROVIDERS,
-  exports: [TypeOrmModule, ...POOL_TOKENS],
-})
+@Module({ providers: POOL_PROVIDERS, exports: [TypeOrmModule, ...POOL_TOKENS] })
 export class DatabaseModule implements OnApplicationShutdown {
+  static forRoot(options: DatabaseOptions): DynamicModule {
+    return {
+      module: DatabaseModule,
+      imports: [
+        TypeOrmModule.forRootAsync({
+          inject: [LOGGER],
+          useFactory: (logger: Logger) => ({ ...dataSourceOptions(options.url), ...retrying(logger) }),
+          dataSourceFactory: (options) => openDataSource(options as DataSourceOptions),
+        }),
+      ],
+      providers: [{ provide: DATABASE_OPTIONS, useValue: options }],
+    };
+  }
+
   constructor(private readonly modules: ModuleRef) {}
 
   async onApplicationShutdown(): Promise<void> {
     await Promise.all(POOL_TOKENS.map((token) => this.modules.get<pg.Pool>(token).end()));
   }
+}
+
+function retrying(logger: Logger): Pick<TypeOrmModuleOptions, 'retryAttempts' | 'retryDelay' | 'toRetry'> {
+  return {
+    retryAttempts: 30,
+    retryDelay: RETRY_MS,
+    // Nest keeps its own log lines until the service is up: who waits with it must see why.
+    toRetry: (err: unknown) => {
+      if (err instanceof WaypostError && err.heals === 'operator') return false;
+      logger.warn({ err, retryInMs: RETRY_MS }, 'database not ready, trying again');
+      return true;
+    },
+  };
 }

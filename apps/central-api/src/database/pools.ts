@@ -2,7 +2,7 @@ import type { Provider } from '@nestjs/common';
 import { createPool, LOGGER } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { CONFIG, type Config } from '../config.js';
+import { DATABASE_OPTIONS, type DatabaseOptions } from './database-options.js';
 
 /** Snapshots: a connection for each build and each payload in progress. */
 export const BUILD_POOL = Symbol('build pool');
@@ -22,13 +22,13 @@ const STORE_CONNECTIONS = 4;
 interface PoolShape {
   /** In pg_stat_activity. */
   name: string;
-  connections: (config: Config) => number;
+  connections: (options: DatabaseOptions) => number;
 }
 
 const one = (): number => 1;
 
 const POOLS = new Map<symbol, PoolShape>([
-  [BUILD_POOL, { name: 'build', connections: (config) => config.MAX_CONCURRENT_BUILDS + config.MAX_CONCURRENT_PAYLOADS }],
+  [BUILD_POOL, { name: 'build', connections: ({ maxBuilds, maxPayloads }) => maxBuilds + maxPayloads }],
   [STORE_POOL, { name: 'store', connections: () => STORE_CONNECTIONS }],
   [POLL_POOL, { name: 'polls', connections: one }],
   [SCOPE_POOL, { name: 'scopes', connections: one }],
@@ -41,12 +41,12 @@ export const POOL_TOKENS = [...POOLS.keys()];
 /** A pool connects when it is first used. DatabaseModule ends them all. */
 export const POOL_PROVIDERS: Provider[] = [...POOLS].map(([provide, { name, connections }]) => ({
   provide,
-  inject: [CONFIG, LOGGER],
-  useFactory: (config: Config, logger: Logger): pg.Pool =>
+  inject: [DATABASE_OPTIONS, LOGGER],
+  useFactory: (options: DatabaseOptions, logger: Logger): pg.Pool =>
     createPool({
-      url: config.DATABASE_URL,
+      url: options.url,
       applicationName: `waypost-central-${name}`,
-      maxConnections: connections(config),
+      maxConnections: connections(options),
       onIdleError: (err) => logger.warn({ err }, 'an idle connection to the database broke'),
     }),
 }));

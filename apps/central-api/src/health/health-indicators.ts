@@ -2,8 +2,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import { HealthIndicatorService } from '@nestjs/terminus';
 import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
+import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 /** Kept for a while: a probe may come as often as it likes, and each outcome writes a file. */
@@ -23,7 +23,7 @@ export class HealthIndicators {
     private readonly checks: HealthIndicatorService,
     private readonly dataSource: DataSource,
     @Inject(SNAPSHOT_STORE) private readonly snapshots: SnapshotStore,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(HEALTH_OPTIONS) private readonly options: HealthOptions,
   ) {}
 
   database() {
@@ -39,6 +39,6 @@ export class HealthIndicators {
   }
 
   async disk() {
-    return reportDisk(this.checks.check('disk'), await this.snapshots.space.get(), this.config.MIN_FREE_DISK);
+    return reportDisk(this.checks.check('disk'), await this.snapshots.space.get(), this.options.minFreeDiskBytes);
   }
 }

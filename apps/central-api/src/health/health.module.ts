@@ -1,13 +1,17 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
-import { ChunkStoreModule } from '../chunk-store/chunk-store.module.js';
+import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 import { HealthController } from './health.controller.js';
 import { HealthIndicators } from './health-indicators.js';
 
 @Module({
   // No log line for each probe that fails.
-  imports: [TerminusModule.forRoot({ logger: false }), ChunkStoreModule],
+  imports: [TerminusModule.forRoot({ logger: false })],
   controllers: [HealthController],
   providers: [HealthIndicators],
 })
-export class HealthModule {}
+export class HealthModule {
+  static forRoot(options: HealthOptions): DynamicModule {
+    return { module: HealthModule, providers: [{ provide: HEALTH_OPTIONS, useValue: options }] };
+  }
+}

@@ -1,12 +1,10 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import { AcksModule } from '../acks/acks.module.js';
-import { AdmissionModule } from '../admission/admission.module.js';
 import { AuditModule } from '../audit/audit.module.js';
-import { MaintenanceModule } from '../maintenance/maintenance.module.js';
-import { ManifestsModule } from '../manifests/manifests.module.js';
 import { AckController } from './ack.controller.js';
 import { AuditedProblemFilter } from './audited-problem.filter.js';
+import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { DeviceGuard } from './device.guard.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
 import { DownloadController } from './download.controller.js';
@@ -15,7 +13,7 @@ import { RequestController } from './request.controller.js';
 import { Traffic } from './traffic.js';
 
 @Module({
-  imports: [AuditModule, ManifestsModule, AdmissionModule, AcksModule, MaintenanceModule],
+  imports: [AuditModule, AcksModule],
   controllers: [RequestController, DownloadController, AckController],
   providers: [
     LiveResponses,
@@ -25,4 +23,8 @@ import { Traffic } from './traffic.js';
     { provide: APP_FILTER, useClass: AuditedProblemFilter },
   ],
 })
-export class DeviceApiModule {}
+export class DeviceApiModule {
+  static forRoot(options: DeviceApiOptions): DynamicModule {
+    return { module: DeviceApiModule, providers: [{ provide: DEVICE_API_OPTIONS, useValue: options }] };
+  }
+}

@@ -5,10 +5,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { DownloadLimiter } from '../admission/download-limiter.js';
 import type { RequestFacts } from '../audit/request-audit.js';
-import { CONFIG, type Config } from '../config.js';
 import { ChunkStreamService } from '../manifests/chunk-stream-service.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
+import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
 import { ManifestIdPipe } from './manifest-id.pipe.js';
 import { DeviceOperation } from './operation.js';
@@ -21,7 +21,7 @@ export class DownloadController {
     private readonly limiter: DownloadLimiter,
     private readonly unchanged: UnchangedLookup,
     private readonly dataSource: DataSource,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(DEVICE_API_OPTIONS) private readonly options: DeviceApiOptions,
   ) {}
 
   /** A device's own manifest once more, expired or not: for a comparison of the device with it. Builds and records nothing. */
@@ -88,7 +88,7 @@ export class DownloadController {
   private limitDownload(mac: string, reply: FastifyReply): void {
     const abort = (): void => void reply.raw.destroy();
     const release = this.limiter.take(mac, abort);
-    const deadline = setTimeout(abort, this.config.DOWNLOAD_DEADLINE);
+    const deadline = setTimeout(abort, this.options.downloadDeadlineMs);
     const end = (): void => {
       clearTimeout(deadline);
       release();

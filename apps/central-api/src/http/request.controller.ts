@@ -14,12 +14,12 @@ import { faultPoint, ZodPipe } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ManifestService } from '../admission/manifest-service.js';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
-import { CONFIG, type Config } from '../config.js';
 import { ShadowReads } from '../maintenance/shadow-reads.js';
 import { type Unchanged, UnchangedLookup } from '../manifests/unchanged-lookup.js';
 import { PAYLOAD_TYPES, type PayloadForm, writePayload } from '../snapshots/write-payload.js';
 import { chooseEncoding, createEncoder } from './content-encoding.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
+import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
 import { LiveResponses } from './live-response.js';
 import { DeviceOperation } from './operation.js';
@@ -34,7 +34,7 @@ export class RequestController {
     private readonly shadowReads: ShadowReads,
     private readonly audit: RequestAudit,
     private readonly database: DatabaseIdentityHeader,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(DEVICE_API_OPTIONS) private readonly options: DeviceApiOptions,
   ) {}
 
   @Post()
@@ -83,13 +83,14 @@ export class RequestController {
         reply.status(200).header('content-type', PAYLOAD_TYPES[form]).header('vary', 'accept-encoding');
         if (encoding) reply.header('content-encoding', encoding);
         void reply.send(body);
-        const limit = AbortSignal.timeout(this.config.PAYLOAD_TIMEOUT);
+        const { payloadTimeoutMs } = this.options;
+        const limit = AbortSignal.timeout(payloadTimeoutMs);
         const signal = AbortSignal.any([asked.signal, limit]);
         try {
           await pipeline(writePayload(form, issued.manifest, snapshot, client), body, { signal });
         } catch (error) {
           if (!limit.aborted || signal.reason !== limit.reason) throw error;
-          const detail = `The payload was not taken within PAYLOAD_TIMEOUT (${this.config.PAYLOAD_TIMEOUT / 1000} s).`;
+          const detail = `The payload was not taken within PAYLOAD_TIMEOUT (${payloadTimeoutMs / 1000} s).`;
           throw new WaypostError('DEADLINE_EXCEEDED', { detail, cause: error });
         }
       },

@@ -2,15 +2,15 @@ import { Inject, Injectable } from '@nestjs/common';
 import { AdvisoryLock, ADVISORY_NAMESPACE, LOGGER, pause, sqlStateOf, SqlState } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource, type EntityManager } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
 import { COUNT_HOURS, MARK_COUNTED, NEXT_HOURS, PRUNE } from './audit-sweeper.sql.js';
+import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
 
 /** A first start on an old audit counts day by day, so that no transaction is long. */
 const HOURS_AT_ONCE = 24;
 const BATCH_ROWS = 2000;
 /** After each step it rests this many times as long as the step took: at most a quarter of one backend's time. */
 const REST_FACTOR = 3;
-/** Beside what the configuration allows a request: to write its audit row, and for clocks of replicas that differ. */
+/** After the longest request: time to write its audit row, which carries the request's start, and for clocks of replicas that differ. */
 const AUDIT_LAG_MS = 10 * 60_000;
 
 export interface SweepResult {
@@ -21,7 +21,7 @@ export interface SweepResult {
 }
 
 /**
- * Counts the audit by hours and removes what AUDIT_RETENTION lets go, in small steps with rests between them.
+ * Counts the audit by hours and removes what is older than the retention, in small steps with rests between them.
  * Of several processes one works at a time; a step that dies leaves nothing half done.
  */
 @Injectable()
@@ -30,7 +30,7 @@ export class AuditSweeper {
 
   constructor(
     private readonly dataSource: DataSource,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MAINTENANCE_OPTIONS) private readonly options: MaintenanceOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -46,7 +46,7 @@ export class AuditSweeper {
   private async sweepOnce(signal?: AbortSignal): Promise<SweepResult> {
     const done: SweepResult = { hours: 0, requests: 0, failedAcks: 0, manifests: 0 };
     while (await this.step((manager) => this.countHours(manager, done), signal));
-    if (this.config.AUDIT_RETENTION > 0) await this.prune(done, signal);
+    if (this.options.auditRetentionMs > 0) await this.prune(done, signal);
     if (Object.values(done).some((count) => count > 0)) this.logger.info(done, 'audit swept');
     return done;
   }
@@ -55,7 +55,7 @@ export class AuditSweeper {
     for (const kind of ['requests', 'failedAcks', 'manifests'] as const) {
       let removed = 0;
       const prune = async (manager: EntityManager): Promise<boolean> => {
-        [, removed] = await manager.query<[unknown, number]>(PRUNE[kind], [this.config.AUDIT_RETENTION, BATCH_ROWS]);
+        [, removed] = await manager.query<[unknown, number]>(PRUNE[kind], [this.options.auditRetentionMs, BATCH_ROWS]);
         done[kind] += removed;
         return removed === BATCH_ROWS;
       };
@@ -64,18 +64,13 @@ export class AuditSweeper {
   }
 
   private async countHours(manager: EntityManager, done: SweepResult): Promise<boolean> {
-    const [next] = await manager.query<{ since: Date; until: Date; more: boolean }[]>(NEXT_HOURS, [HOURS_AT_ONCE, this.lagMs]);
+    const lagMs = this.options.maxRequestMs + AUDIT_LAG_MS;
+    const [next] = await manager.query<{ since: Date; until: Date; more: boolean }[]>(NEXT_HOURS, [HOURS_AT_ONCE, lagMs]);
     if (!next) return false;
     for (const statement of COUNT_HOURS) await manager.query(statement, [next.since, next.until]);
     await manager.query(MARK_COUNTED, [next.until]);
     done.hours += (next.until.getTime() - next.since.getTime()) / 3_600_000;
     return next.more;
-  }
-
-  /** A request's audit row carries its start, and is written at its end. */
-  private get lagMs(): number {
-    const { BUILD_QUEUE_TIMEOUT, BUILD_TIMEOUT, PAYLOAD_TIMEOUT } = this.config;
-    return BUILD_QUEUE_TIMEOUT + BUILD_TIMEOUT + PAYLOAD_TIMEOUT + AUDIT_LAG_MS;
   }
 
   /** @returns whether there is more to do */

@@ -1,14 +1,12 @@
-import { Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
 import { ON_DEMAND, PeriodicTasks } from '@waypost/runtime';
 import { CaptureModule } from '../capture/capture.module.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
-import { ChunkStoreModule } from '../chunk-store/chunk-store.module.js';
 import { PackStore } from '../chunk-store/pack-store.js';
-import { CONFIG, type Config } from '../config.js';
-import { PlanModule } from '../plan/plan.module.js';
 import { AuditSweeper } from './audit-sweeper.js';
 import { Canary } from './canary.js';
+import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
 import { ShadowReads } from './shadow-reads.js';
 import { SnapshotSweeper } from './snapshot-sweeper.js';
 
@@ -18,14 +16,19 @@ const HOUR_MS = 60 * MINUTE_MS;
 const CANARY_JITTER = 0.1;
 
 /** What runs in the background, and when. */
+@Global()
 @Module({
-  imports: [ScheduleModule.forRoot(), PlanModule, ChunkStoreModule, CaptureModule],
+  imports: [ScheduleModule.forRoot(), CaptureModule],
   providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
   exports: [ShadowReads],
 })
 export class MaintenanceModule implements OnApplicationBootstrap {
+  static forRoot(options: MaintenanceOptions): DynamicModule {
+    return { module: MaintenanceModule, providers: [{ provide: MAINTENANCE_OPTIONS, useValue: options }] };
+  }
+
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MAINTENANCE_OPTIONS) private readonly options: MaintenanceOptions,
     private readonly tasks: PeriodicTasks,
     private readonly store: PackStore,
     private readonly tracker: ChangeTracker,
@@ -39,8 +42,8 @@ export class MaintenanceModule implements OnApplicationBootstrap {
     this.sweepSnapshots();
     this.sweepAudit();
     if (!this.tracker.isWanted) return;
-    if (this.config.SHADOW_READS > 0) this.readShadows();
-    if (this.config.CANARY_INTERVAL > 0) this.tryCapture();
+    if (this.options.shadowReadEvery > 0) this.readShadows();
+    if (this.options.canaryIntervalMs > 0) this.tryCapture();
   }
 
   private sweepSnapshots(): void {
@@ -84,7 +87,7 @@ export class MaintenanceModule implements OnApplicationBootstrap {
     this.tasks.start({
       name: 'try capture',
       run: (signal) => this.canary.tryAll(signal),
-      waitMs: () => this.config.CANARY_INTERVAL * (1 + CANARY_JITTER * (2 * Math.random() - 1)),
+      waitMs: () => this.options.canaryIntervalMs * (1 + CANARY_JITTER * (2 * Math.random() - 1)),
       failure: 'whether changes are captured could not be tried',
     });
   }

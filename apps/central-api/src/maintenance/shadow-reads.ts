@@ -2,7 +2,6 @@ import { Inject, Injectable } from '@nestjs/common';
 import { LOGGER, pause, TtlCache, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { CONFIG, type Config } from '../config.js';
 import { SHADOW_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
@@ -10,6 +9,7 @@ import { limitSession } from '../database/limit-session.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { compareManifest, type Comparison, type ShadowRead } from './compare-manifest.js';
 import { DROP_READS } from '../capture/findings.sql.js';
+import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
 import { NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE } from './shadow-reads.sql.js';
 
 /** After each comparison it rests this many times as long as it took: at most a twentieth of one backend's time. */
@@ -33,7 +33,7 @@ export class ShadowReads {
   private last: Promise<void> = Promise.resolve();
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MAINTENANCE_OPTIONS) private readonly options: MaintenanceOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     @Inject(SHADOW_POOL) private readonly pool: pg.Pool,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
@@ -47,9 +47,9 @@ export class ShadowReads {
 
   /** To be called for each answer "unchanged": it only counts. */
   answered(mac: string, manifestId: string): void {
-    if (!this.config.SHADOW_READS) return;
+    if (!this.options.shadowReadEvery) return;
     this.answers += 1;
-    if (this.answers < this.config.SHADOW_READS) return;
+    if (this.answers < this.options.shadowReadEvery) return;
     this.answers = 0;
     this.next ??= { mac, manifestId };
     this.onSampled();
@@ -89,7 +89,7 @@ export class ShadowReads {
     const startedAt = performance.now();
     try {
       const comparison = await withClient(this.pool, async (client) => {
-        await limitSession(client, this.config);
+        await limitSession(client, this.options);
         const comparison = await compareManifest(client, { plan: this.plan, tracker: this.tracker }, wanted);
         if (comparison) await this.note(client, wanted, comparison);
         return comparison;

@@ -2,15 +2,15 @@ import { Inject, Injectable } from '@nestjs/common';
 import { LOGGER } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
+import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
 import { pruneChanges } from './prune-changes.js';
-import { CONFIG, type Config } from '../config.js';
 import { collectGarbage, type Garbage } from '../chunk-store/gc/collect-garbage.js';
 import { PackStore } from '../chunk-store/pack-store.js';
 import { STORE_POOL } from '../database/pools.js';
 
 /** A full store is swept again after so long at the earliest. */
 const REST_MS = 60_000;
-/** Builds in progress are waited for; they take BUILD_TIMEOUT at most, and their ends some more. */
+/** Builds in progress are waited for; they take `buildTimeoutMs` at most, and their ends some more. */
 const WAIT_MARGIN_MS = 60_000;
 
 interface SweepOptions {
@@ -31,7 +31,7 @@ export class SnapshotSweeper {
   constructor(
     @Inject(STORE_POOL) private readonly pool: pg.Pool,
     private readonly store: PackStore,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MAINTENANCE_OPTIONS) private readonly options: MaintenanceOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -77,12 +77,11 @@ export class SnapshotSweeper {
   }
 
   private async collect(options: SweepOptions): Promise<Garbage | undefined> {
-    const { SNAPSHOT_RETENTION: idleMs, SNAPSHOT_RETENTION_COUNT: idleCount } = this.config;
     const isFull = this.isFull || this.store.isNearlyFull;
     const garbage = await collectGarbage({
       ...this.store.parts,
       pool: this.pool,
-      retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { idleMs, idleCount, keepsShared: true },
+      retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { ...this.options.snapshotRetention, keepsShared: true },
       ...this.waitOptions(options),
     });
     if (garbage && isFull) this.isFull = false;
@@ -92,6 +91,6 @@ export class SnapshotSweeper {
   }
 
   private waitOptions({ maxWaitMs, signal }: SweepOptions): Required<SweepOptions> {
-    return { maxWaitMs: maxWaitMs ?? this.config.BUILD_TIMEOUT + WAIT_MARGIN_MS, signal: signal ?? new AbortController().signal };
+    return { maxWaitMs: maxWaitMs ?? this.options.buildTimeoutMs + WAIT_MARGIN_MS, signal: signal ?? new AbortController().signal };
   }
 }

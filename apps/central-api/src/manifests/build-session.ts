@@ -1,15 +1,15 @@
 import { pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { enterBuild } from '../chunk-store/builds.js';
-import type { Config } from '../config.js';
 import { limitSession } from '../database/limit-session.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { lockMaterializedViews, lockTables } from '../plan/lock-tables.js';
 import { lockDevice, tryLockDevices } from './device-locks.js';
+import type { ManifestOptions } from './manifest-options.js';
 import type { PendingRequest } from './pending-request.js';
 
 interface SessionOptions {
-  config: Config;
+  limits: ManifestOptions;
   /** The only request waits for its device's lock; otherwise requests whose device is locked are left out. */
   waitsForLock: boolean;
 }
@@ -22,12 +22,12 @@ interface SessionOptions {
 export async function withBuildSession<T>(
   client: pg.ClientBase,
   requests: readonly PendingRequest[],
-  { config, waitsForLock }: SessionOptions,
+  { limits, waitsForLock }: SessionOptions,
   work: (locked: readonly PendingRequest[]) => Promise<T>,
 ): Promise<T | undefined> {
-  await limitSession(client, config);
+  await limitSession(client, limits);
   const [first] = requests;
-  if (first && waitsForLock) await lockDevice(client, first.mac, config);
+  if (first && waitsForLock) await lockDevice(client, first.mac, limits);
   const locked = waitsForLock ? requests : await tryLockDevices(client, requests);
   if (locked.length === 0) return undefined;
   await enterBuild(client);

@@ -1,7 +1,7 @@
 import { WaypostError } from '@waypost/contracts';
 import { sqlStateOf, SqlState } from '@waypost/runtime';
 import type pg from 'pg';
-import type { Config } from '../config.js';
+import type { ManifestOptions } from './manifest-options.js';
 import type { PendingRequest } from './pending-request.js';
 
 const deviceLock = (mac: string): string => `hashtextextended('waypost device ' || ${mac}, 0)`;
@@ -21,18 +21,22 @@ export async function tryLockDevices(client: pg.ClientBase, requests: readonly P
 }
 
 /**
- * As tryLockDevices, for one that waits.
- * @throws WaypostError CENTRAL_BUSY after BUILD_QUEUE_TIMEOUT
+ * As tryLockDevices, for one that waits. Other locks have `lockTimeoutMs` then.
+ * @throws WaypostError CENTRAL_BUSY after `deviceLockTimeoutMs`
  */
-export async function lockDevice(client: pg.ClientBase, mac: string, { BUILD_QUEUE_TIMEOUT, LOCK_TIMEOUT }: Config): Promise<void> {
-  await client.query(`SET lock_timeout = ${BUILD_QUEUE_TIMEOUT}`);
+export async function lockDevice(
+  client: pg.ClientBase,
+  mac: string,
+  { deviceLockTimeoutMs, lockTimeoutMs }: ManifestOptions,
+): Promise<void> {
+  await client.query(`SET lock_timeout = ${deviceLockTimeoutMs}`);
   try {
     await client.query(LOCK_DEVICE, [mac]);
   } catch (error) {
     if (sqlStateOf(error) !== SqlState.lockNotAvailable) throw error;
     throw deviceBusy(mac, error);
   }
-  await client.query(`SET lock_timeout = ${LOCK_TIMEOUT}`);
+  await client.query(`SET lock_timeout = ${lockTimeoutMs}`);
 }
 
 export function deviceBusy(mac: string, cause?: unknown): WaypostError {

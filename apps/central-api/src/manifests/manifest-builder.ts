@@ -4,7 +4,6 @@ import { faultPoint, sqlStateOf, SqlState, statementOf, traced, withClient } fro
 import pg from 'pg';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { TableReadCache } from '../capture/table-read-cache.js';
-import { CONFIG, type Config } from '../config.js';
 import { BUILD_POOL } from '../database/pools.js';
 import { EpochKeeper } from '../epochs/epoch-keeper.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
@@ -16,6 +15,7 @@ import { SnapshotBuilder } from '../snapshots/snapshot-builder.js';
 import { releaseLocks, withBuildSession, withSnapshot } from './build-session.js';
 import type { IssuedManifest, Recipient } from './issue-manifests.js';
 import { ManifestIssuer } from './manifest-issuer.js';
+import { MANIFEST_OPTIONS, type ManifestOptions } from './manifest-options.js';
 import type { PendingRequest } from './pending-request.js';
 
 /** Called with the manifest while the snapshot's transaction is still open: the place to read the same rows again. */
@@ -41,7 +41,7 @@ export class ManifestBuilder {
   constructor(
     @Inject(BUILD_POOL) private readonly pool: pg.Pool,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MANIFEST_OPTIONS) private readonly options: ManifestOptions,
     private readonly epochs: EpochKeeper,
     private readonly tracker: ChangeTracker,
     private readonly reads: TableReadCache,
@@ -56,16 +56,16 @@ export class ManifestBuilder {
    * @throws WaypostError SNAPSHOT_TOO_SLOW, LOCK_TIMEOUT, DATABASE_UNAVAILABLE, STORAGE_FAILED, ROW_TOO_LARGE, CENTRAL_BUSY, PLAN_INVALID; the signal's reason
    */
   async run(requests: readonly PendingRequest[], { signal, withRows }: Options): Promise<void> {
-    const deadline = AbortSignal.timeout(this.config.BUILD_TIMEOUT);
+    const deadline = AbortSignal.timeout(this.options.buildTimeoutMs);
     const startedAt = performance.now();
     try {
       const options = { signal: AbortSignal.any([signal, deadline]), withRows };
       const issued = await withClient(this.pool, (client) => this.runOn(client, requests, options));
       for (const [request, manifest] of issued) request.resolve(manifest);
     } catch (error) {
-      const cancelled = sqlStateOf(error) === SqlState.queryCanceled && performance.now() - startedAt >= this.config.BUILD_TIMEOUT;
+      const cancelled = sqlStateOf(error) === SqlState.queryCanceled && performance.now() - startedAt >= this.options.buildTimeoutMs;
       if (!cancelled && !(deadline.aborted && error === deadline.reason)) return await this.recheck.rethrow(error);
-      const detail = `The device’s share was not read within BUILD_TIMEOUT (${this.config.BUILD_TIMEOUT / 1000} s).`;
+      const detail = `The device’s share was not read within BUILD_TIMEOUT (${this.options.buildTimeoutMs / 1000} s).`;
       throw new WaypostError('SNAPSHOT_TOO_SLOW', { detail, cause: error });
     }
   }
@@ -76,14 +76,14 @@ export class ManifestBuilder {
     options: Options,
   ): Promise<Map<PendingRequest, IssuedManifest>> {
     const waitsForLock = options.withRows !== undefined || requests[0]?.isAlone === true;
-    const issued = await withBuildSession(client, requests, { config: this.config, waitsForLock }, async (locked) => {
+    const issued = await withBuildSession(client, requests, { limits: this.options, waitsForLock }, async (locked) => {
       for (let waits = 0; ; waits += 1) {
         const waitsForReads = !options.withRows && waits < MAX_WAITS;
         const outcome = await this.attempt(client, locked, { ...options, waitsForReads });
         if ('issued' in outcome) return outcome.issued;
         options.signal.throwIfAborted();
         await this.reads.awaitOthers(client, outcome.inProgress, options.signal);
-        await client.query(`SET lock_timeout = ${this.config.LOCK_TIMEOUT}`);
+        await client.query(`SET lock_timeout = ${this.options.lockTimeoutMs}`);
       }
     });
     return issued ?? new Map();
@@ -147,7 +147,7 @@ export class ManifestBuilder {
     withRows: WithRows,
   ): Promise<void> {
     await releaseLocks(client);
-    await client.query(`SET LOCAL statement_timeout = ${this.config.PAYLOAD_TIMEOUT + STATEMENT_MARGIN_MS}`);
+    await client.query(`SET LOCAL statement_timeout = ${this.options.payloadTimeoutMs + STATEMENT_MARGIN_MS}`);
     for (const manifest of issued.values()) await withRows(manifest, snapshot, client);
   }
 }

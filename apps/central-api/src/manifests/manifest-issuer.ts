@@ -3,9 +3,9 @@ import { WaypostError } from '@waypost/contracts';
 import { describeSpan, LOGGER, addContext, traced } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { type IssuedManifest, issueManifests, type Recipient } from './issue-manifests.js';
+import { MANIFEST_OPTIONS, type ManifestOptions } from './manifest-options.js';
 import type { PendingRequest } from './pending-request.js';
 
 type SnapshotFacts = Pick<Parameters<typeof issueManifests>[2], 'epoch' | 'snapshot' | 'seen'>;
@@ -16,7 +16,7 @@ export class ManifestIssuer {
   constructor(
     private readonly dataSource: DataSource,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MANIFEST_OPTIONS) private readonly options: ManifestOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -30,7 +30,7 @@ export class ManifestIssuer {
       const answers = await issueManifests(
         this.dataSource.manager,
         present.map(([, recipient]) => recipient),
-        { ...facts, schemaVersion: this.plan.schemaVersion, ttlMs: this.config.MANIFEST_TTL, maxShrink: this.config.MAX_SHRINK },
+        { ...facts, schemaVersion: this.plan.schemaVersion, ttlMs: this.options.ttlMs, maxShrink: this.options.maxShrink },
       );
       const issued = new Map<PendingRequest, IssuedManifest>();
       for (const [at, [request]] of present.entries()) {

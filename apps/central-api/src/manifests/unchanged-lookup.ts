@@ -3,12 +3,12 @@ import type { Have, Manifest } from '@waypost/contracts';
 import { queryPrepared, addContext, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
-import { CONFIG, type Config } from '../config.js';
 import { Batcher } from '../database/batcher.js';
 import { POLL_POOL } from '../database/pools.js';
 import { EpochKeeper } from '../epochs/epoch-keeper.js';
 import { catalogParameters, ChangeTracker } from '../capture/change-tracker.js';
 import { ManifestCache } from './manifest-cache.js';
+import { MANIFEST_OPTIONS, type ManifestOptions } from './manifest-options.js';
 import { ANSWER_UNCHANGED, READ_CIRCUMSTANCES } from './unchanged.sql.js';
 import { NOTE_SEEN } from './manifests.sql.js';
 
@@ -47,7 +47,7 @@ export class UnchangedLookup {
   private readonly polls = new Batcher<Poll, Unchanged | undefined>((polls) => this.answerBatch(polls), MAX_BATCH);
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(MANIFEST_OPTIONS) private readonly options: ManifestOptions,
     @Inject(POLL_POOL) private readonly pool: pg.Pool,
     private readonly tracker: ChangeTracker,
     private readonly epochs: EpochKeeper,
@@ -105,7 +105,7 @@ export class UnchangedLookup {
       known.fingerprint,
       known.tables,
       new Date(),
-      this.config.MANIFEST_TTL,
+      this.options.ttlMs,
     ]);
     const hashes = new Map(rows.map(({ requestId, sha256 }) => [requestId, sha256]));
     const unchanged = asked.filter(({ facts }) => hashes.has(facts.requestId));

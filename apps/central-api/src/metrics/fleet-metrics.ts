@@ -4,8 +4,8 @@ import { TtlCache, LOGGER, toWaypostError } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { DataSource } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
 import { ACK_HOURS, AGE_BOUNDS_S, DEVICE_STATES, FLEET, FLEET_ERRORS } from './fleet.sql.js';
+import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';
 import { SyncMetrics } from './sync-metrics.js';
 
 /** A scrape waits no longer for the database, and the database works no longer for a scrape. */
@@ -34,7 +34,7 @@ export class FleetMetrics {
 
   constructor(
     private readonly dataSource: DataSource,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(METRICS_OPTIONS) private readonly options: MetricsOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly metrics: SyncMetrics,
   ) {
@@ -113,7 +113,7 @@ export class FleetMetrics {
       return await this.dataSource.transaction(async (manager) => {
         await manager.query(`SET TRANSACTION READ ONLY`);
         await manager.query(`SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`);
-        const thresholds = [this.config.DEVICE_STALE_AFTER / 1000, this.config.DEVICE_SILENT_AFTER / 1000];
+        const thresholds = [this.options.staleAfterMs / 1000, this.options.silentAfterMs / 1000];
         const [numbers] = await manager.query<Fleet['numbers'][]>(FLEET, thresholds);
         const errors = await manager.query<Fleet['errors']>(FLEET_ERRORS);
         return { numbers: numbers ?? {}, errors };

@@ -1,22 +1,27 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type pg from 'pg';
 import { DataSource } from 'typeorm';
-import { CONFIG, type Config } from '../config.js';
 import { BUILD_POOL } from '../database/pools.js';
 import { CHECKED_PLAN, checkPlan } from './check-plan.js';
+import { PLAN_OPTIONS, type PlanOptions } from './plan-options.js';
 import { PlanRecheck } from './plan-recheck.js';
 import { readPlan } from './read-plan.js';
 
+@Global()
 @Module({
   providers: [
     {
       provide: CHECKED_PLAN,
       // The data source waits for a database that starts; the pool would not.
-      inject: [CONFIG, BUILD_POOL, DataSource],
-      useFactory: async (config: Config, pool: pg.Pool) => checkPlan(pool, await readPlan(config.SYNC_PLAN)),
+      inject: [PLAN_OPTIONS, BUILD_POOL, DataSource],
+      useFactory: async ({ file }: PlanOptions, pool: pg.Pool) => checkPlan(pool, await readPlan(file)),
     },
     PlanRecheck,
   ],
   exports: [CHECKED_PLAN, PlanRecheck],
 })
-export class PlanModule {}
+export class PlanModule {
+  static forRoot(options: PlanOptions): DynamicModule {
+    return { module: PlanModule, providers: [{ provide: PLAN_OPTIONS, useValue: options }] };
+  }
+}

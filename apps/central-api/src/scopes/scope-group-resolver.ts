@@ -3,13 +3,13 @@ import { WaypostError } from '@waypost/contracts';
 import { databaseError, pinSession, withClient, withTransaction } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
-import { CONFIG, type Config } from '../config.js';
 import { Batcher } from '../database/batcher.js';
 import { SCOPE_POOL } from '../database/pools.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { PlanRecheck } from '../plan/plan-recheck.js';
 import { lockTables } from '../plan/lock-tables.js';
 import { resolveScopes, scopeKeyOf } from './resolve-scope.js';
+import { SCOPE_OPTIONS, type ScopeOptions } from './scope-options.js';
 
 /** In one transaction, which is short, so that the next batch does not wait long. */
 const MAX_BATCH = 200;
@@ -27,7 +27,7 @@ export class ScopeGroupResolver {
   private readonly batches = new Batcher<string, string | WaypostError>((macs) => this.resolveBatch(macs), MAX_BATCH);
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(SCOPE_OPTIONS) private readonly options: ScopeOptions,
     @Inject(SCOPE_POOL) private readonly pool: pg.Pool,
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
     private readonly recheck: PlanRecheck,
@@ -60,9 +60,8 @@ export class ScopeGroupResolver {
     return withClient(this.pool, (client) =>
       withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
         await pinSession(client);
-        await client.query(
-          `SET LOCAL lock_timeout = ${this.config.LOCK_TIMEOUT}; SET LOCAL statement_timeout = ${this.config.BUILD_TIMEOUT}`,
-        );
+        const { lockTimeoutMs, statementTimeoutMs } = this.options;
+        await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${statementTimeoutMs}`);
         // A refusal is an answer: a table that is truncated and filled again meanwhile must not make a device look unknown.
         await lockTables(client, { reads: this.plan.scopeReads });
         const scopes = await resolveScopes(client, this.plan, macs);

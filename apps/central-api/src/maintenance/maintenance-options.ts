@@ -1,0 +1,19 @@
+export interface MaintenanceOptions {
+  /** How long tables that no live manifest names stay in the chunk store, and how many do at most. */
+  snapshotRetention: { idleMs: number; idleCount: number };
+  /** How long the audit is kept; 0 for ever. */
+  auditRetentionMs: number;
+  /** From a request's start until its audit row is written. */
+  maxRequestMs: number;
+  /** Of a build, which sweeps wait for, and of a shadow read. */
+  buildTimeoutMs: number;
+  /** How long a shadow read waits for a table that is being altered. */
+  lockTimeoutMs: number;
+  /** One answer "unchanged" in this many is compared with the tables; 0 for none. */
+  shadowReadEvery: number;
+  /** 0 for never. */
+  canaryIntervalMs: number;
+}
+
+/** Injection token of MaintenanceOptions. */
+export const MAINTENANCE_OPTIONS = Symbol('maintenance options');
