@@ -34,3 +34,7 @@ test('an interval of more than an hour stays what it is', () => {
 test('where an operator has to act, the interval is kept', () => {
   expect(after('SCHEMA_MISMATCH', 9)).toBe(INTERVAL);
 });
+
+test('the longest interval and its jitter still fit a timer', () => {
+  expect(nextDelayMs({ intervalMs: 24 * 86_400_000, consecutiveFailures: 0, error: undefined }, 1)).toBe(2 ** 31 - 1);
+});

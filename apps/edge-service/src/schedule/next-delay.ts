@@ -1,4 +1,5 @@
 import { type ErrorCode, type WaypostError } from '@waypost/contracts';
+import { MAX_TIMER_MS } from '@waypost/runtime';
 
 /** Of the interval, either way: devices that were switched on together spread out. */
 const JITTER = 0.1;
@@ -15,11 +16,12 @@ export interface DelayFacts {
 
 /**
  * How long to wait after a cycle: the interval; after a failure that passes, less, but growing up to the interval; after one that comes
- * back costly, more, doubling up to an hour; where an operator has to act, the interval.
+ * back costly, more, doubling up to an hour; where an operator has to act, the interval. Never more than a timer takes.
  * @param random in [0, 1)
  */
 export function nextDelayMs({ intervalMs, consecutiveFailures, error }: DelayFacts, random: number): number {
-  return Math.round(baseDelayMs(intervalMs, consecutiveFailures, error) * (1 + JITTER * (2 * random - 1)));
+  const delayMs = baseDelayMs(intervalMs, consecutiveFailures, error) * (1 + JITTER * (2 * random - 1));
+  return Math.min(MAX_TIMER_MS, Math.round(delayMs));
 }
 
 function baseDelayMs(intervalMs: number, failures: number, error: WaypostError | undefined): number {

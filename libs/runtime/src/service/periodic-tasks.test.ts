@@ -124,3 +124,12 @@ test('a stop aborts runs in progress, awaits them, and starts no others', async 
   await pass(1e9);
   expect(waiting.counts.begun).toBe(0);
 });
+
+test('a wait of 24 days and its jitter is more than a timer takes: the task does not run at once', async () => {
+  const tasks = create();
+  const { task, counts } = counting(0, { firstWaitMs: 1.1 * 24 * 86_400_000 });
+  tasks.start(task);
+  await pass(60_000);
+  expect(counts.begun).toBe(0);
+  await tasks.onModuleDestroy();
+});

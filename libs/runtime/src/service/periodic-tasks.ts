@@ -1,6 +1,7 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import type { Logger } from 'pino';
+import { MAX_TIMER_MS } from '../system/pause.js';
 import { LOGGER } from '../telemetry/logging.js';
 
 /** Waits for ever: the task runs only when `runIn` asks for it. */
@@ -84,7 +85,7 @@ class TaskLoop<Result> implements StartedTask {
     this.clearTimer();
     if (this.context.signal.aborted || this.dueAt === Infinity) return;
     const run = (): void => void (this.running = this.run());
-    const timer = setTimeout(run, Math.max(0, this.dueAt - performance.now()));
+    const timer = setTimeout(run, Math.min(MAX_TIMER_MS, Math.max(0, this.dueAt - performance.now())));
     this.context.registry.addTimeout(this.task.name, timer.unref());
   }
 
