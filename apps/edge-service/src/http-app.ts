@@ -5,7 +5,7 @@ import { AppModule } from './app.module.js';
 import type { CircuitLimits } from './central/central-options.js';
 import type { EdgeConfig } from './config.js';
 
-/** Requests are a few words long; answers wait for nothing. */
+/** Requests are short; answers wait for nothing. */
 const LIMITS = { maxBodyBytes: 64 << 10, requestTimeoutMs: 30_000, stallTimeoutMs: 60_000, maxConnections: 200 };
 
 /** The edge service, not yet listening. */

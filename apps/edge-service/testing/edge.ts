@@ -21,7 +21,7 @@ export interface SyncAnswer extends Partial<Omit<Problem, 'status'>> {
   ack: string;
 }
 
-/** Quick to give up and quick to come back. */
+/** Few retries, short delays. */
 const TEST_LIMITS: CircuitLimits = { retries: 1, firstDelayMs: 1, maxDelayMs: 5, failuresToOpen: 1000, openMs: 50 };
 
 interface EdgeOptions {

@@ -139,7 +139,7 @@ export class FakeCentral implements AsyncDisposable {
     return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/chunks`)).length;
   }
 
-  /** Behaves again. */
+  /** Clears all faults. */
   heal(): void {
     this.manifestFault = undefined;
     this.unchangedFault = undefined;

@@ -8,7 +8,7 @@ export const FINISH_CYCLE = `
       completed_at = started_at + $8::bigint * interval '1 ms', duration_ms = $8
   WHERE id = $1 AND status = 'Running'`;
 
-/** As FINISH_CYCLE, also where the database lost the note that the cycle began. $9: when it began, $10: what triggered it. */
+/** As FINISH_CYCLE, also where the database lost the record that the cycle began. $9: when it began, $10: what triggered it. */
 export const FAIL_CYCLE = `
   INSERT INTO waypost.edge_sync_log AS log
     (id, status, manifest_id, error_code, error_text, downloaded_bytes, rows_loaded, duration_ms, started_at, completed_at, trigger)

@@ -33,7 +33,7 @@ const MAX_PROBLEM_BYTES = 64 << 10;
 export interface ChunkStreamRequest {
   manifestId: string;
   table: string;
-  /** Take the stream up from this byte, if it still has this ETag. */
+  /** Resume the stream at this byte, if it still has this ETag. */
   resume?: { offset: number; etag: string } | undefined;
 }
 

@@ -20,7 +20,7 @@ export class RefusedAnswer extends Error {
   }
 }
 
-/** Statuses by which a proxy, or a starting central, says: later. */
+/** Statuses of a proxy, or of a starting central, that call for a retry. */
 const LATER = new Set([408, 425, 429, 502, 503, 504]);
 
 /**

@@ -12,14 +12,14 @@ async function collect(body: PassThrough, slowly?: () => Promise<void>): Promise
   return length;
 }
 
-test('a body that brings nothing is aborted', async () => {
+test('a body that receives nothing is aborted', async () => {
   const body = new PassThrough();
   body.write('a');
   await expect(collect(body)).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
   expect(body.destroyed).toBe(true);
 });
 
-test('a body that trickles is aborted too', async () => {
+test('a body that arrives too slowly is aborted too', async () => {
   const body = new PassThrough();
   const trickle = setInterval(() => body.write('a'), 5);
   await expect(collect(body)).rejects.toMatchObject({ code: 'TRANSFER_STALLED' });
@@ -40,7 +40,7 @@ test('a connection that breaks is reported as central being out of reach', async
   await expect(collect(body)).rejects.toMatchObject({ code: 'CENTRAL_UNREACHABLE', heals: 'retry' });
 });
 
-test('a body that drips fast enough, but for ever, is aborted at its deadline', async () => {
+test('a body that arrives fast enough, but without end, is aborted at its deadline', async () => {
   const body = new PassThrough();
   const drip = setInterval(() => body.write(Buffer.alloc(8192)), 1);
   const read = async (): Promise<void> => {

@@ -2,11 +2,11 @@ import type { Readable } from 'node:stream';
 import { WaypostError } from '@waypost/contracts';
 import { networkError } from './central-errors.js';
 
-/** Less than this within the timeout counts as nothing: a trickle must not hold a cycle forever. */
+/** Less than this within the timeout counts as nothing: a transfer that is too slow must not hold a cycle for ever. */
 const PROGRESS_BYTES = 4096;
 
 export interface StallOptions {
-  /** A body that brings (nearly) nothing for so long is aborted. */
+  /** A body that receives (nearly) nothing for so long is aborted. */
   stallMs: number;
   /** When it is aborted in any case, of performance.now(). */
   endsAtMs: number;

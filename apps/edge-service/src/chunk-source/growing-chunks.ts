@@ -22,12 +22,12 @@ export abstract class GrowingChunks implements ChunkSource {
   abstract readonly expected: Pick<StreamExpectation, 'name'>;
   abstract readonly complete: boolean;
 
-  /** The rest will not come. */
+  /** The rest will not arrive. */
   get truncated(): boolean {
     return false;
   }
 
-  /** Settles when the index or more chunks have come, when the stream ends, and when it starts over. */
+  /** Settles when the index or more chunks have arrived, when the stream ends, and when it starts over. */
   get grown(): Promise<void> {
     return this.growth.promise;
   }
@@ -54,7 +54,7 @@ export abstract class GrowingChunks implements ChunkSource {
     this.growth = Promise.withResolvers();
   }
 
-  /** Undefined before the index has come. */
+  /** Undefined before the index has arrived. */
   protected abstract location(): FrameLocation | undefined;
 
   /** Fills `bytes` from this position of the file. */

@@ -12,7 +12,7 @@ export function openChunk(frame: Buffer, { digest, rawBytes }: ChunkEntry): Buff
 }
 
 /**
- * As openChunk, where only the proof is wanted. The chunk's memory is given back at once: V8 lets some 64 MB of such buffers pile up before
+ * As openChunk, where only the proof is wanted. The chunk's memory is freed at once: V8 lets some 64 MB of such buffers pile up before
  * it collects them.
  */
 export function checkChunk(frame: Buffer, entry: ChunkEntry): void {

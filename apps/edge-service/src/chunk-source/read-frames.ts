@@ -4,7 +4,7 @@ import { releaseMemory } from '@waypost/runtime';
 /** Frames are read together, up to about this much. */
 const READ_BYTES = 512 << 10;
 
-/** A longer buffer was needed for a long row: it is given back as soon as that is read. */
+/** A longer buffer was needed for a long row: it is freed as soon as that is read. */
 const LONG_BYTES = 2 * READ_BYTES;
 
 /** A chunk as it lies on disk. */
@@ -31,7 +31,7 @@ interface FrameRange {
 /**
  * Frames that lie one behind the other in a file. The next ones are read while the caller works on these,
  * but beside a long row's frame nothing else is held. A frame is valid only until the caller asks for
- * the next one: its memory is used again, or given back.
+ * the next one: its memory is reused or freed.
  */
 export async function* readFrames({ index, start, from, count, memory, readInto }: FrameRange): AsyncGenerator<SpooledFrame, void> {
   let position = start;
@@ -49,7 +49,7 @@ export async function* readFrames({ index, start, from, count, memory, readInto 
     memory.reverse();
     if (memory[0].length < length) memory[0] = Buffer.allocUnsafeSlow(length + READ_BYTES / 4);
     const bytes = length === 0 ? Promise.resolve(memory[0]) : readInto(memory[0].subarray(0, length), position);
-    bytes.catch(() => undefined); // reported when its turn comes
+    bytes.catch(() => undefined); // reported when it is awaited
     position += length;
     return { first, bytes };
   };

@@ -8,7 +8,7 @@ const MAX_WAIT_MS = 10_000;
 
 /** Reads chunk streams while they arrive. All tables of a download share one time limit. */
 export class TailReader {
-  /** The wait was too long, or the stream started over: the load is of no use, the download is. */
+  /** The wait was too long, or the stream started over: the load must start again, the download goes on. */
   timedOut = false;
 
   /** @param arrival rejects when the download fails */

@@ -42,7 +42,7 @@ export class SyncCycle {
     }
   }
 
-  /** The device may have become a new one: the audit says why. */
+  /** The device may start from nothing: the audit says why. */
   private async recordReplacement({ startedAt, trigger, log }: Cycle): Promise<void> {
     for (const phase of this.phases) phase.reset?.();
     const error = new WaypostError('DATABASE_REPLACED');

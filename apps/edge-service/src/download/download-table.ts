@@ -21,8 +21,8 @@ export interface Transfer {
 }
 
 /**
- * Brings the rest of a table's chunk stream. A transfer that breaks off is resumed behind the last good chunk, as often as it takes
- * while each try brings at least one chunk, and a few times without.
+ * Downloads the rest of a table's chunk stream. A transfer that breaks is resumed behind the last good chunk, for as long as each try
+ * adds at least one chunk, and a few times without.
  * @throws WaypostError CHUNK_CORRUPT, TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, and what central refuses with
  */
 export async function downloadTable(spooled: SpooledTable, transfer: Transfer): Promise<void> {
@@ -68,7 +68,7 @@ async function transferOnce(spooled: SpooledTable, { client, manifestId, watch, 
   if (!spooled.complete) throw corrupt(spooled.expected, `it ended after ${spooled.length} of ${spooled.expected.streamBytes} bytes`);
 }
 
-/** Makes sure that what comes continues what is there. */
+/** Checks that the answer continues what is on disk. */
 async function prepare(spooled: SpooledTable, { body, offset, contentLength, etag }: ChunkStreamAnswer): Promise<void> {
   try {
     if (offset === 0) await spooled.restart(etag);

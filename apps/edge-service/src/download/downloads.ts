@@ -17,9 +17,9 @@ import { SpooledTable } from './spooled-table.js';
 /** Chunk streams that are being written to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
   byTable: ReadonlyMap<string, SpooledTable>;
-  /** Received in this cycle so far, by table: what an earlier one had brought is not counted again. */
+  /** Received in this cycle so far, by table, without what earlier cycles received. */
   receivedBytes: ReadonlyMap<string, number>;
-  /** Brings what is missing, one table after another. Call it once. */
+  /** Downloads what is missing, one table after another. Call it once. */
   run(): Promise<void>;
 }
 
@@ -99,7 +99,7 @@ export class Downloads {
     }
   }
 
-  /** For what comes of a live stream. */
+  /** For the frames of a live stream. */
   get livePath(): string {
     return join(this.folder, 'live.part');
   }

@@ -37,7 +37,7 @@ export class InterruptedStream {
     await this.file.close();
   }
 
-  /** Removes the files and gives their space back. */
+  /** Removes the files. */
   async remove(): Promise<void> {
     this.tables.clear();
     await this.file.close();

@@ -89,7 +89,7 @@ export class LiveDownload implements AsyncDisposable {
   }
 }
 
-/** What has come so far. */
+/** What has arrived so far. */
 class LiveStreamState implements LiveRecords {
   announced: Preamble | undefined;
   spool: LiveSpool | undefined;

@@ -75,19 +75,19 @@ export class LiveSpool {
     this.current.add(entries);
   }
 
-  /** All chunks have come. */
+  /** All chunks have arrived. */
   end(): void {
     this.current?.end();
     const missing = this.all.find((table) => !table.complete);
     if (missing) throw new WaypostError('CHUNK_CORRUPT', { detail: `A live stream has ended without ${missing.expected.name}.` });
   }
 
-  /** No more chunks will come. */
+  /** No more chunks will arrive. */
   truncate(): void {
     for (const table of this.all) table.truncate();
   }
 
-  /** Keeps what was written for the next download, unless nothing was, or a write failed. */
+  /** Leaves what was written to the next download, unless nothing was, or a write failed. */
   async close(): Promise<void> {
     await this.file.close();
     await this.indexFile.close();
@@ -123,7 +123,7 @@ class LiveTable extends GrowingChunks {
     return this.isTruncated;
   }
 
-  /** Of the chunks that have come. */
+  /** Of the chunks that have arrived. */
   get index(): ChunkIndex {
     return this.builder.build();
   }

@@ -36,7 +36,7 @@ export class StreamReceiver {
     }
   }
 
-  /** Spools the good chunks that have come, also after a failure. Do not call `push` after it. */
+  /** Spools the good chunks that have arrived, also after a failure. Do not call `push` after it. */
   async settle(): Promise<void> {
     await this.block.flush();
   }

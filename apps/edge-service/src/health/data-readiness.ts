@@ -15,10 +15,10 @@ export interface DataReady {
   verifiedAgeSeconds: number;
 }
 
-/** For callers that wait in a loop: one question to the database for all of them. */
+/** For callers that poll: one query for all of them. */
 const STATE = { ttlMs: 0, timeoutMs: 3000 };
 
-/** Whether there is something to read for services on the device, told by the database itself: a restart changes nothing. */
+/** Whether services on the device have data to read. The database itself says so: a restart changes nothing. */
 @Injectable()
 export class DataReadiness {
   private readonly answer = new TtlCache(() => this.read(), STATE);
@@ -35,7 +35,7 @@ export class DataReadiness {
   }
 
   private async read(): Promise<DataReady | WaypostError> {
-    // Before migrations have run there is nothing to ask for, and nothing was ever loaded, or the next question finds it.
+    // Before the migrations have run, nothing was loaded that could be read, or the next query finds it.
     if (!this.database.ready) return new WaypostError('DATABASE_UNAVAILABLE', { detail: 'The service is not done connecting.' });
     try {
       const applied = await this.state.findApplied();

@@ -16,7 +16,7 @@ const MIN_STALE_MS = 60_000;
 
 /**
  * Down (503): the database is away, migrations did not run, downloads cannot be written, or no cycle was good for three intervals (counted from the start of the
- * process at the earliest, so that a device that was off for weeks is not unhealthy before it had its chance).
+ * process at the earliest, so that a device that was off for weeks is not unhealthy before its first cycle).
  * Degraded (200): central does not answer, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
  */
 @Injectable()

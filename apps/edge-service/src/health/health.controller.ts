@@ -16,7 +16,7 @@ export class HealthController {
     private readonly data: DataReadiness,
   ) {}
 
-  /** The process lives. */
+  /** The process runs. */
   @Get('healthz')
   live(): { status: string } {
     return { status: 'ok' };

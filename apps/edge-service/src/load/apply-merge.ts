@@ -103,7 +103,7 @@ async function applyInSteps(
   // Deferrable constraints are checked when the merge is done.
   await client.query('SET CONSTRAINTS ALL DEFERRED');
   const updated = tables.filter((merged) => merged.staged && !mayReplace(merged));
-  // A temporary value would take those along that reference the column. Keys get none.
+  // A foreign key would pass a temporary value on to rows that reference the column. Keys get none.
   await foreignKeys.suspend(({ to, columns }) =>
     updated.some(({ table }) => table.name === to && columns.some((name) => !table.key.includes(name))),
   );

@@ -21,7 +21,7 @@ import { verifyLoad } from './verify-load.js';
 import { WriteLedger } from './write-ledger.js';
 import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
 
-/** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it get their turn. */
+/** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it proceed. */
 const LOCK_RETRIES = 5;
 const TRIGGERS_HINT =
   'A trigger that changes or skips a row makes the sync fail (VERIFICATION_FAILED): ALTER TABLE … DISABLE TRIGGER …, see docs/moving-an-application.md. One that only checks rows may stay.';

@@ -233,7 +233,7 @@ describe('from the comparison to COMMIT', () => {
   const waiting = async (mode: string): Promise<boolean> =>
     (await edge.query('SELECT FROM pg_locks WHERE NOT granted AND mode = $1', [mode])).length > 0;
 
-  test('a local writer cannot come in between: the load waits for it, and overwrites what it wrote', () =>
+  test('a local writer cannot write between comparison and load: the load waits for it, and overwrites what it wrote', () =>
     withWriter(async (writer) => {
       await writer.query("BEGIN; INSERT INTO users VALUES (999, 1, 'local')");
       await change(CHANGE);

@@ -17,12 +17,12 @@ export class VerifiedAge {
     this.sinceMs = performance.now();
   }
 
-  /** The data is gone. */
+  /** The data was lost. */
   forget(): void {
     this.sinceMs = undefined;
   }
 
-  /** What an earlier process wrote down, by the clock of its time. This process's own knowledge is better. */
+  /** What an earlier process stored, by the clock of its time. What this process measured takes precedence. */
   restore(at: Date | undefined): void {
     if (this.sinceMs !== undefined || !at) return;
     this.sinceMs = Math.min(0, performance.now() - (Date.now() - at.getTime()));

@@ -89,7 +89,7 @@ export class CompareMirror {
     });
   }
 
-  /** TRUNCATE takes more tables along than those that changed. */
+  /** TRUNCATE includes the tables that reference those that changed. */
   private toLoad({ tables }: Manifest, changed: ReadonlySet<string>, { references }: Mirror): ManifestTable[] {
     if (this.options.loadStrategy === 'truncate') return withReferencing(tables, changed, references);
     return tables.filter(({ name }) => changed.has(name));

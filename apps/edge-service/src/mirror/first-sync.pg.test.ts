@@ -78,7 +78,7 @@ test('where central cuts the rows off, what its manifest names is downloaded', a
   await expectAll();
 });
 
-test('a live stream that breaks is followed by an ordinary sync, and not tried again', async () => {
+test('a live stream that breaks is followed by a regular download, and not tried again', async () => {
   central.live = async function* (records) {
     yield* records.slice(0, 4);
     await until(() => isLoading('users'));

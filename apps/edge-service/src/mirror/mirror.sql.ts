@@ -2,7 +2,7 @@ import { FINISH_CYCLE, insertTables } from '../audit/audit.sql.js';
 import { RETAINED_ROWS } from '../state/retained-rows.js';
 import { KNOWN_TABLES } from '../state/state.sql.js';
 
-/** Central is told of the commit: it must outlive a power cut, whatever the device's server is set to. */
+/** Central gets an ack of the commit, which must survive a power failure, whatever the device's server is set to. */
 export const COMMIT_DURABLY = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 /**

@@ -155,7 +155,7 @@ test('an index, a constraint, statistics and a vacuum leave the mirror what it i
   await expectUnchanged(2);
 });
 
-test('a cycle is in the log while central is asked; if that note is lost, its failure is written all the same', async () => {
+test('a cycle is in the log while central is asked; if that record is lost, its failure is written all the same', async () => {
   const lost: object[] = [];
   central.onRequest = async () => {
     lost.push(...(await edge.query("DELETE FROM waypost.edge_sync_log WHERE status = 'Running' RETURNING id, trigger")));

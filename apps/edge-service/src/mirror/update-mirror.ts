@@ -92,7 +92,7 @@ export class UpdateMirror implements CyclePhase {
     return applied;
   }
 
-  /** Nothing came, nothing was changed here, nothing is to be acknowledged. */
+  /** Nothing is new, nothing was changed here, nothing is to be acknowledged. */
   private async confirmHeld(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     const { cycleId, elapsedMs, progress } = cycle;
     const applied = { status: 'Unchanged', tables: outcomesOf(diff), rowsLoaded: 0, rawBytes: 0, acknowledge: false, keptRows: 0 } as const;

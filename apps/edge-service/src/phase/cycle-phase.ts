@@ -5,7 +5,7 @@ import type { Applied, Cycle } from './cycle.js';
 /** A cycle whose start is recorded. Its phases run one after another. */
 export interface OpenCycle {
   cycle: Cycle;
-  /** The connection that holds the cycle lock. This cycle has it for itself. */
+  /** The connection that holds the cycle lock. No other code uses it during the cycle. */
   client: pg.PoolClient;
   /** What the device held when the cycle began; undefined before the first success. */
   before: AppliedState | undefined;

@@ -2,7 +2,7 @@ import { type Finding, formatSpan, plural } from '@waypost/command-line';
 import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
 import type { DeviceStatus, ServiceFacts } from './device-status.js';
 
-/** Failures in a row from which on it is no hiccup; the alarm of the same name fires there too. */
+/** Failures in a row from which on they count as persistent; the alarm of the same name fires there too. */
 const REPEATED = 3;
 /** As /health counts: cycles that may be missed before the data is stale. */
 const STALE_INTERVALS = 3;

@@ -56,7 +56,7 @@ export async function verifyMirror(
   let record = await findRecord(expected);
   const hashed = await hashHeld(database, record);
   const { held, manifest, tables, types } = hashed;
-  // The device synced between the two looks.
+  // The device synced between the two reads.
   if (held.manifestId !== expected.manifestId) record = await findRecord(held);
   const central = comparisonOf(hashed, record);
   const drifted = tables.filter(({ state }) => state !== 'ok').map(({ name }) => name);

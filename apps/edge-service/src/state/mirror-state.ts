@@ -13,7 +13,7 @@ export interface AppliedState extends Have {
   manifestSha256: string;
   /** When the device's data was last found equal to a manifest. */
   verifiedAt: Date;
-  /** Epochs that a later one replaced: central must not come back with them. */
+  /** Epochs that a later one replaced: central must not issue them again. */
   retiredEpochs: readonly string[];
 }
 

@@ -24,7 +24,7 @@ interface Local {
 
 /**
  * Which of the device's tables Waypost may write to: those that it created, that were empty when it first met them, or that their owner handed over.
- * A table is known by name and oid: one that was dropped and made again in the same database, with rows, is its maker's. In another database
+ * A table is known by name and oid: one that was dropped and made again in the same database, with rows, is not Waypost's. In another database
  * (a restored dump) oids say nothing, and the name decides.
  */
 @Injectable()
@@ -59,7 +59,7 @@ export class OwnedTables {
     await recordOwnership(client, claims, this.database.identity.identity);
   }
 
-  /** Tables of which nothing says yet whose they are, and those that are Waypost's without a record that is up to date. */
+  /** Tables without a recorded owner, and those that are Waypost's without a record that is up to date. */
   private async sort(
     client: pg.ClientBase,
     locals: ReadonlyMap<string, CatalogTable>,

@@ -28,5 +28,5 @@ export const UPSERT_MIRROR_TABLES = `
       relation = excluded.relation, storage = excluded.storage,
       manifest_id = excluded.manifest_id, verified_at = excluded.verified_at`;
 
-/** Tables that left the manifest stay in the database, but Waypost no longer vouches for them. $1: the manifest's tables. */
+/** Tables that left the manifest stay in the database, but their hashes are not maintained any more. $1: the manifest's tables. */
 export const FORGET_MIRROR_TABLES = 'DELETE FROM waypost.edge_mirror_tables WHERE table_name <> ALL ($1::text[])';

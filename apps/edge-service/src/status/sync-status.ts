@@ -74,13 +74,13 @@ export class SyncStatus {
     metrics.findAlert = () => this.alert?.code;
   }
 
-  /** What someone has to act on: while the database is not ready, the reason. */
+  /** What an operator has to act on: while the database is not ready, the reason. */
   get alert(): Alert | null {
     const { fault } = this.database;
     return fault ? alertOf(fault.error, fault.since) : this.raised;
   }
 
-  /** The database was replaced: what it held is gone. */
+  /** The database was replaced: what it held is lost. */
   forget(): void {
     this.applied = undefined;
     this.verified.forget();
@@ -99,7 +99,7 @@ export class SyncStatus {
     this.metrics.cycleRunning.set(1);
   }
 
-  /** It was another process's turn: nothing happened here. */
+  /** Another process holds the cycle lock: nothing happened here. */
   abandoned(): void {
     this.ended();
   }
