@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type pg from 'pg';
-import { connect, MAC, SyncPair, until } from './support/sync-pair.js';
+import { connect, MAC, SyncPair } from './support/sync-pair.js';
+import { until } from './support/until.js';
 
 /** Whatever happens to central's database server, both processes live on, the device keeps its rows, and a cycle heals it. */
 

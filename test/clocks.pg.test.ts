@@ -1,6 +1,7 @@
 import { SettableClock } from './support/settable-clock.js';
-import { SyncPair, until } from './support/sync-pair.js';
+import { SyncPair } from './support/sync-pair.js';
 import { temporaryFolder } from './support/temporary-folder.js';
+import { until } from './support/until.js';
 
 /** Real services whose clocks are wrong, or are set while they work. */
 

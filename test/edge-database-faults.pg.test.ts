@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { connect, MAC, query, SyncPair, until } from './support/sync-pair.js';
+import { connect, MAC, query, SyncPair } from './support/sync-pair.js';
+import { until } from './support/until.js';
 
 /** Whatever happens to the device's database server, the process lives on, readers see the old rows or the new ones, and the next cycle heals. */
 

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { SmallDisk } from './support/small-disk.js';
-import { query, SyncPair, until } from './support/sync-pair.js';
+import { query, SyncPair } from './support/sync-pair.js';
+import { until } from './support/until.js';
 
 /** A device whose disk is full keeps what it has and goes on when there is space again. */
 

@@ -1,11 +1,12 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { writeFile } from 'node:fs/promises';
-import { Listener, until } from './support/listener.js';
+import { Listener } from './support/listener.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
 import { query } from './support/sync-pair.js';
 import { temporaryFolder, type TemporaryFolder } from './support/temporary-folder.js';
+import { until } from './support/until.js';
 
 const MAC = '02:00:00:00:00:0b';
 const API_KEY = 'SEQ-KEY-0815';

@@ -1,7 +1,8 @@
 import { Service } from './support/service.js';
 import type { Exchange } from './support/gateway.js';
 import { join } from 'node:path';
-import { OTHER_MAC, query, SyncPair, until } from './support/sync-pair.js';
+import { OTHER_MAC, query, SyncPair } from './support/sync-pair.js';
+import { until } from './support/until.js';
 
 /** Which manifests a device takes: docs/sync-protocol.md, section 8, with real services, restarts included. */
 

@@ -1,11 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Listener, until } from './support/listener.js';
+import { Listener } from './support/listener.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
 import { type ReceivedSpan, spansOf, treesOf } from './support/spans.js';
 import { query } from './support/sync-pair.js';
 import { temporaryFolder, type TemporaryFolder } from './support/temporary-folder.js';
+import { until } from './support/until.js';
 
 const MAC = '02:00:00:00:00:0a';
 /** In rows, and in a parameter of the scope: none of them may ever leave in a span. */

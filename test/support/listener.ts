@@ -60,8 +60,3 @@ export class Listener implements AsyncDisposable {
     await this.stop();
   }
 }
-
-/** Asks again and again until it is so; the test's own timeout ends a wait in vain. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-}

@@ -13,3 +13,8 @@ export async function scrape(url: string): Promise<Map<string, number>> {
       }),
   );
 }
+
+/** One value of `scrape`; NaN where there is none of that name with those labels. */
+export async function readSample(url: string, name: string): Promise<number> {
+  return (await scrape(url)).get(name) ?? NaN;
+}

@@ -191,11 +191,6 @@ export async function connect(url: string): Promise<pg.Client> {
   return client;
 }
 
-/** Asks again and again until it is so; the test's own timeout ends a wait in vain. */
-export async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
 async function digest(url: string, mine: string): Promise<string> {
   const [row] = await query<{ digest: string }>(
     url,

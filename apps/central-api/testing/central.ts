@@ -3,11 +3,20 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { chunkStreamPath, type Manifest, openManifest, type Problem, type SyncRequest } from '@waypost/contracts';
+import {
+  type Ack,
+  type AckResponse,
+  chunkStreamPath,
+  type Manifest,
+  openManifest,
+  type Problem,
+  type SyncRequest,
+} from '@waypost/contracts';
 import { createLogger } from '@waypost/runtime';
 import pg from 'pg';
 import { readCentralConfig } from '../src/config.js';
 import { createCentralApp } from '../src/http-app.js';
+import { haveOf } from './messages.js';
 
 interface StartOptions {
   databaseUrl: string;
@@ -36,6 +45,9 @@ export interface Central extends AsyncDisposable {
   post: <Body = Problem>(path: string, body: unknown, headers?: Record<string, string>) => Promise<Answer<Body>>;
   /** Asks for a manifest, which must be given and be right. */
   manifestFor: (mac: string, more?: Partial<SyncRequest>) => Promise<Manifest>;
+  /** Asks for a manifest as the device that holds this one. */
+  poll: (held: Manifest) => Promise<Manifest>;
+  acknowledge: (ack: Ack) => Promise<Answer<AckResponse>>;
   download: (manifest: Manifest, table: string, headers?: Record<string, string>, mac?: string) => Promise<Answer<Buffer>>;
   /** The newest rows of the audit of requests, oldest first. */
   audit: (count: number) => Promise<AuditRow[]>;
@@ -91,6 +103,11 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
     const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: text });
     return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) as never };
   };
+  const manifestFor: Central['manifestFor'] = async (mac, more = {}) => {
+    const { status, body } = await post<{ manifest: unknown }>('/api/device-sync/request', { mac, ...more });
+    if (status !== 200) throw new Error(`central answered ${status}: ${JSON.stringify(body)}`);
+    return openManifest(body.manifest);
+  };
   const started = stack.move();
   return {
     url,
@@ -98,11 +115,9 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
     store,
     post,
     sql: async (text, values) => (await pool.query<never>(text, values)).rows,
-    manifestFor: async (mac, more = {}) => {
-      const { status, body } = await post<{ manifest: unknown }>('/api/device-sync/request', { mac, ...more });
-      if (status !== 200) throw new Error(`central answered ${status}: ${JSON.stringify(body)}`);
-      return openManifest(body.manifest);
-    },
+    manifestFor,
+    poll: (held) => manifestFor(held.device.mac, haveOf(held)),
+    acknowledge: (ack) => post<AckResponse>('/api/device-sync/ack', ack),
     download: async (manifest, table, headers = {}, mac = manifest.device.mac) => {
       const path = `${chunkStreamPath(manifest.manifestId, table)}?mac=${encodeURIComponent(mac)}`;
       const response = await fetch(url + path, { headers });

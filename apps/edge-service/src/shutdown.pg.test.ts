@@ -2,7 +2,8 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../test/support/postgres.js';
 import { post, Service } from '../../../test/support/service.js';
 import { temporaryFolder, type TemporaryFolder } from '../../../test/support/temporary-folder.js';
-import { queryAt, until } from '../testing/edge.js';
+import { until } from '../../../test/support/until.js';
+import { queryAt } from '../testing/edge.js';
 import { FakeCentral, TEST_MAC } from '../testing/fake-central.js';
 
 const CREATE =

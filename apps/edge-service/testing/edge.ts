@@ -104,11 +104,6 @@ export class Edge implements AsyncDisposable {
   }
 }
 
-/** Polls until the condition holds; the test's own timeout ends the wait. */
-export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
 export async function queryAt<Row extends object>(url: string, sql: string, parameters: unknown[] = []): Promise<Row[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

@@ -1,6 +1,7 @@
-import type { AckResponse, Manifest } from '@waypost/contracts';
+import type { Ack, AckResponse, Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Answer, type Central, startCentral } from '../../testing/central.js';
+import { failureOf, successOf } from '../../testing/messages.js';
 import { SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -27,22 +28,9 @@ beforeEach(async () => {
   manifest = await central.manifestFor(SHOP_1);
 });
 
-function success(change: object = {}): object {
-  return {
-    manifestId: manifest.manifestId,
-    mac: SHOP_1,
-    status: 'Success',
-    localCounts: Object.fromEntries(manifest.tables.map(({ name, rowCount }) => [name, rowCount])),
-    localChecksums: Object.fromEntries(manifest.tables.map(({ name, sha256 }) => [name, sha256])),
-    durationMs: 12,
-    error: null,
-    ...change,
-  };
-}
+const success = (change: Partial<Ack> = {}): Ack => successOf(manifest, change);
 
-function send(ack: object): Promise<Answer<AckResponse>> {
-  return central.post<AckResponse>('/api/device-sync/ack', ack);
-}
+const send = (ack: Ack): Promise<Answer<AckResponse>> => central.acknowledge(ack);
 
 /** What is stored for the manifest, in order of arrival. */
 function stored(): Promise<object[]> {
@@ -76,7 +64,7 @@ test('a success is stored once, however often and in whatever form it is sent', 
 });
 
 test('the same failure is stored once, another one beside it, and a success after them', async () => {
-  const failure = (error: string | null) => success({ status: 'Failed', localCounts: {}, localChecksums: {}, error });
+  const failure = (error: string | null) => failureOf(manifest, error);
   const answers = [await send(failure('disk full')), await send(failure('disk full')), await send(failure(null)), await send(success())];
   expect(answers.map(({ body }) => [body.result, body.duplicate, body.reason])).toEqual([
     ['Failed', false, 'disk full'],
@@ -88,7 +76,7 @@ test('the same failure is stored once, another one beside it, and a success afte
 });
 
 const { hasOwnProperty } = Object.prototype;
-test.each<[string, (ack: { localCounts: Record<string, number>; localChecksums: Record<string, string> }) => void, RegExp]>([
+test.each<[string, (ack: Ack) => void, RegExp]>([
   ['a wrong hash', (ack) => (ack.localChecksums['vaults'] = WRONG), /^vaults: sha256 f{64} instead of [0-9a-f]{64}$/],
   ['a wrong count', (ack) => (ack.localCounts['accounts'] = 1499), /^accounts: 1499 rows instead of 1500$/],
   ['a missing count', (ack) => delete ack.localCounts['nothing'], /^nothing: no rows instead of 0$/],
@@ -105,7 +93,7 @@ test.each<[string, (ack: { localCounts: Record<string, number>; localChecksums: 
     /^accounts: no rows.*; vaults: no rows.*missing/,
   ],
 ])('%s makes a success a failure, whatever its status says', async (_, change, reason) => {
-  const ack = success() as Parameters<typeof change>[0];
+  const ack = success();
   change(ack);
   const { status, body } = await send(ack);
   expect({ status, ...body }).toMatchObject({ status: 200, result: 'Failed', reason: expect.stringMatching(reason), duplicate: false });
@@ -159,11 +147,9 @@ test('of counts and hashes only those of the manifest’s tables are stored, wha
 test('a loop of failures for one manifest leaves a bounded number of rows; all are answered, and a success after them counts', async () => {
   await send(success());
   await central.sql('DELETE FROM waypost.sync_acknowledgements');
-  const failures = Array.from({ length: 60 }, (_, at) =>
-    success({ status: 'Failed', localCounts: {}, localChecksums: {}, error: `no ${at}` }),
-  );
+  const failures = Array.from({ length: 60 }, (_, at) => failureOf(manifest, `no ${at}`));
   for (const failure of failures) expect((await send(failure)).body).toMatchObject({ result: 'Failed', duplicate: false });
-  expect((await send(failures[0] as object)).body).toMatchObject({ duplicate: true });
+  expect((await send(failures[0] as Ack)).body).toMatchObject({ duplicate: true });
   expect(await stored()).toHaveLength(20);
   const failuresOf = () => central.sql(`SELECT consecutive_failures AS n FROM waypost.device_states WHERE mac = $1`, [SHOP_1]);
   expect(await failuresOf()).toEqual([{ n: 20 }]);

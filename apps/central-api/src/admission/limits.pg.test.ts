@@ -1,11 +1,11 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { setImmediate } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import { chunkStreamPath } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
@@ -68,7 +68,7 @@ test('stalled payloads hold no build slot, not even their own device’s, and en
   expect(await central.post(REQUEST, { mac: SHOP_2, payload: 'json' })).toMatchObject({ status: 503, body: { code: 'CENTRAL_BUSY' } });
 
   const building = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND xact_start IS NOT NULL`;
-  while ((await central.sql(building)).length > 0);
+  await until(async () => (await central.sql(building)).length === 0);
   await Promise.all(stalled.map(brokenOff));
   expect((await central.post(REQUEST, { mac: SHOP_2, payload: 'json' })).status).toBe(200);
   expect(await central.sql(`SELECT FROM waypost.sync_requests WHERE reason = 'INTERNAL'`)).toEqual([]);
@@ -77,7 +77,7 @@ test('stalled payloads hold no build slot, not even their own device’s, and en
 test('a payload that is taken, but too slowly, ends with PAYLOAD_TIMEOUT', async () => {
   await using central = await start({ PAYLOAD_TIMEOUT: '300ms' });
   const response = await stalledPayload(central, SHOP_1);
-  while ((await central.audit(1))[0]?.reason !== 'DEADLINE_EXCEEDED');
+  await until(async () => (await central.audit(1))[0]?.reason === 'DEADLINE_EXCEEDED');
   await brokenOff(response);
   await central.manifestFor(SHOP_1);
 });
@@ -106,7 +106,7 @@ test('a build that takes longer than BUILD_TIMEOUT is given up, in PostgreSQL to
     body: { code: 'SNAPSHOT_TOO_SLOW', detail: expect.stringContaining('BUILD_TIMEOUT') as unknown },
   });
   const left = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND wait_event_type = 'Lock'`;
-  while ((await central.sql(left)).length > 0);
+  await until(async () => (await central.sql(left)).length === 0);
   await blocker.end();
   await central.manifestFor(SHOP_2);
 });
@@ -125,16 +125,18 @@ test('downloads beyond MAX_DOWNLOADS are told to come again, and can when one ha
     hint: expect.stringContaining('MAX_DOWNLOADS') as unknown,
   });
   slow[0].destroy();
-  while ((await central.download(another, 'vaults')).status === 503);
+  await until(async () => (await central.download(another, 'vaults')).status !== 503);
 
   // The device whose link broke in a way that central has not noticed gets through, at the cost of what it has lost anyway.
   const begin = async () => {
-    for (;;) {
-      const response = await ask(urlOf(manifest));
-      // The place of a download that is through is free a moment later.
-      if (response.statusCode !== 503) return response;
-      response.destroy();
-    }
+    let response!: IncomingMessage;
+    // The place of a download that is through is free a moment later.
+    await until(async () => {
+      response = await ask(urlOf(manifest));
+      if (response.statusCode === 503) response.destroy();
+      return response.statusCode !== 503;
+    });
+    return response;
   };
   const third = await begin();
   const fourth = await begin();
@@ -158,7 +160,7 @@ test('a download that finds no place reads nothing from the store, and one with 
   expect(central.app.get(DownloadLimiter).count).toBe(1);
   expect(slow.destroyed).toBe(false);
   slow.destroy();
-  while ((await central.download(other, 'vaults')).status === 503);
+  await until(async () => (await central.download(other, 'vaults')).status !== 503);
 });
 
 test('hundreds of MACs that no device has take no build slot and few rows of the audit, while a device is answered', async () => {
@@ -183,7 +185,7 @@ test('a device that was registered after it was refused is served in a moment', 
   const mac = '02:ff:01:00:00:01';
   expect((await central.post(REQUEST, { mac })).status).toBe(404);
   await central.sql('INSERT INTO devices VALUES ($1, 2)', [mac]);
-  while ((await central.post(REQUEST, { mac })).status === 404);
+  await until(async () => (await central.post(REQUEST, { mac })).status !== 404);
   expect((await central.manifestFor(mac)).device.mac).toBe(mac);
 });
 
@@ -192,9 +194,9 @@ test('a download that is not taken in full by DOWNLOAD_DEADLINE is broken off', 
   const { manifestId } = await central.manifestFor(SHOP_1);
   const response = await ask(`${central.url}${chunkStreamPath(manifestId, 'accounts')}?mac=${SHOP_1}`);
   // Only the connection of manifestFor, which is kept alive, is left.
-  for (let open = 2; open > 1; await setImmediate()) {
-    open = await new Promise((resolve) => central.app.getHttpServer().getConnections((_, count) => resolve(count)));
-  }
+  const countConnections = (): Promise<number> =>
+    new Promise((resolve) => central.app.getHttpServer().getConnections((_, count) => resolve(count)));
+  await until(async () => (await countConnections()) <= 1);
   await brokenOff(response);
 });
 

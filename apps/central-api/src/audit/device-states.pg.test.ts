@@ -1,6 +1,8 @@
 import type { Ack, Manifest } from '@waypost/contracts';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { haveOf, successOf } from '../../testing/messages.js';
 import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 import { openDataSource, dataSourceOptions } from '../database/database.module.js';
@@ -37,20 +39,11 @@ async function status(mac = SHOP_1): Promise<Status> {
 
 /** `claim`: which manifest the device says to hold. */
 function ask(claim?: Manifest): Promise<Manifest> {
-  return central.manifestFor(SHOP_1, claim && { have: { epoch: claim.epoch, sequence: claim.sequence, manifestId: claim.manifestId } });
+  return central.manifestFor(SHOP_1, claim && haveOf(claim));
 }
 
 async function acknowledge(manifest: Manifest, change: Partial<Ack> = {}): Promise<void> {
-  const of = <T>(value: (table: Manifest['tables'][number]) => T) => Object.fromEntries(manifest.tables.map((t) => [t.name, value(t)]));
-  const { status: http } = await central.post('/api/device-sync/ack', {
-    manifestId: manifest.manifestId,
-    mac: manifest.device.mac,
-    status: 'Success',
-    localCounts: of(({ rowCount }) => rowCount),
-    localChecksums: of(({ sha256 }) => sha256),
-    durationMs: 12,
-    ...change,
-  });
+  const { status: http } = await central.acknowledge(successOf(manifest, change));
   expect(http).toBe(200);
 }
 
@@ -192,10 +185,11 @@ test('the state of a polling device is updated in place', async () => {
   await central.sql('SELECT pg_stat_force_next_flush()');
   // Each connection of central reports its own counts within a second or so.
   let updates = { all: 0, hot: 0 };
-  while (updates.all < 21) {
+  await until(async () => {
     const text = `SELECT n_tup_upd::int AS all, n_tup_hot_upd::int AS hot FROM pg_stat_user_tables WHERE relname = 'device_states'`;
     [updates] = (await central.sql<typeof updates>(text)) as [typeof updates];
-  }
+    return updates.all >= 21;
+  });
   expect(updates.hot).toBe(updates.all);
 });
 

@@ -33,10 +33,6 @@ beforeAll(async () => {
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-const poll = (central: Central, held: Manifest): Promise<Manifest> => {
-  const { epoch, sequence, manifestId } = held;
-  return central.manifestFor(MAC, { have: { epoch, sequence, manifestId } });
-};
 const canaries = async (central: Central): Promise<unknown[]> => {
   await central.app.get(Canary).tryAll();
   return central.sql('SELECT table_name, not_checked FROM waypost.canaries WHERE checked_at IS NOT NULL ORDER BY 1');
@@ -47,16 +43,16 @@ const changesSeen = (central: Central): Promise<{ name: string }[]> =>
 
 /** Whether a change of each table reaches a device that polls, more than once. */
 async function expectNothingMissed(central: Central, held: Manifest | undefined): Promise<void> {
-  let last = held ? await poll(central, held) : await central.manifestFor(MAC);
+  let last = held ? await central.poll(held) : await central.manifestFor(MAC);
   for (const change of [
     "UPDATE users SET name = 'changed' WHERE id = 4",
     'UPDATE prices SET price = 1000 WHERE item = 4',
     'DELETE FROM users WHERE id = 5',
     "INSERT INTO users VALUES (500, 'new')",
   ]) {
-    last = await poll(central, await poll(central, last));
+    last = await central.poll(await central.poll(last));
     await central.sql(change);
-    const next = await poll(central, last);
+    const next = await central.poll(last);
     expect({ change, tables: next.tables }).not.toEqual({ change, tables: last.tables });
     last = next;
   }
@@ -85,7 +81,7 @@ test('tables that a restore made again, with other oids, record their changes un
   await using central = await startCentral({ databaseUrl: database.url, plan: PLAN });
   await installCapture(database.url, PLAN);
   const first = await central.manifestFor(MAC);
-  await poll(central, first);
+  await central.poll(first);
   await runSql(database.url, RECREATE);
   expect(await showCapture(database.url, PLAN)).toMatchObject({ unwatched: [], obstacles: [] });
   await central.sql('TRUNCATE waypost.changes');
@@ -188,9 +184,9 @@ describe('capture that is not what install made counts as none', () => {
 
   test('what was recorded was lost: what devices hold is read again before it is called unchanged', async () => {
     const first = await central.manifestFor(MAC);
-    await poll(central, first);
+    await central.poll(first);
     await runSql(database.url, 'UPDATE users SET name = upper(name); TRUNCATE waypost.changes');
-    expect((await poll(central, first)).tables).not.toEqual(first.tables);
+    expect((await central.poll(first)).tables).not.toEqual(first.tables);
   });
 });
 
@@ -219,11 +215,11 @@ describeWithPgTools('pg_dump and pg_restore', () => {
       await using central = await startCentral({ databaseUrl: source.url, plan: PLAN });
       await installCapture(source.url, PLAN);
       first = await central.manifestFor(MAC);
-      await poll(central, first);
+      await central.poll(first);
       await runPgTool('pg_dump', ['-Fc', '-f', dump, source.url]);
       // What the dump does not have; devices got it.
       await central.sql("UPDATE users SET name = 'after the dump' WHERE id = 1");
-      await poll(central, first);
+      await central.poll(first);
     }
     const target = into ? await into() : source;
     await runPgTool('pg_restore', [...options, '-d', target.url, dump]);

@@ -4,6 +4,7 @@ import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { startEmbeddedPostgres } from '../../../../scripts/embedded-postgres.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { temporaryFolder } from '../../../../test/support/temporary-folder.js';
 import { startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
@@ -126,7 +127,7 @@ test('a request that finds no free build slot in time is told to come again', as
   await blocker.query('BEGIN; LOCK TABLE vaults');
   const blocked = central.post('/api/device-sync/request', { mac: SHOP_1 });
   const waiting = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND wait_event_type = 'Lock'`;
-  while ((await central.sql(waiting)).length === 0);
+  await until(async () => (await central.sql(waiting)).length > 0);
   expect(await central.post('/api/device-sync/request', { mac: SHOP_2 })).toMatchObject({ status: 503, body: { code: 'CENTRAL_BUSY' } });
   expect(await central.audit(1)).toMatchObject([{ mac: SHOP_2, status: 'Failed', reason: 'CENTRAL_BUSY' }]);
   await blocker.end();

@@ -1,6 +1,7 @@
-import type { AckResponse, Manifest } from '@waypost/contracts';
+import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { failureOf, haveOf, successOf } from '../../testing/messages.js';
 import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -24,29 +25,18 @@ beforeEach(async () => {
   first = await central.manifestFor(SHOP_1);
 });
 
-function have({ epoch, sequence, manifestId }: Manifest, ahead = 0) {
-  return { have: { epoch, sequence: sequence + ahead, manifestId } };
-}
-
 test('a device that holds what central gave it stays in its epoch', async () => {
-  expect(await central.manifestFor(SHOP_1, have(first))).toEqual(first);
+  expect(await central.poll(first)).toEqual(first);
 });
 
 test('a sequence of another epoch proves nothing', async () => {
   const other = { ...first, epoch: 'another' };
-  expect((await central.manifestFor(SHOP_1, have(other, 1000))).epoch).toBe(first.epoch);
+  expect((await central.poll({ ...other, sequence: other.sequence + 1000 })).epoch).toBe(first.epoch);
 });
 
 /** Acknowledges a success; what the device gets for it. */
 async function acknowledge(manifest: Manifest): Promise<string | undefined> {
-  const { body } = await central.post<AckResponse>('/api/device-sync/ack', {
-    manifestId: manifest.manifestId,
-    mac: manifest.device.mac,
-    status: 'Success',
-    localCounts: Object.fromEntries(manifest.tables.map(({ name, rowCount }) => [name, rowCount])),
-    localChecksums: Object.fromEntries(manifest.tables.map(({ name, sha256 }) => [name, sha256])),
-    durationMs: 1,
-  });
+  const { body } = await central.acknowledge(successOf(manifest));
   expect(body.result).toBe('Success');
   return body.receipt;
 }
@@ -63,11 +53,11 @@ async function loseManifest(): Promise<{ lost: Manifest; receipt: string | undef
 
 test('a device that holds an acknowledged manifest which central lost proves that the database went back: a new epoch starts, once', async () => {
   const { lost, receipt } = await loseManifest();
-  const proof = { have: { ...have(lost).have, receipt } };
+  const proof = { have: { ...haveOf(lost).have, receipt } };
   const [one, two] = await Promise.all([central.manifestFor(SHOP_1, proof), central.manifestFor(SHOP_2)]);
   expect(one.epoch).not.toBe(lost.epoch);
-  expect((await central.manifestFor(SHOP_2, have(two))).epoch).toBe(one.epoch);
-  expect((await central.manifestFor(SHOP_1, have(one))).manifestId).toBe(one.manifestId);
+  expect((await central.poll(two)).epoch).toBe(one.epoch);
+  expect((await central.poll(one)).manifestId).toBe(one.manifestId);
   expect((await central.manifestFor(SHOP_1, proof)).epoch).toBe(one.epoch);
 });
 
@@ -81,7 +71,7 @@ test.each<[string, (mine: string, other: string | undefined) => { mac?: string; 
   const other = await acknowledge(await central.manifestFor(SHOP_2));
   const { lost, receipt } = await loseManifest();
   const { mac = SHOP_1, ahead = 0, ...proof } = claimOf(receipt as string, other);
-  const claim = { have: { ...have(lost, ahead).have, ...proof } };
+  const claim = { have: { ...haveOf({ ...lost, sequence: lost.sequence + ahead }).have, ...proof } };
   const given = await central.manifestFor(mac, claim);
   expect(given.epoch).toBe(lost.epoch);
   expect((await central.manifestFor(mac, claim)).manifestId).toBe(given.manifestId);
@@ -91,9 +81,8 @@ test('only a success that central found right gets a receipt, the same each time
   const receipt = await acknowledge(first);
   expect(receipt).toMatch(/^[0-9a-f]{64}$/);
   expect(await acknowledge(first)).toBe(receipt);
-  for (const status of ['Success', 'Failed']) {
-    const ack = { manifestId: first.manifestId, mac: SHOP_1, status, localCounts: {}, localChecksums: {}, durationMs: 1 };
-    const { body } = await central.post<AckResponse>('/api/device-sync/ack', ack);
+  for (const status of ['Success', 'Failed'] as const) {
+    const { body } = await central.acknowledge({ ...failureOf(first, null), status });
     expect(body.result).toBe('Failed');
     expect(body).not.toHaveProperty('receipt');
   }
@@ -118,9 +107,9 @@ const RESTORE_ROWS = `
 
 test('a dump that is restored into the same database starts a new epoch, once', async () => {
   await central.sql(RESTORE_ROWS);
-  const second = await central.manifestFor(SHOP_1, have(first));
+  const second = await central.poll(first);
   expect(second.epoch).not.toBe(first.epoch);
-  expect((await central.manifestFor(SHOP_1, have(second))).manifestId).toBe(second.manifestId);
+  expect((await central.poll(second)).manifestId).toBe(second.manifestId);
 });
 
 test.each([
@@ -129,7 +118,7 @@ test.each([
   'CLUSTER waypost.central_state USING central_state_pkey',
 ])('%s leaves the epoch as it is', async (statement) => {
   await central.sql(statement);
-  expect((await central.manifestFor(SHOP_1, have(first))).epoch).toBe(first.epoch);
+  expect((await central.poll(first)).epoch).toBe(first.epoch);
 });
 
 test('a database that is another one than before starts a new epoch', async () => {
@@ -154,7 +143,7 @@ test('a device that is ahead of its own last manifest, not of central, gets a ne
   await central.sql(`UPDATE vaults SET balance = balance + 1 WHERE shop = 2`);
   const later = await central.manifestFor(SHOP_2);
   expect(later.sequence).toBeGreaterThan(first.sequence);
-  const again = await central.manifestFor(SHOP_1, { have: { epoch: first.epoch, sequence: later.sequence, manifestId: later.manifestId } });
+  const again = await central.manifestFor(SHOP_1, haveOf({ ...later, epoch: first.epoch }));
   expect(again.epoch).toBe(first.epoch);
   expect(again.sequence).toBeGreaterThan(later.sequence);
 });

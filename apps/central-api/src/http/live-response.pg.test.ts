@@ -14,6 +14,7 @@ import {
 } from '@waypost/contracts';
 import { decompress } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
@@ -131,7 +132,7 @@ test('a receiver that does not keep up delays no other: it gets its manifest, an
   central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
   const answer = await ask(SHOP_1);
   const isIssued = async (): Promise<boolean> => (await central.audit(1)).some(({ status }) => status === 'Issued');
-  while (!(await isIssued())) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(isIssued);
   const records = await recordsOf(answer);
   const manifest = openManifest(jsonOf(records.at(-1)));
   expect(records.filter(({ type }) => type === 'truncated')).toHaveLength(1);

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { ODD_TABLE, SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
@@ -189,8 +190,4 @@ async function copying(): Promise<number> {
 async function openFrames(): Promise<string[]> {
   const files = await Promise.all((await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
   return files.filter((file) => file.startsWith(central.store));
-}
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setImmediate(resolve));
 }

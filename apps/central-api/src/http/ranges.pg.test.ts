@@ -10,6 +10,7 @@ import { pino } from 'pino';
 import type { DataSource } from 'typeorm';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { temporaryFolder } from '../../../../test/support/temporary-folder.js';
+import { until } from '../../../../test/support/until.js';
 import { startCentral } from '../../testing/central.js';
 import { storeContent } from '../../testing/contents.js';
 import { SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
@@ -350,5 +351,5 @@ test('a range that is not read keeps no pack open', async () => {
   const { body } = await bench.download(id, `bytes=${length >> 1}-`);
   expect(await open()).toBe(1);
   body.destroy();
-  while ((await open()) > 0);
+  await until(async () => (await open()) === 0);
 });

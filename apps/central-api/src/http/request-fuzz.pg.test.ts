@@ -4,6 +4,7 @@ import { problemSchema, type Manifest } from '@waypost/contracts';
 import fc from 'fast-check';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { successOf } from '../../testing/messages.js';
 import { SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -117,17 +118,8 @@ test(`${RUNS.requests} broken requests: typed errors, and no manifest`, async ()
 });
 
 test(`${RUNS.acks} broken acks: typed errors, and no success`, async () => {
-  const { manifestId, tables } = manifest;
-  const counts = Object.fromEntries(tables.map(({ name, rowCount }) => [name, rowCount]));
-  const hashes = Object.fromEntries(tables.map(({ name, sha256 }) => [name, sha256]));
-  const good = {
-    manifestId,
-    mac: SHOP_2,
-    status: 'Success',
-    localCounts: counts,
-    localChecksums: { ...hashes, [tables[0]!.name]: 'a'.repeat(64) },
-    durationMs: 1,
-  };
+  const right = successOf(manifest, { durationMs: 1 });
+  const good = { ...right, localChecksums: { ...right.localChecksums, [manifest.tables[0]!.name]: 'a'.repeat(64) } };
   await boundedMemory(() =>
     fc.assert(
       fc.asyncProperty(fc.oneof(broken(good), damaged(good), junk), async (body) => {

@@ -1,6 +1,7 @@
-import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { readSample } from '../../../../test/support/samples.js';
+import { until } from '../../../../test/support/until.js';
 import { installCapture, showCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
@@ -50,11 +51,7 @@ function urlOf(role: string): string {
   return url.href;
 }
 
-async function metric(central: Central, name: string, label = ''): Promise<number> {
-  const text = await (await fetch(`${central.url}/metrics`)).text();
-  return Number(new RegExp(`^${name}(?:\\{[^}]*${label}[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
-}
-const tried = (central: Central, result: string) => metric(central, 'waypost_central_canaries_total', `result="${result}"`);
+const tried = ({ url }: Central, result: string) => readSample(url, `waypost_central_canaries_total{result="${result}"}`);
 
 describe('with the roles of a real database', () => {
   let central: Central;
@@ -140,9 +137,6 @@ describe('with the roles of a real database', () => {
   });
 });
 
-const poll = (central: Central, { epoch, sequence, manifestId }: Manifest): Promise<Manifest> =>
-  central.manifestFor(MAC, { have: { epoch, sequence, manifestId } });
-
 test('a table that is written to unseen is a finding: every request reads tables, nothing read is shared, until an operator trusts it again', async () => {
   await runSql(database.url, SCHEMA);
   await using central = await startCentral({ databaseUrl: database.url, plan: PLAN, env: QUIET });
@@ -150,9 +144,9 @@ test('a table that is written to unseen is a finding: every request reads tables
   const canary = central.app.get(Canary);
   await runSql(database.url, HIDE);
   const held = await central.manifestFor(MAC);
-  expect((await poll(central, held)).manifestId).toBe(held.manifestId);
+  expect((await central.poll(held)).manifestId).toBe(held.manifestId);
   await central.sql('UPDATE prices SET price = 77 WHERE id = 1');
-  expect((await poll(central, held)).tables).toEqual(held.tables); // the lie
+  expect((await central.poll(held)).tables).toEqual(held.tables); // the lie
   expect(await showCapture(database.url, PLAN)).toMatchObject({ unwatched: [], obstacles: [] });
 
   await canary.tryAll();
@@ -161,17 +155,17 @@ test('a table that is written to unseen is a finding: every request reads tables
   ]);
   expect(await central.sql('SELECT FROM waypost.table_reads')).toEqual([]);
   expect(await tried(central, 'missed')).toBe(1);
-  expect(await metric(central, 'waypost_central_canary_findings')).toBe(1);
-  expect(await metric(central, 'waypost_central_shadow_findings')).toBe(0);
-  const right = await poll(central, held);
+  expect(await readSample(central.url, 'waypost_central_canary_findings')).toBe(1);
+  expect(await readSample(central.url, 'waypost_central_shadow_findings')).toBe(0);
+  const right = await central.poll(held);
   expect(right.tables).not.toEqual(held.tables);
 
   await runSql(database.url, SHOW_AGAIN);
   await canary.tryAll();
-  expect(await metric(central, 'waypost_central_canary_findings')).toBe(1);
+  expect(await readSample(central.url, 'waypost_central_canary_findings')).toBe(1);
   for (const statement of [DROP_READS, FORGET_SEEN]) await central.sql(statement);
   await central.sql(CLEAR_FINDING, ['prices']);
-  expect((await poll(central, await poll(central, right))).tables).toEqual(right.tables);
+  expect((await central.poll(await central.poll(right))).tables).toEqual(right.tables);
 });
 
 test('a table about which no try says anything is counted: at once when it was never checked, else after a day', async () => {
@@ -187,7 +181,7 @@ test('a table about which no try says anything is counted: at once when it was n
   } finally {
     await locks.end();
   }
-  expect(await metric(central, 'waypost_central_canary_unchecked')).toBe(1);
+  expect(await readSample(central.url, 'waypost_central_canary_unchecked')).toBe(1);
   const counted = async (change: string): Promise<unknown> => {
     await central.sql(`UPDATE waypost.canaries SET ${change} WHERE table_name = 'prices'`);
     return (await central.sql<{ unchecked: number }>(COUNT_CANARIES))[0]?.unchecked;
@@ -221,9 +215,6 @@ test('centrals try at start and then at their interval, side by side; a table th
   const env = { SHADOW_READS: 'off', CANARY_INTERVAL: '1s' };
   await using central = await startCentral({ databaseUrl: database.url, plan: PLAN, env });
   await using other = await startCentral({ databaseUrl: database.url, plan: PLAN, env });
-  const until = async (isDone: () => Promise<boolean>): Promise<void> => {
-    while (!(await isDone())) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
   try {
     await until(async () => (await tried(central, 'recorded')) >= 2 && (await tried(other, 'recorded')) >= 2);
     await alters.query('BEGIN; LOCK TABLE prices IN ACCESS EXCLUSIVE MODE');

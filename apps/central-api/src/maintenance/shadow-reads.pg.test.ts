@@ -1,6 +1,7 @@
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { readSample } from '../../../../test/support/samples.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
@@ -49,9 +50,6 @@ async function start(every: string): Promise<void> {
   await installCapture(database.url, PLAN);
 }
 
-const poll = ({ epoch, sequence, manifestId, device }: Manifest): Promise<Manifest> =>
-  central.manifestFor(device.mac, { have: { epoch, sequence, manifestId } });
-
 const findings = () => central.sql<{ table_name: string }>('SELECT table_name FROM waypost.shadow_findings WHERE cleared_at IS NULL');
 
 /** Changes rows as a change would that no trigger records. */
@@ -59,19 +57,14 @@ async function changeUncaptured(sql: string): Promise<void> {
   await central.sql(`${sql}; DELETE FROM waypost.changes`);
 }
 
-async function metric(name: string, label: string): Promise<number> {
-  const text = await (await fetch(`${central.url}/metrics`)).text();
-  return Number(new RegExp(`${name}\\{[^}]*${label}[^}]*\\} (\\d+)`).exec(text)?.[1] ?? 0);
-}
-
-const shadowReads = (result: string) => metric('waypost_central_shadow_reads_total', `result="${result}"`);
+const shadowReads = (result: string) => readSample(central.url, `waypost_central_shadow_reads_total{result="${result}"}`);
 
 /** For manifests. */
-const tablesRead = () => metric('waypost_central_table_snapshots_total', 'source="built"');
+const tablesRead = () => readSample(central.url, 'waypost_central_table_snapshots_total{source="built"}');
 
 async function pollUntil(held: Manifest, isDone: () => Promise<boolean>): Promise<void> {
   while (!(await isDone())) {
-    await poll(held);
+    await central.poll(held);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -79,7 +72,7 @@ async function pollUntil(held: Manifest, isDone: () => Promise<boolean>): Promis
 test('a change that was not captured is found; then tables are read for every device, until an operator trusts capture again', async () => {
   await start('1');
   const [held, other] = [await central.manifestFor(MAC), await central.manifestFor(OTHER)];
-  expect((await poll(held)).manifestId).toBe(held.manifestId);
+  expect((await central.poll(held)).manifestId).toBe(held.manifestId);
   expect(await tablesRead()).toBe(2);
 
   await changeUncaptured("UPDATE users SET name = 'lost' WHERE id = 7");
@@ -87,22 +80,22 @@ test('a change that was not captured is found; then tables are read for every de
   expect(await findings()).toEqual([{ table_name: 'users' }]);
   expect(await shadowReads('different')).toBe(1);
 
-  const read = await poll(held);
+  const read = await central.poll(held);
   expect(read.tables[0]?.sha256).not.toBe(held.tables[0]?.sha256);
   expect(read.tables[1]?.sha256).toBe(held.tables[1]?.sha256);
   const before = await tablesRead();
-  await poll(read);
+  await central.poll(read);
   expect(await tablesRead()).toBe(before + 2);
 
   await changeUncaptured("UPDATE users SET name = 'lost again' WHERE id = 8");
   for (const statement of [DROP_READS, FORGET_SEEN]) await central.sql(statement);
   await central.sql(CLEAR_FINDING, ['users']);
-  const right = await poll(read);
+  const right = await central.poll(read);
   expect(right.tables[0]?.sha256).not.toBe(read.tables[0]?.sha256);
   // The other device did not ask meanwhile: what it holds is of before the lost changes.
-  expect((await poll(other)).tables[0]?.sha256).toBe(right.tables[0]?.sha256);
+  expect((await central.poll(other)).tables[0]?.sha256).toBe(right.tables[0]?.sha256);
   const after = await tablesRead();
-  expect((await poll(right)).manifestId).toBe(right.manifestId);
+  expect((await central.poll(right)).manifestId).toBe(right.manifestId);
   expect(await tablesRead()).toBe(after);
 });
 
@@ -112,7 +105,7 @@ test('a device that was moved by a change that was not captured is found', async
   await changeUncaptured(`UPDATE devices SET shop = 2 WHERE mac = '${MAC}'`);
   await pollUntil(held, async () => (await findings()).length > 0);
   expect(await findings()).toEqual([{ table_name: '(scope)' }]);
-  expect((await poll(held)).tables[0]?.rowCount).toBe(0);
+  expect((await central.poll(held)).tables[0]?.rowCount).toBe(0);
 });
 
 test('each table is compared once a day, whatever SHADOW_READS says about polls', async () => {
@@ -142,7 +135,7 @@ test('writers that commit before, while and after tables are compared raise no f
   for (let round = 0; round < 25; round += 1) {
     const [id, ends] = [1 + Math.floor(Math.random() * 500), Math.random() < 0.5 ? 'COMMIT' : 'ROLLBACK'];
     await writer.query(`BEGIN; UPDATE users SET name = name || '.' WHERE id = ${id}; UPDATE prices SET price = price + 1`);
-    held = await poll(held);
+    held = await central.poll(held);
     const comparing = compareManifest(reader, about, { mac: MAC, manifestId: held.manifestId });
     const ending = new Promise((resolve) => setTimeout(resolve, 10 * Math.random())).then(() => writer.query(ends));
     const [comparison] = await Promise.all([comparing, ending]);

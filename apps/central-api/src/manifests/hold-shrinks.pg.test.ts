@@ -1,7 +1,10 @@
-import type { Have, Manifest } from '@waypost/contracts';
+import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { readSample } from '../../../../test/support/samples.js';
+import { until } from '../../../../test/support/until.js';
 import { type Answer, type Central, startCentral } from '../../testing/central.js';
+import { haveOf } from '../../testing/messages.js';
 import { runSql } from '../../testing/sql.js';
 
 const [ONE, TWO, OTHER] = ['02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03'];
@@ -40,7 +43,6 @@ beforeEach(async () => {
 });
 
 const start = (env: Record<string, string> = {}, plan = PLAN): Promise<Central> => startCentral({ databaseUrl: url, plan, env });
-const haveOf = ({ epoch, sequence, manifestId }: Manifest): { have: Have } => ({ have: { epoch, sequence, manifestId } });
 const ask = (central: Central, mac: string, manifest: Manifest, more: object = {}): Promise<Answer> =>
   central.post('/api/device-sync/request', { mac, ...haveOf(manifest), ...more });
 const rowsOf = ({ tables }: Manifest): Record<string, number> => Object.fromEntries(tables.map(({ name, rowCount }) => [name, rowCount]));
@@ -83,7 +85,7 @@ test('a loss of exactly MAX_SHRINK passes, one row more does not, and a table of
   await using central = await start({ MAX_SHRINK: '0.5' });
   const first = await central.manifestFor(ONE);
   await central.sql('DELETE FROM orders WHERE id <= 1500; DELETE FROM small');
-  const second = await central.manifestFor(ONE, haveOf(first));
+  const second = await central.poll(first);
   expect(rowsOf(second)).toEqual({ orders: 1500, clients: 1500, small: 0 });
   await central.sql('DELETE FROM orders WHERE id <= 2251');
   expect((await ask(central, ONE, second)).body.code).toBe('SHARE_SHRANK');
@@ -93,7 +95,7 @@ test('a device that moved, and one that holds nothing, get what central has', as
   await using central = await start();
   const held = await central.manifestFor(ONE);
   await central.sql(`UPDATE devices SET shop = 2 WHERE mac = '${ONE}'`);
-  expect(rowsOf(await central.manifestFor(ONE, haveOf(held)))['orders']).toBe(2);
+  expect(rowsOf(await central.poll(held))['orders']).toBe(2);
   await central.manifestFor(TWO);
   await central.sql('DELETE FROM orders');
   expect(rowsOf(await central.manifestFor(TWO))['orders']).toBe(0);
@@ -111,15 +113,15 @@ test('of devices that are answered from one snapshot each is judged by what it h
   await using central = await start({ MAX_CONCURRENT_BUILDS: '1' });
   const held = await central.manifestFor(ONE);
   await central.sql('TRUNCATE orders');
-  const builds = async (): Promise<string> => (await (await fetch(`${central.url}/metrics`)).text()).replaceAll('\r', '');
+  const builds = (state: string): Promise<number> => readSample(central.url, `waypost_central_builds_${state}`);
   const blocker = new pg.Client({ connectionString: url });
   await blocker.connect();
   // The only place is taken by a build that waits for the lock: the other two wait together for the next.
   await blocker.query('BEGIN; LOCK TABLE orders');
   const other = central.manifestFor(OTHER);
-  while (!/^waypost_central_builds_in_flight\S* 1$/m.test(await builds()));
+  await until(async () => (await builds('in_flight')) === 1);
   const asked = [ask(central, ONE, held), central.manifestFor(TWO)] as const;
-  while (!/^waypost_central_builds_waiting\S* 2$/m.test(await builds()));
+  await until(async () => (await builds('waiting')) === 2);
   await blocker.end();
   const [one, two] = await Promise.all(asked);
   expect(one.body.code).toBe('SHARE_SHRANK');
@@ -137,9 +139,9 @@ test('a release lets the confirmed rows pass, also when the answer was lost; a f
   expect(await heldBack()).toEqual([{ mac: ONE, table_name: 'orders', rows_before: 3000, rows_now: 400 }]);
   await release('orders');
   await central.sql('INSERT INTO orders SELECT id, 1 FROM generate_series(1, 100) AS id');
-  const passed = await central.manifestFor(ONE, haveOf(held));
+  const passed = await central.poll(held);
   expect(rowsOf(passed)['orders']).toBe(500);
-  expect(await central.manifestFor(ONE, haveOf(held))).toEqual(passed);
+  expect(await central.poll(held)).toEqual(passed);
   await central.sql('TRUNCATE orders');
   expect((await ask(central, ONE, held)).body.code).toBe('SHARE_SHRANK');
 });
@@ -150,7 +152,7 @@ test('rows that come back end it without an operator', async () => {
   await central.sql('CREATE TABLE kept AS TABLE orders; TRUNCATE orders');
   await ask(central, ONE, held);
   await central.sql('INSERT INTO orders TABLE kept');
-  expect(await central.manifestFor(ONE, haveOf(held))).toEqual(held);
+  expect(await central.poll(held)).toEqual(held);
   expect(await heldBack()).toEqual([]);
 });
 
@@ -173,7 +175,7 @@ test.each([
   await using central = await start(env, plan);
   const held = await central.manifestFor(ONE);
   await central.sql('TRUNCATE orders');
-  expect(rowsOf(await central.manifestFor(ONE, haveOf(held)))['orders']).toBe(0);
+  expect(rowsOf(await central.poll(held))['orders']).toBe(0);
 });
 
 test('the plan may be stricter than MAX_SHRINK', async () => {

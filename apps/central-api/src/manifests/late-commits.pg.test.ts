@@ -74,11 +74,11 @@ function transactionOf(random: Random, account: number): string[] {
 }
 
 /** Polls as a device would, each time with what it got last, until `signal` fires. @returns what it holds then, and how often that was no news */
-async function keepPolling(mac: string, held: Manifest, signal: AbortSignal): Promise<{ held: Manifest; unchanged: number }> {
+async function keepPolling(held: Manifest, signal: AbortSignal): Promise<{ held: Manifest; unchanged: number }> {
   let unchanged = 0;
   while (!signal.aborted) {
-    const { epoch, sequence, manifestId } = held;
-    held = await central.manifestFor(mac, { have: { epoch, sequence, manifestId } });
+    const { manifestId } = held;
+    held = await central.poll(held);
     if (held.manifestId === manifestId) unchanged += 1;
   }
   return { held, unchanged };
@@ -134,7 +134,7 @@ test(`${WRITERS} writers with pauses, savepoints and rollbacks: no committed cha
     let held = await Promise.all(MACS.map((mac) => central.manifestFor(mac)));
     for (let round = 1; round <= ROUNDS; round += 1) {
       const quiet = new AbortController();
-      const polling = MACS.map((mac, at) => keepPolling(mac, held[at] as Manifest, quiet.signal));
+      const polling = held.map((manifest) => keepPolling(manifest, quiet.signal));
       const comparing = keepComparing(quiet.signal);
       const scripts = writers.map((_, at) => transactionOf(random, at + 1));
       await Promise.all(
@@ -146,8 +146,7 @@ test(`${WRITERS} writers with pauses, savepoints and rollbacks: no committed cha
       held = (await Promise.all(polling)).map((end) => end.held);
       compared += await comparing;
       for (const [at, mac] of MACS.entries()) {
-        const { epoch, sequence, manifestId } = held[at] as Manifest;
-        const polled = await central.manifestFor(mac, { have: { epoch, sequence, manifestId } });
+        const polled = await central.poll(held[at] as Manifest);
         // What others have read is taken without `have`, and nothing is without capture.
         const taken = await central.manifestFor(mac);
         const rescanned = await rescanning.manifestFor(mac);

@@ -2,9 +2,11 @@ import { rm } from 'node:fs/promises';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
-import { scrape } from '../../../../test/support/samples.js';
+import { readSample, scrape } from '../../../../test/support/samples.js';
+import { until } from '../../../../test/support/until.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { failureOf } from '../../testing/messages.js';
 import { runSql } from '../../testing/sql.js';
 
 /** What is read for one device is read for all who need the same, and never for one who needs something else. */
@@ -92,7 +94,7 @@ async function workOf({ url }: Central): Promise<Work> {
 }
 
 async function waitingAt(central: Central, count: number): Promise<void> {
-  while ((await scrape(central.url)).get('waypost_central_builds_waiting') !== count);
+  await until(async () => (await readSample(central.url, 'waypost_central_builds_waiting')) === count);
 }
 
 const blockedBuilds = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND wait_event_type = 'Lock'`;
@@ -101,7 +103,7 @@ const blockedBuilds = `SELECT FROM pg_stat_activity WHERE application_name = 'wa
 async function whileBlocked<T>(central: Central, first: () => T, meanwhile: () => Promise<void>): Promise<T> {
   await blocker.query('BEGIN; LOCK TABLE accounts');
   const asked = first();
-  while ((await central.sql(blockedBuilds)).length === 0);
+  await until(async () => (await central.sql(blockedBuilds)).length > 0);
   await meanwhile();
   await blocker.query('ROLLBACK');
   return asked;
@@ -282,7 +284,7 @@ test.each<[string, (central: Central) => Promise<unknown>]>([
 
 test('one device’s failed acks, forged or repeated, have its own tables read once more, and no other’s', async () => {
   const central = await start();
-  const { manifestId } = await central.manifestFor(mac(1, 1));
+  const manifest = await central.manifestFor(mac(1, 1));
   await central.manifestFor(mac(2, 1));
   let { built } = await workOf(central);
   const builtFor = async (device: string): Promise<number> => {
@@ -292,9 +294,7 @@ test('one device’s failed acks, forged or repeated, have its own tables read o
     return built - before;
   };
   for (let round = 0; round < 3; round += 1) {
-    const error = `VERIFICATION_FAILED: ${round}`;
-    const failed = { manifestId, mac: mac(1, 1), status: 'Failed', localCounts: {}, localChecksums: {}, durationMs: 1, error };
-    expect((await central.post('/api/device-sync/ack', failed)).status).toBe(200);
+    expect((await central.acknowledge(failureOf(manifest, `VERIFICATION_FAILED: ${round}`))).status).toBe(200);
     expect(await builtFor(mac(1, 2))).toBe(0);
     expect(await builtFor(mac(2, 2))).toBe(0);
     expect(await builtFor(mac(1, 1))).toBe(round === 0 ? TABLES : 0);
@@ -309,8 +309,7 @@ test('a shared read that is wrong is replaced for all by that of the device that
   await central.sql('UPDATE waypost.table_reads SET sha256 = $1 WHERE sha256 = $2', [hashOf(others), hashOf(right)]);
   const wrong = await central.manifestFor(mac(1, 2));
   expect(hashOf(wrong.tables)).toBe(hashOf(others));
-  const failed = { manifestId: wrong.manifestId, mac: mac(1, 2), status: 'Failed', localCounts: {}, localChecksums: {}, durationMs: 1 };
-  await central.post('/api/device-sync/ack', { ...failed, error: 'VERIFICATION_FAILED: accounts' });
+  await central.acknowledge(failureOf(wrong, 'VERIFICATION_FAILED: accounts'));
   expect((await central.manifestFor(mac(1, 2))).tables).toEqual(right);
   const before = await workOf(central);
   expect((await central.manifestFor(mac(1, 3))).tables).toEqual(right);
@@ -319,10 +318,7 @@ test('a shared read that is wrong is replaced for all by that of the device that
 
 test('what a device found damaged is read again, and then whole', async () => {
   const central = await start();
-  const manifest = await central.manifestFor(mac(1, 1));
-  const { manifestId } = manifest;
-  const failed = { manifestId, mac: mac(1, 1), localCounts: {}, localChecksums: {}, durationMs: 1, error: 'CHUNK_CORRUPT: chunk 0' };
-  await central.post('/api/device-sync/ack', { ...failed, status: 'Failed' });
+  await central.acknowledge(failureOf(await central.manifestFor(mac(1, 1)), 'CHUNK_CORRUPT: chunk 0'));
   const before = await workOf(central);
   await central.manifestFor(mac(1, 1));
   expect((await workOf(central)).built - before.built).toBe(TABLES);
@@ -343,12 +339,12 @@ test('a read that is used stays, knows later changes, and lets them be pruned; o
   await one.sql("UPDATE waypost.manifests SET expires_at = now() - interval '1 s'");
   // A central that starts prunes.
   const restarted = await start();
-  while ((await one.sql('SELECT FROM waypost.changes')).length > 0);
+  await until(async () => (await one.sql('SELECT FROM waypost.changes')).length === 0);
   await one.sql("UPDATE waypost.table_reads SET used_at = used_at - interval '25 hours'");
   await restarted[Symbol.asyncDispose]();
   centrals = [one];
   await start();
-  while ((await one.sql('SELECT FROM waypost.table_reads')).length > 0);
+  await until(async () => (await one.sql('SELECT FROM waypost.table_reads')).length === 0);
   await one.manifestFor(mac(1, 1));
   expect((await workOf(one)).built).toBe(2 * TABLES);
 });
@@ -357,7 +353,7 @@ test('the age of the oldest transaction that writes is told', async () => {
   const central = await start();
   await blocker.query('BEGIN; UPDATE accounts SET balance = 2 WHERE id = 1');
   await central.manifestFor(mac(1, 1));
-  expect((await scrape(central.url)).get('waypost_central_oldest_transaction_seconds')).toBeGreaterThan(0);
+  expect(await readSample(central.url, 'waypost_central_oldest_transaction_seconds')).toBeGreaterThan(0);
   const none = await start({ plan: PLAN_NONE });
-  expect((await scrape(none.url)).get('waypost_central_oldest_transaction_seconds')).toBeNaN();
+  expect(await readSample(none.url, 'waypost_central_oldest_transaction_seconds')).toBeNaN();
 });

@@ -3,9 +3,11 @@ import { jest } from '@jest/globals';
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { awaitsTable } from '../../testing/awaits-table.js';
 import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { haveOf } from '../../testing/messages.js';
 import { runSql } from '../../testing/sql.js';
 import { SnapshotSweeper } from '../maintenance/snapshot-sweeper.js';
 
@@ -64,20 +66,13 @@ async function start({ plan = PLAN, install = true } = {}): Promise<void> {
   if (install) await installCapture(database.url, plan);
 }
 
-function have({ epoch, sequence, manifestId }: Manifest) {
-  return { have: { epoch, sequence, manifestId } };
-}
-
-/** What the device gets that holds this manifest. */
-const poll = (held: Manifest): Promise<Manifest> => central.manifestFor(MAC, have(held));
-
 /** Whether the poll was answered although no business table can be read. */
 async function isAnsweredUnread(held: Manifest): Promise<boolean> {
   const blocker = new pg.Client({ connectionString: database.url });
   await blocker.connect();
   try {
     await blocker.query('BEGIN; LOCK TABLE devices, members, users, prices, cheap IN ACCESS EXCLUSIVE MODE');
-    const asked = poll(held);
+    const asked = central.poll(held);
     const blocked = async (): Promise<boolean> => {
       while (!(await awaitsTable(central.sql))) {
         await new Promise((resolve) => setTimeout(resolve, 10));
@@ -104,13 +99,13 @@ test('a device that is up to date is answered, and audited, without a table bein
   await central[Symbol.asyncDispose]();
   central = await startCentral({ databaseUrl: database.url, plan: PLAN });
   // A new process has to look up what the plan reads, once.
-  await poll(first);
+  await central.poll(first);
   expect(await isAnsweredUnread(first)).toBe(true);
 });
 
 const MINIMAL = { prefer: 'return=minimal' };
 const ask = (held: Manifest, headers: Record<string, string> = MINIMAL) =>
-  central.post<object>('/api/device-sync/request', { mac: MAC, ...have(held) }, headers);
+  central.post<object>('/api/device-sync/request', { mac: MAC, ...haveOf(held) }, headers);
 const shortOf = ({ manifestId, sha256 }: Manifest) => ({ unchanged: { manifestId, sha256 } });
 
 test.each([
@@ -134,7 +129,7 @@ test('what differs, lives too short or is not held is sent whole, whatever the d
   const whole = async (held?: Manifest) => {
     const { body } = await central.post<{ manifest: Manifest }>(
       '/api/device-sync/request',
-      { mac: MAC, ...(held ? have(held) : {}) },
+      { mac: MAC, ...(held ? haveOf(held) : {}) },
       MINIMAL,
     );
     return body.manifest;
@@ -168,7 +163,7 @@ test.each([
 ])('a device that %s gets what a snapshot says', async (_, claim) => {
   await start();
   const first = await central.manifestFor(MAC);
-  const { tables } = await poll(claim(first));
+  const { tables } = await central.poll(claim(first));
   expect(tables).toEqual(first.tables);
 });
 
@@ -198,14 +193,14 @@ test.each([
 ])('%s changes: the next poll brings it, and when capture is whole again polls are free again', async (_, change) => {
   await start();
   const first = await central.manifestFor(MAC);
-  await poll(first);
+  await central.poll(first);
   await runSql(database.url, change);
-  const second = await poll(first);
+  const second = await central.poll(first);
   expect(second.tables).not.toEqual(first.tables);
   expect((await central.manifestFor(MAC)).tables).toEqual(second.tables);
-  expect((await poll(first)).manifestId).toBe(second.manifestId);
+  expect((await central.poll(first)).manifestId).toBe(second.manifestId);
   await installCapture(database.url, PLAN);
-  await poll(second);
+  await central.poll(second);
   expect(await isAnsweredUnread(second)).toBe(true);
 });
 
@@ -239,7 +234,7 @@ test.each([
   const first = await central.manifestFor(MAC);
   expect(await isAnsweredUnread(first)).toBe(true);
   await runSql(database.url, sql);
-  const next = await poll(first).catch(() => undefined);
+  const next = await central.poll(first).catch(() => undefined);
   expect(next?.manifestId).not.toBe(first.manifestId);
 });
 
@@ -257,14 +252,14 @@ test('a transaction that was open while the snapshot was taken is not missed, ho
   await writer.connect();
   await writer.query("BEGIN; UPDATE users SET name = 'late' WHERE id = 1; SAVEPOINT s; UPDATE prices SET price = 2 WHERE id = 2");
   const first = await central.manifestFor(MAC);
-  expect((await poll(first)).manifestId).toBe(first.manifestId);
+  expect((await central.poll(first)).manifestId).toBe(first.manifestId);
   // Later transactions come and are seen meanwhile.
   await runSql(database.url, 'UPDATE members SET shop = 1 WHERE user_id = 1');
-  const second = await poll(first);
-  expect((await poll(second)).manifestId).toBe(second.manifestId);
+  const second = await central.poll(first);
+  expect((await central.poll(second)).manifestId).toBe(second.manifestId);
   await writer.query('COMMIT');
   await writer.end();
-  const third = await poll(second);
+  const third = await central.poll(second);
   expect(third.tables).not.toEqual(second.tables);
 });
 
@@ -284,7 +279,7 @@ test.each([
 ])('%s, every poll reads', async (_, plan, install) => {
   await start({ plan, install });
   const first = await central.manifestFor(MAC);
-  await poll(first);
+  await central.poll(first);
   expect(await isAnsweredUnread(first)).toBe(false);
 });
 
@@ -295,22 +290,22 @@ test('what every live manifest has seen is pruned, and nothing is missed for it'
   await central[Symbol.asyncDispose]();
   central = await startCentral({ databaseUrl: database.url, plan: PLAN });
   expect(await central.sql('SELECT FROM waypost.changes')).toHaveLength(1);
-  await poll(first);
+  await central.poll(first);
   await central[Symbol.asyncDispose]();
   central = await startCentral({ databaseUrl: database.url, plan: PLAN });
-  while ((await central.sql('SELECT FROM waypost.changes')).length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  await poll(first);
+  await until(async () => (await central.sql('SELECT FROM waypost.changes')).length === 0);
+  await central.poll(first);
   expect(await isAnsweredUnread(first)).toBe(true);
 });
 
 test('where others apply rows that fire no statement triggers, every poll reads', async () => {
   await start();
   const first = await central.manifestFor(MAC);
-  await poll(first);
+  await central.poll(first);
   expect(await isAnsweredUnread(first)).toBe(true);
   await runSql(database.url, "SELECT pg_replication_origin_create('another applier')");
   try {
-    await poll(first);
+    await central.poll(first);
     expect(await isAnsweredUnread(first)).toBe(false);
   } finally {
     await runSql(database.url, "SELECT pg_replication_origin_drop('another applier')");
@@ -334,7 +329,7 @@ test.each([
     const manifest = await central.manifestFor(MAC);
     await central.app.get(SnapshotSweeper).sweep();
     for (const { name } of manifest.tables) expect((await central.download(manifest, name)).status).toBe(200);
-    expect((await poll(manifest)).manifestId).toBe(manifest.manifestId);
+    expect((await central.poll(manifest)).manifestId).toBe(manifest.manifestId);
     expect(await isAnsweredUnread(manifest)).toBe(true);
     expect(Date.parse(manifest.expiresAt)).toBeGreaterThan(Date.now());
   } finally {
@@ -345,16 +340,16 @@ test.each([
 test('a manifest that one clock lets go and another takes for alive is not current once changes were pruned without it', async () => {
   await start();
   const manifest = await central.manifestFor(MAC);
-  expect((await central.manifestFor(MAC, have(manifest))).manifestId).toBe(manifest.manifestId);
+  expect((await central.poll(manifest)).manifestId).toBe(manifest.manifestId);
   await central.sql(`UPDATE users SET name = 'changed' WHERE id = 2`);
   await central.sql('DELETE FROM waypost.table_reads');
   await central.sql(`UPDATE waypost.manifests SET expires_at = expires_at - interval '2 days'`);
   // A central that starts prunes.
   await using _other = await startCentral({ databaseUrl: database.url, plan: PLAN });
-  while ((await central.sql('SELECT FROM waypost.changes')).length > 0);
+  await until(async () => (await central.sql('SELECT FROM waypost.changes')).length === 0);
   await central.sql(`UPDATE waypost.manifests SET expires_at = expires_at + interval '2 days'`);
-  const next = await central.manifestFor(MAC, have(manifest));
+  const next = await central.poll(manifest);
   expect(next.manifestId).not.toBe(manifest.manifestId);
-  expect((await central.manifestFor(MAC, have(next))).manifestId).toBe(next.manifestId);
+  expect((await central.poll(next)).manifestId).toBe(next.manifestId);
   expect((await central.audit(1))[0]).toMatchObject({ reason: 'unchanged' });
 });

@@ -26,17 +26,15 @@ test.each(['pg_control_system()', 'pg_walfile_name(pg_lsn)'])(
     [url.username, url.password] = [role, 'test'];
     await using central = await startCentral({ databaseUrl: url.href, plan: PLAN, env: { CANARY_INTERVAL: 'off', SHADOW_READS: 'off' } });
     await installCapture(database.url, PLAN);
-    const poll = ({ epoch, sequence, manifestId }: Manifest): Promise<Manifest> =>
-      central.manifestFor(SHOP_1, { have: { epoch, sequence, manifestId } });
     /** Whether a change that was not recorded is found, as only reading finds it; and the manifest after it. */
     const readsAfter = async (held: Manifest): Promise<{ reads: boolean; next: Manifest }> => {
       await runSql(database.url, 'UPDATE vaults SET balance = balance + 1 WHERE shop = 1; DELETE FROM waypost.changes');
-      const next = await poll(held);
+      const next = await central.poll(held);
       return { reads: next.manifestId !== held.manifestId, next };
     };
 
     const first = await central.manifestFor(SHOP_1);
-    expect((await poll(first)).manifestId).toBe(first.manifestId);
+    expect((await central.poll(first)).manifestId).toBe(first.manifestId);
     expect(await readsAfter(first)).toMatchObject({ reads: true });
     expect(await central.sql('SELECT FROM waypost.table_reads')).toEqual([]);
     const grant = `GRANT EXECUTE ON FUNCTION pg_catalog.${name} TO "${role}"`;
@@ -44,18 +42,18 @@ test.each(['pg_control_system()', 'pg_walfile_name(pg_lsn)'])(
 
     await runSql(database.url, grant);
     expect((await showCapture(database.url, PLAN)).obstacles).toEqual([]);
-    const known = await poll(first);
+    const known = await central.poll(first);
     expect(known.epoch).not.toBe(first.epoch);
-    expect((await poll(known)).manifestId).toBe(known.manifestId);
+    expect((await central.poll(known)).manifestId).toBe(known.manifestId);
     expect(await readsAfter(known)).toMatchObject({ reads: false });
 
     // Connections that know their database go on; those that come after them cannot know theirs.
     await runSql(database.url, `REVOKE EXECUTE ON FUNCTION ${name} FROM ${role}`);
     await runSql(
       database.url,
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'waypost-central%' AND datname = current_database()",
+      "SELECT pg_terminate_backend(pid, 60_000) FROM pg_stat_activity WHERE application_name LIKE 'waypost-central%' AND datname = current_database()",
     );
-    const again = await poll(known);
+    const again = await central.poll(known);
     expect(await readsAfter(again)).toMatchObject({ reads: true });
   },
 );

@@ -1,6 +1,7 @@
 import { scrape } from '../../../../test/support/samples.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { type Central, startCentral } from '../../testing/central.js';
+import { successOf } from '../../testing/messages.js';
 import { SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
@@ -97,17 +98,7 @@ test('a fleet without devices has none in each state, and no age', async () => {
 
 test('what a real device does is what the fleet says', async () => {
   await using central = await start();
-  const { manifestId, tables } = await central.manifestFor(SHOP_1);
-  const of = <T>(value: (table: (typeof tables)[number]) => T) => Object.fromEntries(tables.map((table) => [table.name, value(table)]));
-  await central.post('/api/device-sync/ack', {
-    manifestId,
-    mac: SHOP_1,
-    status: 'Success',
-    localCounts: of(({ rowCount }) => rowCount),
-    localChecksums: of(({ sha256 }) => sha256),
-    durationMs: 1,
-    error: null,
-  });
+  await central.acknowledge(successOf(await central.manifestFor(SHOP_1)));
   expect((await scrape(central.url)).get(`${FLEET}devices{state="fresh"}`)).toBe(1);
 });
 

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { startTestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { awaitsTable } from '../../testing/awaits-table.js';
 import { startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
@@ -41,7 +42,7 @@ test.each([
   try {
     await writer.query(`BEGIN; UPDATE users SET name = 'new ' || id; ${refresh}`);
     const asked = central.manifestFor(MAC);
-    while (!(await awaitsTable(central.sql))) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => awaitsTable(central.sql));
     await writer.query('COMMIT');
     const meanwhile = await asked;
     expect(meanwhile.tables.map(({ rowCount }) => rowCount)).toEqual([20, 20]);

@@ -1,7 +1,8 @@
 import { fillEdgeAudit } from '../../../../scripts/audit/fill-edge-audit.js';
 import { withClient } from '../../../../scripts/with-client.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, until } from '../../testing/edge.js';
+import { until } from '../../../../test/support/until.js';
+import { Edge } from '../../testing/edge.js';
 
 let server: TestServer;
 beforeAll(async () => {

@@ -1,7 +1,8 @@
 import { armFaults } from '@waypost/runtime';
 import pino from 'pino';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt, until } from '../../testing/edge.js';
+import { until } from '../../../../test/support/until.js';
+import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
 import { CREATE_SHOP, SHOP_TABLES } from '../../testing/small-shop.js';
 

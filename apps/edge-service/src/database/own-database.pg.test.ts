@@ -1,6 +1,7 @@
 import { databaseFingerprint } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt, until } from '../../testing/edge.js';
+import { until } from '../../../../test/support/until.js';
+import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
 
 /** An edge works on a database of its own alone, says why when it has none, and goes on by itself when it was replaced. */

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt, until } from '../../testing/edge.js';
+import { until } from '../../../../test/support/until.js';
+import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
 
 const TABLES = ['companies', 'users', 'areas'];

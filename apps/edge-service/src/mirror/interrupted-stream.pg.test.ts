@@ -2,7 +2,8 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ChunkIndex, liveHead } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt, until } from '../../testing/edge.js';
+import { until } from '../../../../test/support/until.js';
+import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral, TEST_MAC } from '../../testing/fake-central.js';
 import type { TableStream } from '../../testing/table-stream.js';
 

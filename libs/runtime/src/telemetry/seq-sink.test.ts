@@ -1,4 +1,5 @@
-import { Listener, until } from '../../../../test/support/listener.js';
+import { Listener } from '../../../../test/support/listener.js';
+import { until } from '../../../../test/support/until.js';
 import { type SeqChange, type SeqLimits, SeqSink } from './seq-sink.js';
 
 /** No answer is late, however busy the machine: what is late is sent again, and arrives twice. */
