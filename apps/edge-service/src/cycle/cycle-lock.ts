@@ -22,7 +22,7 @@ const DATABASE_MAX_WAIT_MS = 5000;
 
 /**
  * One cycle at a time per database, across processes. The lock lives in the connection that also loads the rows: a process that loses it cannot
- * commit any more. It is a session lock, so DATABASE_URL must not lead through a pooler in transaction mode.
+ * commit any more. It is a session lock, so the connection must not lead through a pooler in transaction mode.
  */
 @Injectable()
 export class CycleLock {

@@ -23,7 +23,7 @@ export interface Download extends AsyncDisposable {
   run(): Promise<void>;
 }
 
-/** The folder of chunk streams in progress. Each device has a folder of its own in DOWNLOAD_DIR. */
+/** The folder of chunk streams in progress. Each device has its own within the download folder. */
 @Injectable()
 export class Downloads {
   private readonly folder: string;

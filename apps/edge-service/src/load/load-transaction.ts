@@ -21,7 +21,7 @@ import { verifyLoad } from './verify-load.js';
 import { WriteLedger } from './write-ledger.js';
 import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
 
-/** Each try waits up to LOCK_TIMEOUT for the lock; between tries the readers that queued behind it proceed. */
+/** Each try waits up to `lockTimeoutMs` for the lock; between tries the readers that queued behind it proceed. */
 const LOCK_RETRIES = 5;
 const TRIGGERS_HINT =
   'A trigger that changes or skips a row makes the sync fail (VERIFICATION_FAILED): ALTER TABLE … DISABLE TRIGGER …, see docs/moving-an-application.md. One that only checks rows may stay.';
@@ -177,7 +177,7 @@ export class LoadTransaction {
   }
 
   /**
-   * Waits LOCK_TIMEOUT for all locks together. TRUNCATE alone would wait so long for each, and readers of the first table would queue
+   * Waits up to `lockTimeoutMs` for all locks together. TRUNCATE alone would wait so long for each, and readers of the first table would queue
    * behind us while we wait for the last one.
    */
   private async lockTables(client: pg.ClientBase, statement: string): Promise<void> {

@@ -7,7 +7,7 @@ import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';
 const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
 const WRITING = { ttlMs: 5000, timeoutMs: 3000 };
 
-/** The file system that holds DOWNLOAD_DIR. */
+/** The file system that holds the download folder. */
 @Injectable()
 export class DownloadDisk {
   readonly space: TtlCache<DiskSpace>;
