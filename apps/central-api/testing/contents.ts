@@ -5,7 +5,7 @@ import type { RawChunk, SnapshotId, SnapshotStore } from '../src/chunk-store/sna
 export function contentOf(parts: readonly number[]): RawChunk[] {
   return parts.map((part) => {
     const bytes = Buffer.concat(Array.from({ length: 40 + part }, (_, at) => sha256(Buffer.from(`${part}/${at}`))));
-    return { digest: sha256(bytes), bytes };
+    return { digest: sha256(bytes), bytes, rowCount: 1 };
   });
 }
 
@@ -17,8 +17,8 @@ export async function storeContent(store: SnapshotStore, chunks: readonly RawChu
     const half = Math.ceil(chunks.length / 2);
     for (const some of [chunks.slice(0, half), chunks.slice(half)]) {
       const lengths = await writer.put(some);
-      for (const [at, { digest, bytes }] of some.entries()) {
-        index.add({ digest, rowCount: 1, rawBytes: bytes.length, frameBytes: lengths[at] as number });
+      for (const [at, { digest, bytes, rowCount }] of some.entries()) {
+        index.add({ digest, rowCount, rawBytes: bytes.length, frameBytes: lengths[at] as number });
       }
     }
     const stored = await writer.commit(index.build());

@@ -11,6 +11,7 @@ export interface RawChunk {
   digest: Buffer;
   /** Canonical rows; valid until `put` returns. */
   bytes: Buffer;
+  rowCount: number;
 }
 
 /** A table that is being stored. It can be read after `commit`, and not before. */

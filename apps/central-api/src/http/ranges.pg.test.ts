@@ -20,7 +20,7 @@ import { ChunkCatalog } from '../chunk-store/chunk-catalog.js';
 import { LOCATE, LOCATE_PART } from '../chunk-store/chunk-catalog.sql.js';
 import { FileBlobStore } from '../chunk-store/blobs/file-blob-store.js';
 import { PackStore } from '../chunk-store/pack-store.js';
-import type { SnapshotId } from '../chunk-store/snapshot-store.js';
+import type { RawChunk, SnapshotId } from '../chunk-store/snapshot-store.js';
 import { ChunkStreamService } from '../manifests/chunk-stream-service.js';
 
 /** What a range of a download costs, and that it is the same part of the same stream whatever has happened. */
@@ -119,9 +119,9 @@ async function openBench(): Promise<Bench> {
 }
 
 /** Small chunks that hardly compress, so that there are many of them for their bytes. */
-function chunk(part: number): { digest: Buffer; bytes: Buffer } {
+function chunk(part: number): RawChunk {
   const bytes = Buffer.concat(Array.from({ length: 4 + (part % 9) }, (_, at) => sha256(Buffer.from(`${part}/${at}`))));
-  return { digest: sha256(bytes), bytes };
+  return { digest: sha256(bytes), bytes, rowCount: 1 };
 }
 
 const tableOf = (store: PackStore, chunks: number, from = 0): Promise<SnapshotId> =>

@@ -6,7 +6,7 @@ export interface BuildObserver {
   begin(preamble: Preamble): void;
   /** The preamble's next table is being read. */
   table(): void;
-  /** The table's next chunk, in key order; the frame's memory is the observer's. */
+  /** The table's next chunk, in key order, once it is stored; the frame's memory is the observer's. */
   chunk(entry: ChunkEntry, frame: Buffer): void;
   /** Chunks are of use to it. */
   readonly wantsChunks: boolean;

@@ -8,6 +8,7 @@ import type { OpenReads } from '../capture/table-read-cache.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import type { BuildObserver } from './build-observer.js';
 import { checkKey } from './check-key.js';
+import { ObservedStore } from './observed-store.js';
 import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { storeTable } from './store-table.js';
 import { tableKey } from './table-key.js';
@@ -52,8 +53,8 @@ interface BuildOptions {
 export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions): Promise<Snapshot> {
   const { scoped, types } = await scopeTables(client, options);
   const tables: TableSnapshot[] = [];
-  options.observer?.begin(preambleOf(options.plan, scoped, types));
-  for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, options), isShared: false });
+  const store = observedStore(options, scoped, types);
+  for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, { ...options, store }), isShared: false });
   return { tables, types };
 }
 
@@ -71,13 +72,13 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
   }));
   const { fresh, inProgress } = await reads.claim(wanted);
   // Where others have read a part of it, there is something better: to take that from the store.
-  const observer = fresh.size + inProgress.length === 0 ? options.observer : undefined;
-  observer?.begin(preambleOf(options.plan, scoped, types));
+  const readsAll = fresh.size + inProgress.length === 0;
+  const store = readsAll ? observedStore(options, scoped, types) : options.store;
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {
     if (inProgress.includes(readKey)) continue;
     const found = fresh.get(readKey);
-    const index = found ?? (await readTable(client, scopedTable, { ...options, observer }));
+    const index = found ?? (await readTable(client, scopedTable, { ...options, store }));
     tables.push({ ...scopedTable, index, isShared: found !== undefined });
     if (!found) await reads.put({ name, readKey }, index);
   }
@@ -110,6 +111,13 @@ export async function scopeTables(
   return { scoped, types: types.userTypes(typesOf(resolved)) };
 }
 
+/** The store for tables that are all read now, which an observer may see. */
+function observedStore({ plan, store, observer }: BuildOptions, scoped: readonly ScopedTable[], types: UserType[]): BuildOptions['store'] {
+  if (!observer) return store;
+  observer.begin(preambleOf(plan, scoped, types));
+  return new ObservedStore(store, observer);
+}
+
 function preambleOf({ schemaVersion }: CheckedPlan, scoped: readonly ScopedTable[], types: UserType[]): Preamble {
   return { schemaVersion, types, tables: scoped.map(shapeOf) };
 }
@@ -128,14 +136,13 @@ export function shapeOf({ table, columns, key, format }: ScopedTable): TableShap
 async function readTable(
   client: pg.ClientBase,
   scoped: ScopedTable,
-  { store, signal, onTable, observer }: BuildOptions,
+  { store, signal, onTable }: Omit<BuildOptions, 'observer'>,
 ): Promise<ChunkIndex> {
   const { table, query } = scoped;
   const startedAt = performance.now();
-  observer?.table();
   const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, async () => {
     if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
-    return storeTable(client, { query, layout: scoped, store, signal, observer });
+    return storeTable(client, { query, layout: scoped, store, signal });
   }).catch((error: unknown) => {
     if (isRowTooLarge(error)) throw new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error });
     throw queryFault(error, `query of ${table.name}`);

@@ -1,10 +1,9 @@
 import { type ChunkIndex, ChunkIndexBuilder, sha256 } from '@waypost/contracts';
-import { compress, describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
+import { describeSpan, readChunks, releaseMemory, type RowLayout } from '@waypost/runtime';
 import type pg from 'pg';
-import type { BuildObserver } from './build-observer.js';
 import type { RawChunk, SnapshotStore, TableWriter } from '../chunk-store/snapshot-store.js';
 
-/** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batcher are in memory, no more. */
+/** Chunks that are looked up and stored together: as many bytes as this, or as many chunks. Two batches are in memory, no more. */
 const BATCH_BYTES = 3 << 20;
 const BATCH_CHUNKS = 512;
 /** A batch with less room takes no more: hardly any chunk needs more. */
@@ -15,16 +14,15 @@ interface TableRead {
   layout: RowLayout;
   store: Pick<SnapshotStore, 'create'>;
   signal: AbortSignal | undefined;
-  observer?: BuildObserver | undefined;
 }
 
 /**
  * Rows → chunks → digests → store. While a batch of chunks is looked up, compressed and written, the next one is read; then PostgreSQL
  * waits.
  */
-export async function storeTable(client: pg.ClientBase, { query, layout, store, signal, observer }: TableRead): Promise<ChunkIndex> {
+export async function storeTable(client: pg.ClientBase, { query, layout, store, signal }: TableRead): Promise<ChunkIndex> {
   const writer = store.create();
-  const batcher = new ChunkBatcher(writer, new ChunkIndexBuilder(layout.format), observer);
+  const batcher = new ChunkBatcher(writer, new ChunkIndexBuilder(layout.format));
   try {
     await readChunks(client, {
       query,
@@ -43,10 +41,6 @@ export async function storeTable(client: pg.ClientBase, { query, layout, store, 
   }
 }
 
-interface Chunk extends RawChunk {
-  rowCount: number;
-}
-
 /** One batch is filled while the other is stored. */
 class ChunkBatcher {
   private filling = new Batch();
@@ -56,7 +50,6 @@ class ChunkBatcher {
   constructor(
     private readonly writer: TableWriter,
     private readonly index: ChunkIndexBuilder,
-    private readonly observer: BuildObserver | undefined,
   ) {}
 
   add(bytes: Buffer, rowCount: number): void {
@@ -94,20 +87,9 @@ class ChunkBatcher {
 
   private async store(batch: Batch): Promise<void> {
     if (batch.chunks.length === 0) return;
-    const { observer } = this;
-    const isObserved = observer?.wantsChunks ?? false;
-    const frames: Buffer[] = [];
-    // A frame's memory is given back as soon as it is written. A long row's is made once more, rather than held twice.
-    const keep = (at: number, frame: Buffer): void => {
-      if (frame.length <= BATCH_BYTES) frames[at] = Buffer.from(frame);
-    };
-    const lengths = await this.writer.put(batch.chunks, isObserved ? keep : undefined);
+    const lengths = await this.writer.put(batch.chunks);
     for (const [at, { digest, bytes, rowCount }] of batch.chunks.entries()) {
-      const entry = { digest, rowCount, rawBytes: bytes.length };
-      this.index.add({ ...entry, frameBytes: lengths[at] as number });
-      if (!isObserved) continue;
-      const frame = frames[at] ?? compress(bytes);
-      observer?.chunk({ ...entry, digest: Buffer.from(digest), frameBytes: frame.length }, frame);
+      this.index.add({ digest, rowCount, rawBytes: bytes.length, frameBytes: lengths[at] as number });
     }
     batch.clear();
     this.freeBatch = batch;
@@ -116,7 +98,7 @@ class ChunkBatcher {
 
 /** Chunks, copied out of the chunker's buffer. */
 class Batch {
-  readonly chunks: Chunk[] = [];
+  readonly chunks: RawChunk[] = [];
   private memory: Buffer | undefined;
   private used = 0;
 
