@@ -81,7 +81,7 @@ export class DownloadController {
   }
 
   /**
-   * Takes a permit before anything is read from the store, for a device whose manifest it is, until the answer is sent or aborted, at DOWNLOAD_DEADLINE
+   * Takes a permit before anything is read from the store, for a device whose manifest it is, until the answer is sent or aborted, at its deadline
    * at the latest: a device that still wants the rest resumes.
    * @throws WaypostError CENTRAL_BUSY
    */

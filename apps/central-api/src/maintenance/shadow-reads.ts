@@ -19,7 +19,7 @@ const BUSY_MS = 1000;
 const STATE = { ttlMs: 10_000, timeoutMs: 2000 };
 
 /**
- * Reads tables although captured changes say that nothing changed, and compares them with the manifest (`SHADOW_READS`): one answer "unchanged" in so
+ * Reads tables although captured changes say that nothing changed, and compares them with the manifest: one answer "unchanged" in so
  * many, and each table once a day. A difference means that capture missed a change: a finding is stored, and as long as it is open every request
  * reads the tables. One comparison at a time, none while builds wait; what comes meanwhile is not queued, but for one.
  */

@@ -59,6 +59,7 @@ export class SnapshotSweeper {
     this.isFull = true;
     return Math.max(0, this.sweptAt + REST_MS - performance.now());
   }
+
   /**
    * Builds that have stored snapshots and not yet their manifest are waited for; nothing waits for the sweep.
    * @returns undefined when they did not end in time

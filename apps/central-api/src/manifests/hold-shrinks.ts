@@ -35,12 +35,12 @@ interface Shrink {
 
 interface Limits {
   plan: readonly CheckedTable[];
-  /** MAX_SHRINK. */
+  /** Part of its rows that a table may lose in one step; Infinity for all. */
   maxShrink: number;
 }
 
 /**
- * Holds devices back from tables that lost more rows than MAX_SHRINK allows, or the plan, until an operator consents: that looks like an accident. One
+ * Holds devices back from tables that lost more rows than `maxShrink` allows, or the plan, until an operator consents: that looks like an accident. One
  * statement, and one more where something is held back. Where a table's own parameters differ from before, the device sees other rows on purpose.
  * @returns refusals (SHARE_SHRANK) by MAC
  */

@@ -31,7 +31,7 @@ interface IssueOptions {
   ttlMs: number;
   /** What the snapshot has seen, where changes are captured, and under which definitions. */
   seen: { snapshot: string; fingerprint: string } | undefined;
-  /** MAX_SHRINK. */
+  /** Part of its rows that a table may lose in one step; Infinity for all. */
   maxShrink: number;
 }
 
