@@ -50,8 +50,7 @@ test('SIGTERM during a download: the cycle is answered and audited as aborted, n
   await using edge = await startEdge();
   expect(await post(`${edge.url}/api/sync/now`)).toMatchObject({ status: 200 });
   const before = await names();
-  await queryAt(source, "UPDATE users SET name = name || '!'");
-  await central.publish();
+  await central.change("UPDATE users SET name = name || '!'");
   const { borders, bytes } = central.stream('users');
   const end = borders[2] as number;
   const asked = Promise.withResolvers<void>();
@@ -80,8 +79,7 @@ test('SIGTERM during a download: the cycle is answered and audited as aborted, n
 test('SIGTERM during a load that does not end: it is rolled back and answered', async () => {
   await using edge = await startEdge({ LOCK_TIMEOUT: '10m', LOAD_STRATEGY: 'truncate' });
   expect(await post(`${edge.url}/api/sync/now`)).toMatchObject({ status: 200 });
-  await queryAt(source, "UPDATE users SET name = name || '!'");
-  await central.publish();
+  await central.change("UPDATE users SET name = name || '!'");
   const reader = new pg.Client({ connectionString: database });
   await reader.connect();
   await reader.query('BEGIN; SELECT FROM users');

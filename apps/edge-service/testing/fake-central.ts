@@ -101,9 +101,7 @@ export class FakeCentral implements AsyncDisposable {
 
   /** Makes a manifest of what the database holds now. Until then the last one is issued again. */
   async publish(): Promise<Manifest> {
-    const client = new pg.Client({ connectionString: this.databaseUrl });
-    await client.connect();
-    try {
+    return this.onDatabase(async (client) => {
       const { streams, types } = await readStreams(client, this.tables);
       const manifestId = newId();
       for (const stream of streams) this.streams.set(`${manifestId}/${stream.table.name}`, stream);
@@ -122,9 +120,13 @@ export class FakeCentral implements AsyncDisposable {
         tables: streams.map(({ table }) => ({ ...table, ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}) })),
       });
       return this.current;
-    } finally {
-      await client.end();
-    }
+    });
+  }
+
+  /** Runs SQL on the database that it serves, and makes a manifest of what that holds then. */
+  async change(sql: string): Promise<Manifest> {
+    await this.onDatabase((client) => client.query(sql));
+    return this.publish();
   }
 
   /** The stream of a table of the last manifest. */
@@ -167,6 +169,16 @@ export class FakeCentral implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.server.listening) await this.stop();
+  }
+
+  private async onDatabase<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = new pg.Client({ connectionString: this.databaseUrl });
+    await client.connect();
+    try {
+      return await work(client);
+    } finally {
+      await client.end();
+    }
   }
 
   private makeServer(): Server {

@@ -1,33 +1,26 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const CREATE = 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT g, g::text FROM generate_series(1, 10) g';
 
 let server: TestServer;
 let source: string;
 let central: FakeCentral;
-let database: string;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  database = (await server.createDatabase('edge')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, ['users']);
-  edge = await Edge.start({ databaseUrl: database, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: ['users'] });
+  ({ source, central, edge } = pair);
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 /** Central holds the answer back until `release`. */
 function holdManifest(): { reached: Promise<void>; release: () => void } {
@@ -53,7 +46,7 @@ test('of two syncs at once one runs and the other gets 409', async () => {
 });
 
 test('two processes on one database never sync at the same time', async () => {
-  await using other = await Edge.start({ databaseUrl: database, centralUrl: central.url });
+  await using other = await Edge.start({ databaseUrl: edge.databaseUrl, centralUrl: central.url });
   await until(async () => (await fetch(`${other.url}/health`)).status === 200);
   const { reached, release } = holdManifest();
   const first = edge.sync();
@@ -98,7 +91,11 @@ test('an ack that central refuses for good is set aside and does not hold up the
 });
 
 test('central away: the data stays readable, the breaker opens, and its return heals without a restart', async () => {
-  await using patient = await Edge.start({ databaseUrl: database, centralUrl: central.url, limits: { failuresToOpen: 2, openMs: 200 } });
+  await using patient = await Edge.start({
+    databaseUrl: edge.databaseUrl,
+    centralUrl: central.url,
+    limits: { failuresToOpen: 2, openMs: 200 },
+  });
   expect(await patient.sync()).toMatchObject({ status: 'Success' });
   await central.stop();
   for (let failure = 0; failure < 2; failure += 1) {
@@ -115,7 +112,7 @@ test('central away: the data stays readable, the breaker opens, and its return h
 
 test('the database away at start does not end the process, and is used as soon as it is there', async () => {
   const name = `late_${Date.now()}`;
-  const late = new URL(database);
+  const late = new URL(edge.databaseUrl);
   late.pathname = `/${name}`;
   await using waiting = await Edge.start({ databaseUrl: late.href, centralUrl: central.url });
   expect((await fetch(`${waiting.url}/healthz`)).status).toBe(200);
@@ -123,7 +120,7 @@ test('the database away at start does not end the process, and is used as soon a
   expect(health.status).toBe(503);
   expect(await health.json()).toMatchObject({ error: { database: { status: 'down' } } });
   expect(await (await fetch(`${waiting.url}/api/sync/status`)).json()).toMatchObject({ totals: null });
-  await queryAt(database, `CREATE DATABASE ${name}`);
+  await queryAt(edge.databaseUrl, `CREATE DATABASE ${name}`);
   await until(async () => (await fetch(`${waiting.url}/health`)).status === 200);
   expect(await waiting.sync()).toMatchObject({ status: 'Success' });
 });

@@ -2,8 +2,9 @@ import { armFaults } from '@waypost/runtime';
 import pino from 'pino';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 import { CREATE_SHOP, SHOP_TABLES } from '../../testing/small-shop.js';
 
 /** Independent of the code under test: what PostgreSQL itself makes of each table's rows, in key order. */
@@ -19,23 +20,17 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE_SHOP);
-  central = await FakeCentral.start(source, SHOP_TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE_SHOP, tables: SHOP_TABLES });
+  ({ source, central, edge } = pair);
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 const actionsOf = (answer: { tables: { name: string; action: string }[] }) =>
   Object.fromEntries(answer.tables.map(({ name, action }) => [name, action]));
@@ -102,8 +97,7 @@ test('a new manifest with equal hashes only moves the sequence on, and is acknow
 test('only the table that changed is downloaded and loaded', async () => {
   await edge.sync();
   const [users] = await xmins();
-  await queryAt(source, 'UPDATE orders SET total = 1 WHERE user_id = 7');
-  await central.publish();
+  await central.change('UPDATE orders SET total = 1 WHERE user_id = 7');
   const answer = await edge.sync();
   expect(actionsOf(answer)).toEqual({ users: 'unchanged', orders: 'loaded', [SHOP_TABLES[2] as string]: 'unchanged' });
   expect((await xmins())[0]).toEqual(users);
@@ -121,8 +115,7 @@ test('a table that was dropped is created and loaded again', async () => {
 
 test('an emptied table becomes empty', async () => {
   await edge.sync();
-  await queryAt(source, 'DELETE FROM orders');
-  await central.publish();
+  await central.change('DELETE FROM orders');
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect(await edge.query('SELECT count(*)::int AS n FROM orders')).toEqual([{ n: 0 }]);
 });

@@ -60,8 +60,7 @@ test('a database in which central’s tables appear under a running edge is not 
   await using edge = await edgeOn(database.url);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   await edge.query('CREATE TABLE waypost.central_state (key text, value text)');
-  await queryAt(source, 'DELETE FROM companies WHERE id > 10');
-  await central.publish();
+  await central.change('DELETE FROM companies WHERE id > 10');
   expect(await edge.sync()).toMatchObject({ httpStatus: 409, code: 'WRONG_DATABASE' });
   expect(await edge.query('SELECT count(*)::int AS n FROM companies')).toEqual([{ n: 50 }]);
 });

@@ -4,7 +4,8 @@ import { ChunkIndexBuilder, HEADER_BYTES, INDEX_ENTRY_BYTES, sha256 } from '@way
 import { compress } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral, type ServedRange, type StreamFault } from '../../testing/fake-central.js';
+import type { FakeCentral, ServedRange, StreamFault } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['users', 'orders'];
 const CREATE = `
@@ -22,30 +23,23 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 /** One pair of databases for all faults: each must leave the old data, and heal. */
 beforeAll(async () => {
   server = await startTestServer();
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({
-    databaseUrl: (await server.createDatabase('edge')).url,
-    centralUrl: central.url,
-    env: { STALL_TIMEOUT: '200ms' },
-  });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES, env: { STALL_TIMEOUT: '200ms' } });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
 afterAll(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-  await server[Symbol.asyncDispose]();
+  await pair?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
 });
 
 async function mustHeal(fault: (range: ServedRange) => StreamFault | undefined, code: RegExp): Promise<void> {
   const [before] = await edge.query(CONTENT);
-  await queryAt(source, CHANGE);
-  await central.publish();
+  await central.change(CHANGE);
   central.streamFault = (range) => (range.table === 'orders' ? fault(range) : undefined);
   const failed = await edge.sync();
   expect(failed.code).toMatch(code);
@@ -124,8 +118,7 @@ test.each(Object.keys(FAULTS))('%s never commits, leaves the old data, and the n
 });
 
 test('a body that is longer than announced by the manifest, but starts well, adds nothing', async () => {
-  await queryAt(source, CHANGE);
-  await central.publish();
+  await central.change(CHANGE);
   central.streamFault = ({ bytes }) => ({ bytes: Buffer.concat([bytes, Buffer.from('more')]), contentLength: bytes.length + 4 });
   expect((await edge.sync()).code).toBe('CHUNK_CORRUPT');
   central.heal();
@@ -134,8 +127,7 @@ test('a body that is longer than announced by the manifest, but starts well, add
 });
 
 test('a body truncated at any byte never commits, and the next request goes on behind a good chunk', async () => {
-  await queryAt(source, CHANGE);
-  await central.publish();
+  await central.change(CHANGE);
   const [before] = await edge.query(CONTENT);
   const { bytes, borders } = central.stream('orders');
   const near = borders.flatMap((border) => [border - 1, border, border + 1]);
@@ -157,8 +149,7 @@ test('a body truncated at any byte never commits, and the next request goes on b
 }, 300_000);
 
 test('what is on disk is not downloaded again, also not by the next process', async () => {
-  await queryAt(source, CHANGE);
-  await central.publish();
+  await central.change(CHANGE);
   const { bytes, borders } = central.stream('orders');
   const border = borders[3] as number;
   central.streamFault = (range) => (range.table === 'orders' ? truncatedTo(range, border + 20, 'hang') : undefined);
@@ -173,8 +164,7 @@ test('what is on disk is not downloaded again, also not by the next process', as
 });
 
 test('files that were damaged between two cycles are not trusted', async () => {
-  await queryAt(source, CHANGE);
-  await central.publish();
+  await central.change(CHANGE);
   central.streamFault = (range) => (range.table === 'orders' ? truncatedTo(range, range.stream.borders[3] as number, 'hang') : undefined);
   expect((await edge.sync()).code).toBe('TRANSFER_STALLED');
   central.heal();

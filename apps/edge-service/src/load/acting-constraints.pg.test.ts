@@ -1,6 +1,7 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['parents', 'children', 'payments'];
 const CREATE = `
@@ -23,31 +24,18 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
-beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-});
-afterEach(async () => {
-  await edge?.[Symbol.asyncDispose]();
-  await central?.[Symbol.asyncDispose]();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
-async function start(local: string, tables = TABLES): Promise<void> {
-  const { url } = await server.createDatabase('edge');
-  await queryAt(url, local);
-  central = await FakeCentral.start(source, tables);
-  edge = await Edge.start({ databaseUrl: url, centralUrl: central.url });
+async function start(local: string, { tables = TABLES, more = '' } = {}): Promise<void> {
+  pair = await startFakePair({ server, source: CREATE + more, tables, local });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ httpStatus: 200, status: 'Success' });
-}
-
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
 }
 
 const contents = (url: string, tables = TABLES): Promise<unknown[][]> =>
@@ -85,7 +73,7 @@ describe('unique values that pass from row to row, where foreign keys act on the
       'CREATE TABLE own (id int PRIMARY KEY, parent_id int REFERENCES parents ON DELETE CASCADE); INSERT INTO own SELECT g, g FROM generate_series(1, 10) g WHERE g <> 3',
     );
     const own = await contents(edge.databaseUrl, ['own']);
-    await change(sql);
+    await central.change(sql);
     await expectEqual();
     expect(await contents(edge.databaseUrl, ['own'])).toEqual(own);
   });
@@ -101,10 +89,9 @@ describe('an identity column beside the key', () => {
     ['keeps its value', "UPDATE parents SET name = 'x'"],
     ['changes its value', 'UPDATE parents SET rank = rank + 100'],
   ])('%s: rows of the device’s own that reference the row stay', async (_, sql) => {
-    await queryAt(source, SOURCE);
-    await start(IDENTITY);
+    await start(IDENTITY, { more: SOURCE });
     await edge.query(OWN);
-    await change(sql);
+    await central.change(sql);
     await expectEqual();
     expect(await edge.query('SELECT FROM own')).toHaveLength(2);
     expect(await edge.query("SELECT attidentity FROM pg_attribute WHERE attrelid = 'parents'::regclass AND attname = 'rank'")).toEqual([
@@ -115,8 +102,10 @@ describe('an identity column beside the key', () => {
 
 describe('foreign keys of partitions', () => {
   test('one that a partition of the mirror declares is the mirror’s own, also where its table comes first', async () => {
-    await start(LOCAL, ['payments', 'children', 'parents']);
-    await change('DELETE FROM children WHERE parent_id = 5; DELETE FROM payments WHERE parent_id = 5; DELETE FROM parents WHERE id = 5');
+    await start(LOCAL, { tables: ['payments', 'children', 'parents'] });
+    await central.change(
+      'DELETE FROM children WHERE parent_id = 5; DELETE FROM payments WHERE parent_id = 5; DELETE FROM parents WHERE id = 5',
+    );
     await expectEqual();
   });
 
@@ -126,7 +115,7 @@ describe('foreign keys of partitions', () => {
       CREATE TABLE receipts (id int PRIMARY KEY, payment_id int, at date, FOREIGN KEY (payment_id, at) REFERENCES payments_01 ON DELETE CASCADE);
       INSERT INTO receipts SELECT id, id, at FROM payments_01`);
     const receipts = await edge.query('SELECT * FROM receipts ORDER BY id');
-    await change("DELETE FROM payments WHERE at < '2026-01-05'");
+    await central.change("DELETE FROM payments WHERE at < '2026-01-05'");
     await expectRefused('LOCAL_REFERENCE', 'public.receipts');
     expect(await edge.query('SELECT * FROM receipts ORDER BY id')).toEqual(receipts);
     await edge.query('DELETE FROM receipts');
@@ -140,7 +129,7 @@ describe('a unique column that the device’s own rows reference changes at cent
     await edge.query(`
       CREATE TABLE own (id int PRIMARY KEY, code text REFERENCES parents (code) ON UPDATE ${action});
       INSERT INTO own VALUES (1, 'code 1')`);
-    await change("UPDATE parents SET code = 'another' WHERE id = 1");
+    await central.change("UPDATE parents SET code = 'another' WHERE id = 1");
     await expectRefused('LOCAL_REFERENCE', 'public.own', 'own_code_fkey');
     expect(await edge.query('SELECT code FROM own')).toEqual([{ code: 'code 1' }]);
     await edge.query('DELETE FROM own');

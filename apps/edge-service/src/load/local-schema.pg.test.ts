@@ -1,6 +1,7 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['companies', 'users', 'areas'];
 const CREATE = `
@@ -16,29 +17,19 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
-}
 const companies = (url: string) => queryAt(url, 'SELECT * FROM companies ORDER BY id');
 
 test.each([
@@ -52,7 +43,7 @@ test.each([
   ['DROP TABLE areas; CREATE VIEW areas AS SELECT 1 AS id', 'areas is a view, not a table'],
 ])('%s: the sync is refused, names the difference, and raises an alert', async (sql, detail) => {
   await edge.query(sql);
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   const before = await companies(edge.databaseUrl);
   expect(await edge.sync()).toMatchObject({ httpStatus: 409, code: 'SCHEMA_MISMATCH', detail: expect.stringContaining(detail) as unknown });
   expect(await companies(edge.databaseUrl)).toEqual(before);
@@ -60,7 +51,7 @@ test.each([
 });
 
 test('labels that central added to an enum are named with the statements that add them here, which heal', async () => {
-  await change("ALTER TYPE level ADD VALUE 'middle' BEFORE 'high'; ALTER TYPE level ADD VALUE 'it''s lowest' BEFORE 'low'");
+  await central.change("ALTER TYPE level ADD VALUE 'middle' BEFORE 'high'; ALTER TYPE level ADD VALUE 'it''s lowest' BEFORE 'low'");
   const answer = await edge.sync();
   expect(answer).toMatchObject({ code: 'SCHEMA_MISMATCH', hint: expect.stringContaining('Alter the type') as unknown });
   const [, statements] = /\(run (.*)\)/.exec(answer.detail!)!;
@@ -68,7 +59,7 @@ test('labels that central added to an enum are named with the statements that ad
     "ALTER TYPE public.level ADD VALUE 'it''s lowest' BEFORE 'low'; ALTER TYPE public.level ADD VALUE 'middle' AFTER 'low'",
   );
   for (const statement of statements!.split('; ')) await edge.query(statement);
-  await change("UPDATE users SET level = 'middle' WHERE id = 1");
+  await central.change("UPDATE users SET level = 'middle' WHERE id = 1");
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
 
@@ -107,7 +98,7 @@ test('rows that a trigger alters fail verification, roll back all tables, and re
   await edge.query(`
     CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
     CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON areas FOR EACH ROW EXECUTE FUNCTION shout();`);
-  await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = name || '!'");
   const before = await companies(edge.databaseUrl);
   expect(await edge.sync()).toMatchObject({
     httpStatus: 500,
@@ -149,14 +140,14 @@ test('triggers that may alter rows are named at the first sync, once for the tab
   };
   expect(await device.sync()).toMatchObject({ status: 'Success' });
   expect(warnings).toMatchObject([warning]);
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   expect(await device.sync()).toMatchObject({ status: 'Success' });
   expect(warnings).toHaveLength(1);
 });
 
 test('a local constraint that refuses a row rolls back all tables and names itself, without row data', async () => {
   await edge.query("ALTER TABLE areas ADD CONSTRAINT short CHECK (name <> 'secret')");
-  await change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = 'secret' WHERE id = 1");
+  await central.change("UPDATE companies SET name = name || '!'; UPDATE areas SET name = 'secret' WHERE id = 1");
   const before = await companies(edge.databaseUrl);
   const answer = await edge.sync();
   expect(answer).toMatchObject({ code: 'LOAD_REFUSED', detail: expect.stringContaining('constraint short') as unknown });

@@ -3,7 +3,8 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['companies', 'users', 'areas'];
 const CREATE = `
@@ -18,29 +19,18 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
-
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
-}
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 async function rowsOf(url: string, table: string): Promise<unknown[]> {
   return queryAt(url, `SELECT t::text AS row FROM ${table} AS t ORDER BY 1`);
@@ -58,7 +48,9 @@ async function syncs(): Promise<void> {
 test('only rows that differ are written', async () => {
   const places = () => edge.query<{ id: number; place: string }>('SELECT id, ctid::text AS place FROM users ORDER BY id');
   const before = await places();
-  await change("DELETE FROM users WHERE id = 7; UPDATE users SET email = 'new' WHERE id = 8; INSERT INTO users VALUES (601, 1, 601, NULL)");
+  await central.change(
+    "DELETE FROM users WHERE id = 7; UPDATE users SET email = 'new' WHERE id = 8; INSERT INTO users VALUES (601, 1, 601, NULL)",
+  );
   await syncs();
   const after = new Map((await places()).map(({ id, place }) => [id, place]));
   expect(before.filter(({ id, place }) => after.get(id) !== place).map(({ id }) => id)).toEqual([7, 8]);
@@ -66,10 +58,10 @@ test('only rows that differ are written', async () => {
 });
 
 test('values that are equal and yet not the same bytes are told apart', async () => {
-  await change("UPDATE areas SET code = '1.00' WHERE code = 1; UPDATE areas SET size = '-0' WHERE code = 2");
-  await change('UPDATE areas SET size = 0 WHERE code = 3');
+  await central.change("UPDATE areas SET code = '1.00' WHERE code = 1; UPDATE areas SET size = '-0' WHERE code = 2");
+  await central.change('UPDATE areas SET size = 0 WHERE code = 3');
   await syncs();
-  await change("UPDATE areas SET size = '-0' WHERE code = 3; UPDATE areas SET code = '1' WHERE code = 1");
+  await central.change("UPDATE areas SET size = '-0' WHERE code = 3; UPDATE areas SET code = '1' WHERE code = 1");
   await syncs();
   expect(await edge.query("SELECT FROM areas WHERE code::text = '1' OR size::text = '-0'")).toHaveLength(3);
 });
@@ -97,7 +89,7 @@ test('any change is merged: a model of inserts, updates, deletes, key changes an
   );
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 8 }), async (operations) => {
-      await change(operations.join(';\n'));
+      await central.change(operations.join(';\n'));
       expect(await edge.sync()).toMatchObject({ httpStatus: 200 });
       await expectEqual();
     }),
@@ -107,7 +99,7 @@ test('any change is merged: a model of inserts, updates, deletes, key changes an
 
 test('two rows that swap values of a unique column', async () => {
   await edge.query('ALTER TABLE users ADD UNIQUE (rank)');
-  await change('UPDATE users SET rank = CASE id WHEN 1 THEN 2 WHEN 2 THEN 1 ELSE rank END WHERE id < 3');
+  await central.change('UPDATE users SET rank = CASE id WHEN 1 THEN 2 WHEN 2 THEN 1 ELSE rank END WHERE id < 3');
   await syncs();
 });
 
@@ -115,13 +107,13 @@ test('rows of mirrored tables that reference each other in a circle change toget
   await edge.query(`
     ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies;
     ALTER TABLE companies ADD FOREIGN KEY (boss) REFERENCES users;`);
-  await change(`
+  await central.change(`
     INSERT INTO companies VALUES (6, 'c6', 700); INSERT INTO users VALUES (700, 6, 700, 'boss');
     UPDATE users SET company_id = 6 WHERE company_id = 2; UPDATE companies SET boss = 700; DELETE FROM companies WHERE id = 2`);
   await syncs();
-  await change('DELETE FROM users WHERE id <> 700; DELETE FROM companies WHERE id <> 6');
+  await central.change('DELETE FROM users WHERE id <> 700; DELETE FROM companies WHERE id <> 6');
   await syncs();
-  await change('TRUNCATE users, companies');
+  await central.change('TRUNCATE users, companies');
   await syncs();
 });
 
@@ -148,7 +140,7 @@ test('identity columns, text keys of other collations, partitions, drift, rows t
     INSERT INTO users VALUES (1, 1, 1, 'x');
     UPDATE waypost.edge_owned_tables SET table_oid = to_regclass(relation), how = 'adopted';`);
   await syncs();
-  await change("UPDATE companies SET name = name || '!'; UPDATE users SET id = id + 1000; DELETE FROM areas WHERE code > 2");
+  await central.change("UPDATE companies SET name = name || '!'; UPDATE users SET id = id + 1000; DELETE FROM areas WHERE code > 2");
   await syncs();
 });
 
@@ -157,12 +149,12 @@ test('an edge of its own keys keeps every row through every sync, whatever ON DE
     CREATE TABLE readings (id int PRIMARY KEY, user_id int REFERENCES users ON DELETE CASCADE, company int REFERENCES companies ON DELETE SET NULL);
     INSERT INTO readings SELECT g, g, 1 + g % 5 FROM generate_series(1, 100) g;`);
   const readings = await rowsOf(edge.databaseUrl, 'readings');
-  await change("UPDATE users SET email = email || '!'; UPDATE companies SET name = name || '!'; DELETE FROM users WHERE id > 100");
+  await central.change("UPDATE users SET email = email || '!'; UPDATE companies SET name = name || '!'; DELETE FROM users WHERE id > 100");
   await syncs();
   expect(await rowsOf(edge.databaseUrl, 'readings')).toEqual(readings);
 
   const users = await rowsOf(edge.databaseUrl, 'users');
-  await change('DELETE FROM users WHERE id IN (1, 2)');
+  await central.change('DELETE FROM users WHERE id IN (1, 2)');
   const answer = await edge.sync();
   expect(answer).toMatchObject({ httpStatus: 409, code: 'LOCAL_REFERENCE' });
   expect(answer.detail).toContain('2 rows of users');
@@ -181,7 +173,7 @@ test('onReferenced: keep: the row stays, with what it references itself, beside 
     CREATE TABLE readings (id int PRIMARY KEY, user_id int NOT NULL REFERENCES users ON DELETE CASCADE);
     INSERT INTO readings VALUES (1, 1), (2, 1), (3, 7);`);
   central.onReferenced = 'keep';
-  await change('DELETE FROM users WHERE company_id = 2; DELETE FROM companies WHERE id = 2; DELETE FROM users WHERE id = 7');
+  await central.change('DELETE FROM users WHERE company_id = 2; DELETE FROM companies WHERE id = 2; DELETE FROM users WHERE id = 7');
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   const kept = () => edge.query('SELECT table_name, row_key, referenced_by FROM waypost.edge_kept_rows ORDER BY 1, 2');
   expect(await kept()).toEqual([
@@ -198,7 +190,7 @@ test('onReferenced: keep: the row stays, with what it references itself, beside 
   expect(await edge.query('SELECT FROM readings')).toHaveLength(3);
 
   expect(await edge.sync({ verify: true })).toMatchObject({ status: 'Unchanged' });
-  await change('INSERT INTO users SELECT 7, 3, 7, NULL; UPDATE areas SET size = 9');
+  await central.change('INSERT INTO users SELECT 7, 3, 7, NULL; UPDATE areas SET size = 9');
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect(await kept()).toHaveLength(2);
   expect(await edge.query('SELECT company_id FROM users WHERE id = 7')).toEqual([{ company_id: 3 }]);
@@ -219,12 +211,12 @@ test('keys of types and collations to which different bytes are equal', async ()
     CREATE TABLE users (name text COLLATE blind PRIMARY KEY, n int);
     CREATE TABLE areas (name tag, part numeric, n int, PRIMARY KEY (name, part));`;
   await edge.query(types);
-  await change(`${types}
+  await central.change(`${types}
     INSERT INTO companies VALUES ('Ada', 1), ('Bob', 2), ('Eve', 3);
     INSERT INTO users SELECT * FROM companies;
     INSERT INTO areas SELECT name, 1.0, n FROM companies;`);
   await syncs();
-  await change(`
+  await central.change(`
     UPDATE companies SET name = 'ADA' WHERE n = 1; UPDATE companies SET n = 9 WHERE n = 2; DELETE FROM companies WHERE n = 3;
     UPDATE users SET name = 'ÁDA' WHERE n = 1; UPDATE areas SET name = 'eve', part = 1.00 WHERE n = 3`);
   await syncs();
@@ -235,7 +227,7 @@ test('deferred foreign keys and unique constraints', async () => {
   await edge.query(`
     ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies DEFERRABLE INITIALLY DEFERRED;
     ALTER TABLE users ADD UNIQUE (rank) DEFERRABLE;`);
-  await change(
+  await central.change(
     'UPDATE users SET rank = 601 - rank; DELETE FROM companies WHERE id = 3; UPDATE users SET company_id = 1 WHERE company_id = 3',
   );
   await syncs();
@@ -246,7 +238,7 @@ test('readers never wait, and see the old rows of all tables until they see the 
   await reader.connect();
   try {
     await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM companies, users, areas LIMIT 1');
-    await change("UPDATE companies SET name = 'new'; UPDATE users SET email = 'new'; DELETE FROM areas");
+    await central.change("UPDATE companies SET name = 'new'; UPDATE users SET email = 'new'; DELETE FROM areas");
     await syncs();
     const { rows } = await reader.query(`
       SELECT (SELECT count(*)::int FROM companies WHERE name = 'new') AS companies,
@@ -261,7 +253,7 @@ test('a row that a local session holds makes the load step back and try again', 
   const writer = new pg.Client({ connectionString: edge.databaseUrl });
   await writer.connect();
   await writer.query('BEGIN; SELECT FROM users WHERE id = 1 FOR UPDATE');
-  await change("UPDATE users SET email = 'new'");
+  await central.change("UPDATE users SET email = 'new'");
   const syncing = edge.sync();
   await until(async () => (await edge.query('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
   await writer.query('COMMIT');
@@ -270,8 +262,7 @@ test('a row that a local session holds makes the load step back and try again', 
 });
 
 test('views, triggers, indexes, grants and publications on mirror tables survive', async () => {
-  await edge[Symbol.asyncDispose]();
-  edge = await Edge.start({ databaseUrl: edge.databaseUrl, centralUrl: central.url, env: { SIDE_EFFECT_TABLES: 'other, seen' } });
+  await edge.restart({ SIDE_EFFECT_TABLES: 'other, seen' });
   await edge.query(`
     CREATE TABLE seen (id int, op text);
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (coalesce(NEW.id, OLD.id), TG_OP); RETURN NULL; END $$;
@@ -284,7 +275,7 @@ test('views, triggers, indexes, grants and publications on mirror tables survive
     edge.query(`SELECT c.oid, c.relacl::text, (SELECT array_agg(indexrelid::regclass::text ORDER BY 1) FROM pg_index WHERE indrelid = c.oid) AS indexes,
       (SELECT count(*) FROM pg_publication_rel WHERE prrelid = c.oid) AS publications FROM pg_class c WHERE relname = 'users'`);
   const before = await objects();
-  await change(
+  await central.change(
     "UPDATE users SET email = 'new' WHERE id = 3; DELETE FROM users WHERE id = 4; INSERT INTO users VALUES (5000, 1, 5000, NULL)",
   );
   await syncs();

@@ -1,6 +1,7 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 /** Unique values that pass from row to row, in tables that foreign keys act on: PostgreSQL checks unique indexes row by row, and actions follow the old row. */
 const TABLES = ['seats', 'labels'];
@@ -21,30 +22,19 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
-afterEach(async () => {
-  await edge?.[Symbol.asyncDispose]();
-  await central?.[Symbol.asyncDispose]();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 async function start(local: string): Promise<void> {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, SOURCE);
-  const { url } = await server.createDatabase('edge');
-  await queryAt(url, local);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({ databaseUrl: url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: SOURCE, tables: TABLES, local });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ httpStatus: 200, status: 'Success' });
   await edge.query(OWN);
-}
-
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
 }
 
 const contents = (url: string, tables: readonly string[]): Promise<unknown[][]> =>
@@ -71,9 +61,9 @@ describe('where a mirrored table references the unique column', () => {
     'ON UPDATE %s: rows that swap their values are loaded, and the referencing rows are those of central',
     async (action) => {
       await start(`${SEATS}; ${LABELS} ON UPDATE ${action})`);
-      await change(SWAP);
+      await central.change(SWAP);
       await expectLoaded();
-      await change(`UPDATE seats SET code = 'code ' || 1 + id % 10; UPDATE labels SET code = 'code 7' WHERE code = 'code 3'`);
+      await central.change(`UPDATE seats SET code = 'code ' || 1 + id % 10; UPDATE labels SET code = 'code 7' WHERE code = 'code 3'`);
       await expectLoaded();
     },
   );
@@ -82,7 +72,7 @@ describe('where a mirrored table references the unique column', () => {
     'ON DELETE %s: a row that takes the value of one that leaves is loaded',
     async (action) => {
       await start(`${SEATS}; ${LABELS} ON DELETE ${action})`);
-      await change("DELETE FROM seats WHERE id = 9; INSERT INTO seats VALUES (99, 'code 9', 99)");
+      await central.change("DELETE FROM seats WHERE id = 9; INSERT INTO seats VALUES (99, 'code 9', 99)");
       await expectLoaded();
     },
   );
@@ -97,7 +87,7 @@ describe('where a mirrored table references the unique column', () => {
         FROM pg_constraint WHERE conname = 'of_seat'`);
     const before = await describeKey();
     expect(before).toMatchObject([{ comment: 'it\'s "the" seat', convalidated: false }]);
-    await change(SWAP);
+    await central.change(SWAP);
     await expectLoaded();
     expect(await describeKey()).toEqual(before);
   });
@@ -105,7 +95,7 @@ describe('where a mirrored table references the unique column', () => {
   test('rows of the device’s own that reference a value which passes on stay as they are: the sync is refused', async () => {
     await start(`${SEATS}; ${LABELS} ON UPDATE CASCADE)`);
     await edge.query("CREATE TABLE signs (code text REFERENCES seats (code)); INSERT INTO signs VALUES ('code 1')");
-    await change(SWAP);
+    await central.change(SWAP);
     await expectRefused('LOCAL_REFERENCE', 'public.signs', 'signs_code_fkey');
     await edge.query('DELETE FROM signs');
     await expectLoaded();
@@ -114,7 +104,7 @@ describe('where a mirrored table references the unique column', () => {
   test('a retained row whose value a new row takes: the sync is refused, and names the reference that retains it', async () => {
     await start(`${SEATS}; ${LABELS} ON UPDATE CASCADE)`);
     central.onReferenced = 'keep';
-    await change('UPDATE seats SET id = 100 WHERE id = 1');
+    await central.change('UPDATE seats SET id = 100 WHERE id = 1');
     await expectRefused('LOCAL_REFERENCE', '(id)=(1) by public.own (own_seat_id_fkey)', 'seats_code_key');
     await edge.query('DELETE FROM own WHERE seat_id = 1');
     await expectLoaded();
@@ -130,14 +120,14 @@ describe('temporary values', () => {
   ])('%s: the change is loaded', async (_, sql) => {
     await start(`${SEATS}; ${LABELS})`);
     await edge.query(sql);
-    await change(SWAP_SLOTS);
+    await central.change(SWAP_SLOTS);
     await expectLoaded();
   });
 
   test('none is possible: the sync is refused, and names the constraint', async () => {
     await start(`${SEATS}; ${LABELS})`);
     await edge.query('ALTER TABLE seats ADD CHECK (slot BETWEEN 1 AND 10)');
-    await change(SWAP_SLOTS);
+    await central.change(SWAP_SLOTS);
     await expectRefused('LOAD_REFUSED', 'seats_slot_key');
     await edge.query('ALTER TABLE seats DROP CONSTRAINT seats_slot_key');
     await expectLoaded();
@@ -151,6 +141,6 @@ test('a unique index that a partition alone has', async () => {
     CREATE TABLE seats_high PARTITION OF seats FOR VALUES FROM (5) TO (1000);
     CREATE UNIQUE INDEX ON seats_low (slot);
     CREATE TABLE labels (id int PRIMARY KEY, code text)`);
-  await change(SWAP_SLOTS);
+  await central.change(SWAP_SLOTS);
   await expectLoaded();
 });

@@ -2,7 +2,8 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['companies', 'users', 'areas'];
 const CREATE = `
@@ -20,30 +21,19 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   await edge.query(OWN);
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
-
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
-}
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 async function contents(url: string, tables = [...TABLES, 'readings']): Promise<unknown[][]> {
   return Promise.all(tables.map((table) => queryAt(url, `SELECT t::text AS row FROM ${table} AS t ORDER BY 1`)));
@@ -89,7 +79,7 @@ describe('a trigger of a mirrored table that writes elsewhere rolls the load bac
     ],
   ])('%s', async (_, statement, options) => {
     await addTrigger(statement, options);
-    await change(CHANGE);
+    await central.change(CHANGE);
     await expectRefused('public.readings', 'trigger meddle on users');
     await edge.query('DROP TRIGGER meddle ON users');
     await expectEqual();
@@ -97,7 +87,7 @@ describe('a trigger of a mirrored table that writes elsewhere rolls the load bac
 
   test('into a mirrored table that did not change', async () => {
     await addTrigger('UPDATE areas SET size = size + 1 WHERE company_id = coalesce(NEW.company_id, OLD.company_id)');
-    await change(CHANGE);
+    await central.change(CHANGE);
     await expectRefused('public.areas', 'trigger meddle on users');
     await edge.query('DROP TRIGGER meddle ON users');
     await expectEqual();
@@ -105,13 +95,13 @@ describe('a trigger of a mirrored table that writes elsewhere rolls the load bac
 
   test('into a mirrored table that changes as well', async () => {
     await addTrigger('UPDATE areas SET size = size + 1 WHERE id = 7');
-    await change(`${CHANGE}; UPDATE areas SET size = 100 WHERE id = 8`);
+    await central.change(`${CHANGE}; UPDATE areas SET size = 100 WHERE id = 8`);
     await expectRefused('public.areas', 'trigger meddle on users');
   });
 
   test('into a mirrored table, by TRUNCATE', async () => {
     await addTrigger('TRUNCATE areas');
-    await change(CHANGE);
+    await central.change(CHANGE);
     await expectRefused('public.areas', 'trigger meddle on users');
   });
 
@@ -120,7 +110,7 @@ describe('a trigger of a mirrored table that writes elsewhere rolls the load bac
       CREATE TABLE log (id int, part int) PARTITION BY LIST (part);
       CREATE TABLE log_1 PARTITION OF log FOR VALUES IN (1);`);
     await addTrigger('INSERT INTO log VALUES (1, 1)');
-    await change(CHANGE);
+    await central.change(CHANGE);
     await expectRefused('public.log', 'trigger meddle on users');
   });
 });
@@ -134,7 +124,7 @@ test('a first load, too', async () => {
 test('LOAD_STRATEGY=truncate, too', async () => {
   await using other = await Edge.start({ databaseUrl: edge.databaseUrl, centralUrl: central.url, env: { LOAD_STRATEGY: 'truncate' } });
   await addTrigger('UPDATE readings SET n = n + 1');
-  await change(CHANGE);
+  await central.change(CHANGE);
   expect(await other.sync()).toMatchObject({ code: 'SIDE_EFFECT' });
   await edge.query('DROP TRIGGER meddle ON users');
   expect(await other.sync()).toMatchObject({ status: 'Success' });
@@ -143,7 +133,7 @@ test('LOAD_STRATEGY=truncate, too', async () => {
 
 test('a row that goes while mirrored rows that stay reference it is refused before a cascade could take them', async () => {
   await edge.query('ALTER TABLE areas ADD CONSTRAINT of_company FOREIGN KEY (company_id) REFERENCES companies ON DELETE CASCADE');
-  await change('DELETE FROM companies WHERE id = 1');
+  await central.change('DELETE FROM companies WHERE id = 1');
   const before = await contents(edge.databaseUrl);
   expect(await edge.sync()).toMatchObject({
     httpStatus: 409,
@@ -155,7 +145,7 @@ test('a row that goes while mirrored rows that stay reference it is refused befo
 
 test('a trigger that writes what is there already, or what the manifest wants, is proven by the hash', async () => {
   await addTrigger("UPDATE companies SET name = 'c' || id WHERE id = coalesce(NEW.company_id, OLD.company_id)");
-  await change(CHANGE);
+  await central.change(CHANGE);
   await expectEqual();
 });
 
@@ -166,14 +156,14 @@ test('SIDE_EFFECT_TABLES: triggers may write to the tables that it names, and to
     env: { SIDE_EFFECT_TABLES: '"odd, name", readings' },
   });
   await addTrigger('UPDATE readings SET n = n + 1 WHERE id = 1');
-  await change(CHANGE);
+  await central.change(CHANGE);
   expect(await allowing.sync()).toMatchObject({ status: 'Success' });
   expect(await edge.query('SELECT n FROM readings WHERE id = 1')).toEqual([{ n: 6 }]);
   await edge.query('CREATE TABLE others AS SELECT 1 AS n');
   await edge.query(
     "CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE others SET n = 2; RETURN NULL; END'",
   );
-  await change("UPDATE users SET email = 'again'");
+  await central.change("UPDATE users SET email = 'again'");
   expect(await allowing.sync()).toMatchObject({ code: 'SIDE_EFFECT', detail: expect.stringContaining('public.others') as unknown });
   expect(await edge.query('SELECT n FROM others')).toEqual([{ n: 1 }]);
 });
@@ -199,10 +189,10 @@ describe('a server that does not count', () => {
   test('loads where nothing could write elsewhere, and refuses where something could', async () => {
     await createRole('uncounted');
     await using other = await Edge.start({ databaseUrl: await asRole('uncounted'), centralUrl: central.url });
-    await change(CHANGE);
+    await central.change(CHANGE);
     expect(await other.sync()).toMatchObject({ status: 'Success' });
     await addTrigger('UPDATE areas SET size = size + 1');
-    await change("UPDATE users SET email = 'again'");
+    await central.change("UPDATE users SET email = 'again'");
     const before = await contents(edge.databaseUrl);
     expect(await other.sync()).toMatchObject({ code: 'SIDE_EFFECT', detail: expect.stringContaining('track_counts') as unknown });
     expect(await contents(edge.databaseUrl)).toEqual(before);
@@ -214,7 +204,7 @@ describe('a server that does not count', () => {
     await using other = await Edge.start({ databaseUrl: await asRole('counted'), centralUrl: central.url });
     await addTrigger('UPDATE readings SET n = n + 1 WHERE id = 1');
     await edge.query('GRANT ALL ON readings TO counted');
-    await change(CHANGE);
+    await central.change(CHANGE);
     expect(await other.sync()).toMatchObject({ code: 'SIDE_EFFECT', detail: expect.stringContaining('public.readings') as unknown });
     await edge.query('DROP TRIGGER meddle ON users');
     expect(await other.sync()).toMatchObject({ status: 'Success' });
@@ -237,7 +227,7 @@ describe('from the comparison to COMMIT', () => {
   test('a local writer cannot write between comparison and load: the load waits for it, and overwrites what it wrote', () =>
     withWriter(async (writer) => {
       await writer.query("BEGIN; INSERT INTO users VALUES (999, 1, 'local')");
-      await change(CHANGE);
+      await central.change(CHANGE);
       const syncing = edge.sync();
       await until(() => waiting('ShareRowExclusiveLock'));
       await writer.query('COMMIT');
@@ -249,7 +239,7 @@ describe('from the comparison to COMMIT', () => {
     withWriter(async (writer) => {
       await edge.query('CREATE TABLE notes (user_id int REFERENCES users)');
       await writer.query('BEGIN; INSERT INTO notes VALUES (7)');
-      await change(CHANGE);
+      await central.change(CHANGE);
       expect(await edge.sync()).toMatchObject({ status: 'Success' });
       await writer.query('COMMIT');
     }));

@@ -1,8 +1,9 @@
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TABLES = ['companies', 'users', 'areas'];
 const CREATE = `
@@ -18,38 +19,24 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({
-    databaseUrl: (await server.createDatabase('edge')).url,
-    centralUrl: central.url,
-    env: { LOAD_STRATEGY: 'truncate' },
-  });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES, env: { LOAD_STRATEGY: 'truncate' } });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
-async function change(sql: string): Promise<void> {
-  await queryAt(source, sql);
-  await central.publish();
-}
 const companies = (url: string) => queryAt(url, 'SELECT * FROM companies ORDER BY id');
 
 test('a local foreign key between mirrored tables makes the referencing one load too', async () => {
   await edge.query('ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies');
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   const answer = await edge.sync();
   expect(answer.tables.map(({ action }) => action)).toEqual(['loaded', 'loaded', 'unchanged']);
   expect(await companies(edge.databaseUrl)).toEqual(await companies(source));
@@ -57,7 +44,7 @@ test('a local foreign key between mirrored tables makes the referencing one load
 
 test("a foreign key from a table of the device's own refuses the sync before anything is downloaded, and keeps its rows", async () => {
   await edge.query('CREATE TABLE readings (id int, company int REFERENCES companies); INSERT INTO readings VALUES (1, 1)');
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   const downloads = central.downloads('companies');
   const answer = await edge.sync();
   expect(answer).toMatchObject({ httpStatus: 409, code: 'LOCAL_REFERENCE', ack: 'sent' });
@@ -71,7 +58,7 @@ test("a foreign key from a table of the device's own refuses the sync before any
 });
 
 test('a reader that holds a lock for long makes the load step back and try again, and then give up', async () => {
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   const reader = new pg.Client({ connectionString: edge.databaseUrl });
   await reader.connect();
   await reader.query('BEGIN; SELECT * FROM companies');
@@ -88,7 +75,7 @@ test('a reader that holds a lock for long makes the load step back and try again
 });
 
 test('a sync that waits for a lock goes on as soon as it is free', async () => {
-  await change("UPDATE companies SET name = name || '!'");
+  await central.change("UPDATE companies SET name = name || '!'");
   const reader = new pg.Client({ connectionString: edge.databaseUrl });
   await reader.connect();
   await reader.query('BEGIN; SELECT * FROM companies');

@@ -1,6 +1,7 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const TYPES = `
   CREATE TYPE mark AS ENUM ('a', 'b');
@@ -15,23 +16,17 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]();
-});
-afterEach(async () => {
-  await edge?.[Symbol.asyncDispose]();
-  await central?.[Symbol.asyncDispose]();
-});
+afterAll(() => server?.[Symbol.asyncDispose]());
+afterEach(() => pair?.[Symbol.asyncDispose]());
 
 async function start(onCentral: string, table: string): Promise<void> {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, onCentral);
-  central = await FakeCentral.start(source, [table]);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: onCentral, tables: [table] });
+  ({ source, central, edge } = pair);
 }
 
 const orders = (url: string) => queryAt(url, 'SELECT o::text FROM orders o ORDER BY id');

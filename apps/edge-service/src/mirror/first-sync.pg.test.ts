@@ -1,8 +1,9 @@
 import { liveHead, sealManifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 import { CREATE_SHOP, SHOP_TABLES } from '../../testing/small-shop.js';
 
 const CONTENT = `
@@ -14,22 +15,18 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE_SHOP);
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  central = await FakeCentral.start(source, SHOP_TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE_SHOP, tables: SHOP_TABLES });
+  ({ source, central, edge } = pair);
 });
-afterEach(async () => {
-  await edge?.[Symbol.asyncDispose]();
-  await central?.[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
 
 const asked = (): number => central.requests.filter(({ path }) => path === '/api/device-sync/request').length;
 const downloaded = (): number => central.requests.filter(({ path }) => path.includes('/chunks')).length;
@@ -66,8 +63,7 @@ test('the rows of a first sync are loaded while they come, and proven by the man
   await expectAll();
   central.heal();
   expect(await edge.sync()).toMatchObject({ status: 'Unchanged' });
-  await queryAt(source, "UPDATE users SET email = email || '.' WHERE id = 7");
-  await central.publish();
+  await central.change("UPDATE users SET email = email || '.' WHERE id = 7");
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   await expectAll();
 });

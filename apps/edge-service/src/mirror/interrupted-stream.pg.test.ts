@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { ChunkIndex, liveHead } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral, TEST_MAC } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import { type FakeCentral, TEST_MAC } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 import type { TableStream } from '../../testing/table-stream.js';
 
 /** Chunks that a live stream brought before it broke are not downloaded again. */
@@ -26,6 +27,7 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
@@ -33,16 +35,11 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, TABLES);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES });
+  ({ source, central, edge } = pair);
   await central.publish();
 });
-afterEach(async () => {
-  await edge?.[Symbol.asyncDispose]();
-  await central?.[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
 
 const folder = (): string => join(edge.folder, TEST_MAC.replaceAll(':', '-'));
 const livePath = (): string => join(folder(), 'live.part');

@@ -1,7 +1,8 @@
 import { type ErrorCode, type Manifest, sealManifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 
 const CREATE = 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT g, g::text FROM generate_series(1, 10) g';
 
@@ -9,20 +10,18 @@ let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE);
-  central = await FakeCentral.start(source, ['users']);
-  edge = await Edge.start({ databaseUrl: (await server.createDatabase('edge')).url, centralUrl: central.url });
+  pair = await startFakePair({ server, source: CREATE, tables: ['users'] });
+  ({ source, central, edge } = pair);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
 afterEach(() => central.heal());
 afterAll(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-  await server[Symbol.asyncDispose]();
+  await pair?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
 });
 
 const names = () => edge.query<{ name: string }>('SELECT name FROM users ORDER BY id');
@@ -88,8 +87,7 @@ test.each(Object.keys(FAULTS))('%s is refused, the data stays, and the next cycl
 });
 
 test('a refused schema version raises an alert in the metrics, and a success clears it', async () => {
-  await queryAt(source, "UPDATE users SET name = name || '.'");
-  await central.publish();
+  await central.change("UPDATE users SET name = name || '.'");
   central.manifestFault = resealed({ schemaVersion: 9 });
   await edge.sync();
   const metrics = async () => (await fetch(`${edge.url}/metrics`)).text();
@@ -100,8 +98,7 @@ test('a refused schema version raises an alert in the metrics, and a success cle
 });
 
 test('a manifest that expires during the download is replaced within the same cycle', async () => {
-  await queryAt(source, "UPDATE users SET name = name || '.'");
-  await central.publish();
+  await central.change("UPDATE users SET name = name || '.'");
   central.refusals.set('/chunks', 'MANIFEST_EXPIRED');
   let asked = 0;
   central.onRequest = async (path) => {
@@ -114,8 +111,7 @@ test('a manifest that expires during the download is replaced within the same cy
 });
 
 test('a new epoch is adopted with its lower sequence, and the old epoch is refused from then on', async () => {
-  await queryAt(source, "UPDATE users SET name = name || '.'");
-  await central.publish();
+  await central.change("UPDATE users SET name = name || '.'");
   central.manifestFault = (manifest) => sealManifest({ ...manifest, epoch: 'epoch-2', sequence: 1 });
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect(await edge.status()).toMatchObject({ lastSuccess: { epoch: 'epoch-2', sequence: 1 } });

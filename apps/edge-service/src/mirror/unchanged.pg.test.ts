@@ -1,34 +1,28 @@
 import { jest } from '@jest/globals';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { Edge, queryAt } from '../../testing/edge.js';
-import { FakeCentral } from '../../testing/fake-central.js';
+import { type Edge, queryAt } from '../../testing/edge.js';
+import type { FakeCentral } from '../../testing/fake-central.js';
+import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 import { CREATE_SHOP, SHOP_TABLES } from '../../testing/small-shop.js';
 
 let server: TestServer;
 let source: string;
 let central: FakeCentral;
 let edge: Edge;
+let pair: FakePair;
 
 beforeAll(async () => {
   server = await startTestServer();
-  source = (await server.createDatabase('source')).url;
-  await queryAt(source, CREATE_SHOP);
 });
 beforeEach(async () => {
-  central = await FakeCentral.start(source, SHOP_TABLES);
-  const { url: databaseUrl } = await server.createDatabase('edge');
   // No sweep asks the database beside a cycle.
-  edge = await Edge.start({ databaseUrl, centralUrl: central.url, env: { AUDIT_RETENTION: '0' } });
+  pair = await startFakePair({ server, source: CREATE_SHOP, tables: SHOP_TABLES, env: { AUDIT_RETENTION: '0' } });
+  ({ source, central, edge } = pair);
   await edge.sync();
 });
-afterEach(async () => {
-  await edge[Symbol.asyncDispose]();
-  await central[Symbol.asyncDispose]();
-});
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-});
+afterEach(() => pair?.[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 const UNCHANGED = { httpStatus: 200, status: 'Unchanged', ack: 'none', downloadedBytes: 0 };
 const actionsOf = ({ tables }: { tables: { name: string; action: string }[] }) => tables.map(({ action }) => action);
@@ -181,8 +175,7 @@ test('the receipt of an acknowledgement goes with the requests of the device whi
 
   // A central that gives none for the next one.
   central.receipt = undefined;
-  await queryAt(source, 'UPDATE users SET balance = balance + 1 WHERE id = 7');
-  await central.publish();
+  await central.change('UPDATE users SET balance = balance + 1 WHERE id = 7');
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   await expectUnchanged(1);
   expect(central.haves.at(-1)).not.toHaveProperty('receipt');

@@ -38,10 +38,6 @@ const startEdge = (env = {}): Promise<Edge> => Edge.start({ databaseUrl, central
 const ids = async (table = 'companies'): Promise<number[]> =>
   (await queryAt<{ id: number }>(databaseUrl, `SELECT id FROM ${table} ORDER BY id`)).map(({ id }) => id);
 const owned = () => queryAt(databaseUrl, 'SELECT relation, how FROM waypost.edge_owned_tables ORDER BY relation');
-const change = async (sql: string): Promise<void> => {
-  await queryAt(source, sql);
-  await central.publish();
-};
 
 describe.each(['auto', 'truncate', 'merge'])('LOAD_STRATEGY=%s', (strategy) => {
   test('a table with rows of the device’s own refuses the sync before a download, and all such tables are named', async () => {
@@ -68,7 +64,7 @@ describe.each(['auto', 'truncate', 'merge'])('LOAD_STRATEGY=%s', (strategy) => {
       { relation: '"public"."areas"', how: 'created' },
       { relation: '"public"."companies"', how: 'empty' },
     ]);
-    await change("DELETE FROM companies WHERE id = 1; UPDATE areas SET name = 'b' WHERE id = 2");
+    await central.change("DELETE FROM companies WHERE id = 1; UPDATE areas SET name = 'b' WHERE id = 2");
     expect(await edge.sync()).toMatchObject({ status: 'Success' });
     expect(await ids()).toEqual([2, 3, 4, 5]);
   });
@@ -96,7 +92,7 @@ test('in a dump restored elsewhere, where every table has another oid, the name 
   await using edge = await startEdge();
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   await edge.query("UPDATE waypost.edge_owned_tables SET table_oid = 1, database = '1/1'");
-  await change('DELETE FROM companies WHERE id = 1');
+  await central.change('DELETE FROM companies WHERE id = 1');
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect(await edge.query("SELECT FROM waypost.edge_owned_tables WHERE database = '1/1' OR table_oid = 1")).toEqual([]);
 });
@@ -108,7 +104,7 @@ test('what an earlier version mirrored counts as handed over', async () => {
     await edge.query("DROP TABLE waypost.edge_owned_tables; DELETE FROM waypost.edge_migrations WHERE name LIKE 'CreateOwnedTables%'");
   }
   await using edge = await startEdge();
-  await change('DELETE FROM companies WHERE id = 1');
+  await central.change('DELETE FROM companies WHERE id = 1');
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
   expect(await owned()).toEqual(['areas', 'companies'].map((name) => ({ relation: `"public"."${name}"`, how: 'earlier' })));
 });
