@@ -55,6 +55,8 @@ export default defineConfig(
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': 'error',
+      // Beside `using` and `try`, a promise that is returned without await is awaited too late.
+      '@typescript-eslint/return-await': ['error', 'error-handling-correctness-only'],
       // Leaves files with decorators alone: Nest injects by the types that decorators record, so those must stay value imports.
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'separate-type-imports' }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],

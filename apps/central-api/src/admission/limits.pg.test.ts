@@ -95,6 +95,21 @@ test('one device’s requests wait for each other, not for everybody’s slots',
   expect(new Set(ids).size).toBe(1);
 });
 
+test('a device whose own requests with rows wait for each other leaves places for others', async () => {
+  await using central = await start({ MAX_CONCURRENT_PAYLOADS: '2', BUILD_QUEUE_TIMEOUT: '5s' });
+  const replica = new pg.Client({ connectionString: databaseUrl });
+  await replica.connect();
+  // Another replica answers this device at the moment.
+  await replica.query("SELECT pg_advisory_lock(hashtextextended('waypost device ' || $1, 0))", [SHOP_1]);
+  const own = [1, 2].map(() => central.post(REQUEST, { mac: SHOP_1, payload: 'json' }));
+  const waiting = `SELECT FROM pg_stat_activity WHERE application_name = 'waypost-central-build' AND wait_event_type = 'Lock'`;
+  await until(async () => (await central.sql(waiting)).length > 0);
+  expect((await central.post(REQUEST, { mac: SHOP_2, payload: 'json' })).status).toBe(200);
+  expect(await central.sql(waiting)).toHaveLength(1);
+  await replica.end();
+  await Promise.all(own);
+});
+
 test('a build that takes longer than BUILD_TIMEOUT is given up, in PostgreSQL too, and the next one works', async () => {
   await using central = await start({ BUILD_TIMEOUT: '3s' });
   const blocker = new pg.Client({ connectionString: databaseUrl });

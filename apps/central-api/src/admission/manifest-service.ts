@@ -57,8 +57,8 @@ export class ManifestService {
     using device = await this.devices.take(asked.mac, waiting);
     // Before any permit is taken: MACs that no device has cost nothing, and anyone can send as many as they like.
     const scopeKey = await this.scopeGroups.resolve(asked.mac);
-    if (withRows) return this.answerWithRows(asked, waiting, device, withRows);
-    return this.coalescer.answer(asked, scopeKey, waiting);
+    if (withRows) return await this.answerWithRows(asked, waiting, device, withRows);
+    return await this.coalescer.answer(asked, scopeKey, waiting);
   }
 
   private async answerWithRows(
@@ -76,6 +76,6 @@ export class ManifestService {
         await withRows(issued, snapshot, client);
       },
     });
-    return request.answer;
+    return await request.answer;
   }
 }
