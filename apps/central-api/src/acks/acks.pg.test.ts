@@ -1,21 +1,19 @@
 import type { Ack, AckResponse, Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Answer, type Central, startCentral } from '../../testing/central.js';
+import type { Answer } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { failureOf, successOf } from '../../testing/messages.js';
-import { SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { SHOP_1 } from '../../testing/shop.js';
 
 const WRONG = 'f'.repeat(64);
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 let manifest: Manifest;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('shop');
-  await runSql(url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
 });
 
 afterAll(async () => {

@@ -1,17 +1,15 @@
 import type { Ack, Manifest } from '@waypost/contracts';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { haveOf, successOf } from '../../testing/messages.js';
-import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { SHOP_1, SHOP_2 } from '../../testing/shop.js';
 import { openDataSource, dataSourceOptions } from '../database/database.module.js';
 import { CreateDeviceStates1795300000000 } from '../database/migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from '../database/migrations/1795400000000-create-audit-views.js';
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
@@ -19,9 +17,7 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  database = await server.createDatabase('shop');
-  await runSql(database.url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
 });
 afterEach(() => central?.[Symbol.asyncDispose]());
 
@@ -209,7 +205,7 @@ test('the migration carries over what the audit tells', async () => {
     { mac: SHOP_2 },
   ]);
 
-  const source = await openDataSource(dataSourceOptions(database.url));
+  const source = await openDataSource(dataSourceOptions(central.databaseUrl));
   const runner = source.createQueryRunner();
   await new CreateAuditViews1795400000000().down(runner);
   await new CreateDeviceStates1795300000000().down(runner);

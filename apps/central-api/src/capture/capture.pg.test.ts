@@ -1,9 +1,8 @@
 import { createPool, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { installCapture } from '../../testing/capture.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { removeCapture } from './capture.js';
 
 const SCHEMA = `
@@ -31,14 +30,11 @@ tables:
 const WATCHED = ['base', 'devices', 'items', 'keyless', 'parts', 'parts_high', 'parts_low'];
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  database = await server.createDatabase('capture');
-  await runSql(database.url, SCHEMA);
-  central = await startCentral({ databaseUrl: database.url, plan: PLAN });
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
 });
 afterAll(async () => {
   await central?.[Symbol.asyncDispose]();
@@ -46,13 +42,25 @@ afterAll(async () => {
 });
 
 test('all that the queries read is watched: what is joined only, what the scope asks, tables behind views, partitions', async () => {
-  expect(await installCapture(database.url, PLAN)).toEqual({ tables: WATCHED, unwatched: [], reasons: {}, obstacles: [], notChecked: {} });
-  expect(await installCapture(database.url, PLAN)).toEqual({ tables: WATCHED, unwatched: [], reasons: {}, obstacles: [], notChecked: {} });
+  expect(await installCapture(central.databaseUrl, PLAN)).toEqual({
+    tables: WATCHED,
+    unwatched: [],
+    reasons: {},
+    obstacles: [],
+    notChecked: {},
+  });
+  expect(await installCapture(central.databaseUrl, PLAN)).toEqual({
+    tables: WATCHED,
+    unwatched: [],
+    reasons: {},
+    obstacles: [],
+    notChecked: {},
+  });
 });
 
 /** What one transaction leaves. */
 async function recorded(sql: string): Promise<string[]> {
-  const client = new pg.Client({ connectionString: database.url });
+  const client = new pg.Client({ connectionString: central.databaseUrl });
   await client.connect();
   try {
     await client.query('TRUNCATE waypost.changes');
@@ -107,7 +115,7 @@ test.each<[string, string, string[]]>([
 });
 
 test('remove takes all triggers and functions away', async () => {
-  const pool = createPool({ url: database.url, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
+  const pool = createPool({ url: central.databaseUrl, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
   const removed = await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => removeCapture(client)));
   await pool.end();
   expect(removed.sort()).toEqual(WATCHED);

@@ -1,19 +1,18 @@
 import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { failureOf, haveOf, successOf } from '../../testing/messages.js';
 import { SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 let first: Manifest;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('shop');
-  await runSql(url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
 });
 
 afterAll(async () => {

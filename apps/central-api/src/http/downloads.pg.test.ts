@@ -4,21 +4,18 @@ import { AdvisoryLock, ADVISORY_NAMESPACE } from '@waypost/runtime';
 import fc from 'fast-check';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { readTable } from '../../testing/chunk-streams.js';
 import { ODD_TABLE, SHOP_1, SHOP_1_TWIN, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
 import { PackStore } from '../chunk-store/pack-store.js';
 import { SnapshotSweeper } from '../maintenance/snapshot-sweeper.js';
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('shop');
-  await runSql(url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
 });
 
 afterAll(async () => {
@@ -124,7 +121,7 @@ test('an emptied store refuses downloads until the next request fills it again',
 });
 
 test('an expired manifest is refused, and the device told to ask again', async () => {
-  await using brief = await startCentral({ databaseUrl: (await freshShop()).url, plan: SHOP_PLAN, env: { MANIFEST_TTL: '1ms' } });
+  await using brief = await startOwnCentral({ server, env: { MANIFEST_TTL: '1ms' } });
   const manifest = await brief.manifestFor(SHOP_1);
   const answer = await brief.download(manifest, 'accounts');
   expect(problemOf(answer)).toMatchObject({ status: 410, code: 'MANIFEST_EXPIRED', hint: expect.stringContaining('new manifest') });
@@ -134,7 +131,7 @@ test('an expired manifest is refused, and the device told to ask again', async (
 });
 
 test('the sweeper keeps what live manifests need, and removes what only expired ones needed', async () => {
-  await using own = await startCentral({ databaseUrl: (await freshShop()).url, plan: SHOP_PLAN });
+  await using own = await startOwnCentral({ server });
   const first = await own.manifestFor(SHOP_1);
   await own.sql('UPDATE vaults SET balance = 5');
   const second = await own.manifestFor(SHOP_1_TWIN);
@@ -155,10 +152,9 @@ test('the sweeper keeps what live manifests need, and removes what only expired 
 });
 
 test('a sweep that would have to wait for a request of an older release in the middle of storing gives way', async () => {
-  const { url } = await freshShop();
-  await using own = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  await using own = await startOwnCentral({ server });
   await own.manifestFor(SHOP_1);
-  const request = new pg.Client({ connectionString: url });
+  const request = new pg.Client({ connectionString: own.databaseUrl });
   await request.connect();
   try {
     await request.query('SELECT pg_advisory_lock_shared($1, $2)', [ADVISORY_NAMESPACE, AdvisoryLock.snapshotStore]);
@@ -173,22 +169,15 @@ test('a sweep that would have to wait for a request of an older release in the m
   expect(await storedFiles(own)).toEqual([]);
 });
 
-async function storedFiles({ store }: Central): Promise<string[]> {
+async function storedFiles({ store }: OwnCentral): Promise<string[]> {
   const entries = await readdir(store, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
 }
 
 test('a table’s name may be as long as PostgreSQL allows, and of characters that URLs must encode', async () => {
   const long = `"${'S'.repeat(63)}"."${'%/?#"" é'.repeat(7)}"`;
-  const database = await freshShop();
-  await runSql(database.url, `CREATE SCHEMA "${'S'.repeat(63)}"; CREATE TABLE ${long} (id int PRIMARY KEY)`);
+  const schema = `${SHOP_SCHEMA} CREATE SCHEMA "${'S'.repeat(63)}"; CREATE TABLE ${long} (id int PRIMARY KEY)`;
   const plan = SHOP_PLAN.replace(/tables:[^]*$/, `tables:\n  - name: '${long}'\n`);
-  await using own = await startCentral({ databaseUrl: database.url, plan });
+  await using own = await startOwnCentral({ server, schema, plan });
   expect((await own.download(await own.manifestFor(SHOP_1), long)).status).toBe(200);
 });
-
-async function freshShop(): Promise<{ url: string }> {
-  const database = await server.createDatabase('shop');
-  await runSql(database.url, SHOP_SCHEMA);
-  return database;
-}

@@ -16,27 +16,21 @@ import { decompress } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { installCapture } from '../../testing/capture.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
 
 /** Compresses to half of its 40 MB: more than central holds back for a receiver that takes nothing. */
 const LARGE = `
   INSERT INTO accounts SELECT id, 1, (SELECT string_agg(md5(id::text || n), '') FROM generate_series(1, 32) AS n), 1 FROM generate_series(10001, 50000) AS id`;
 
 let server: TestServer;
-let databaseUrl: string;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-beforeEach(async () => {
-  databaseUrl = (await server.createDatabase('shop')).url;
-  await runSql(databaseUrl, SHOP_SCHEMA);
-});
 afterEach(() => central?.[Symbol.asyncDispose]());
 
 interface LiveRecord {
@@ -75,7 +69,7 @@ async function recordsOf(answer: IncomingMessage): Promise<LiveRecord[]> {
 const jsonOf = (record: LiveRecord | undefined): unknown => JSON.parse(String(record?.content));
 
 test('a first sync’s rows come with their manifest, and are what it says', async () => {
-  central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
   const answer = await ask(SHOP_1);
   expect(answer.headers.date).toBeDefined();
   const records = await recordsOf(answer);
@@ -104,7 +98,7 @@ test('a first sync’s rows come with their manifest, and are what it says', asy
 });
 
 test('who holds something already, or does not take live streams, gets a manifest', async () => {
-  central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
   const { manifestId, epoch, sequence } = await central.manifestFor(SHOP_1);
   const answer = await ask(SHOP_1, { have: { manifestId, epoch, sequence } });
   expect(answer.headers['content-type']).toMatch(/^application\/json/);
@@ -113,8 +107,8 @@ test('who holds something already, or does not take live streams, gets a manifes
 
 test('what others have read already is for the store to give', async () => {
   const plan = SHOP_PLAN.replace('scope:', 'changes: triggers\nscope:');
-  central = await startCentral({ databaseUrl, plan });
-  await installCapture(databaseUrl, plan);
+  central = await startOwnCentral({ server, plan });
+  await installCapture(central.databaseUrl, plan);
   const { tables } = await central.manifestFor(SHOP_1);
   const answer = await ask(SHOP_1_TWIN);
   expect(answer.headers['content-type']).toMatch(/^application\/json/);
@@ -122,14 +116,13 @@ test('what others have read already is for the store to give', async () => {
 });
 
 test('who asks together with a live one gets the same tables', async () => {
-  central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
   const [records, twin] = await Promise.all([ask(SHOP_1).then(recordsOf), central.manifestFor(SHOP_1_TWIN)]);
   expect(openManifest(jsonOf(records.at(-1))).tables).toEqual(twin.tables);
 });
 
 test('a receiver that does not keep up delays no other: it gets its manifest, and the rest from the store', async () => {
-  await runSql(databaseUrl, LARGE);
-  central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server, schema: `${SHOP_SCHEMA} ${LARGE}` });
   const answer = await ask(SHOP_1);
   const isIssued = async (): Promise<boolean> => (await central.audit(1)).some(({ status }) => status === 'Issued');
   await until(isIssued);
@@ -145,8 +138,7 @@ test('a receiver that does not keep up delays no other: it gets its manifest, an
 });
 
 test('a receiver that goes away ends what is read for it alone, and makes room for others', async () => {
-  await runSql(databaseUrl, LARGE);
-  central = await startCentral({ databaseUrl, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server, schema: `${SHOP_SCHEMA} ${LARGE}` });
   for (let round = 0; round < 5; round += 1) {
     const answer = await ask(SHOP_1);
     answer.on('error', () => undefined).destroy();

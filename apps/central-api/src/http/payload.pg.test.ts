@@ -5,25 +5,18 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { ODD_TABLE, SHOP_1, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
+import { ODD_TABLE, SHOP_1 } from '../../testing/shop.js';
 
 const MAX_CONCURRENT_BUILDS = 2;
 type Rows = Record<string, Record<string, unknown>[]>;
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('shop');
-  await runSql(url, SHOP_SCHEMA);
-  central = await startCentral({
-    databaseUrl: url,
-    plan: SHOP_PLAN,
-    env: { MAX_CONCURRENT_BUILDS: String(MAX_CONCURRENT_BUILDS), BUILD_QUEUE_TIMEOUT: '10s' },
-  });
+  central = await startOwnCentral({ server, env: { MAX_CONCURRENT_BUILDS: String(MAX_CONCURRENT_BUILDS), BUILD_QUEUE_TIMEOUT: '10s' } });
 });
 
 afterAll(async () => {

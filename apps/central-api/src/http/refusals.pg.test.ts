@@ -1,8 +1,7 @@
 import { request } from 'node:http';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { AMBIGUOUS, INACTIVE, SHOP_1, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
+import { AMBIGUOUS, INACTIVE, SHOP_1, SHOP_2 } from '../../testing/shop.js';
 
 const REQUEST = '/api/device-sync/request';
 const ACK = '/api/device-sync/ack';
@@ -10,14 +9,11 @@ const UNKNOWN_ID = '01J9ZK4Q8V5N6M7P8R9S0T1V2W';
 const SHA = 'a'.repeat(64);
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  database = await server.createDatabase('shop');
-  await runSql(database.url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
   await central.manifestFor(SHOP_2);
 });
 

@@ -3,10 +3,9 @@ import { text } from 'node:stream/consumers';
 import { problemSchema, type Manifest } from '@waypost/contracts';
 import fc from 'fast-check';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { successOf } from '../../testing/messages.js';
-import { SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { SHOP_2 } from '../../testing/shop.js';
 
 /** Requests and acks that no edge sends. */
 
@@ -17,14 +16,12 @@ const REQUEST = '/api/device-sync/request';
 const ACK = '/api/device-sync/ack';
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 let manifest: Manifest;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('shop');
-  await runSql(url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
   manifest = await central.manifestFor(SHOP_2);
 });
 afterAll(async () => {

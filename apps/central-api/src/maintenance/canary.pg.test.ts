@@ -1,7 +1,7 @@
 import pg from 'pg';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { installCapture } from '../../testing/capture.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { runSql } from '../../testing/sql.js';
 import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
 
@@ -28,8 +28,7 @@ const QUIET = { CANARY_INTERVAL: 'off', SHADOW_READS: 'off' };
 const TABLES = ['"Odd ""parts"', 'devices', 'keyless', 'part', 'prices'];
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
@@ -37,14 +36,12 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  database = await server.createDatabase('canary');
-  await runSql(database.url, SCHEMA);
-  central = await startCentral({ databaseUrl: database.url, plan: PLAN, env: QUIET });
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN, env: QUIET });
 });
 afterEach(() => central?.[Symbol.asyncDispose]());
 
 /** Tries tables as the role of the URL. */
-async function tryTables(names: readonly string[] = TABLES, url = database.url): Promise<Trial[]> {
+async function tryTables(names: readonly string[] = TABLES, url = central.databaseUrl): Promise<Trial[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
@@ -65,7 +62,7 @@ async function tryTables(names: readonly string[] = TABLES, url = database.url):
 const good = (name: string): unknown => expect.objectContaining({ name, missed: [], notChecked: undefined, broken: undefined });
 
 test('each captured table is proven, whatever its columns are, and nothing stays', async () => {
-  expect((await installCapture(database.url, PLAN)).notChecked).toEqual({});
+  expect((await installCapture(central.databaseUrl, PLAN)).notChecked).toEqual({});
   expect(await tryTables()).toEqual(TABLES.map(good));
   expect(await central.sql('SELECT FROM waypost.changes')).toEqual([]);
   expect(await central.sql('SELECT id FROM prices ORDER BY 1')).toEqual([{ id: 1 }, { id: 2 }]);
@@ -105,29 +102,29 @@ test.each<[string, string, string[]]>([
     ['UPDATE'],
   ],
 ])('%s: what is not recorded is named', async (_, change, missed) => {
-  await installCapture(database.url, PLAN);
-  await runSql(database.url, change.replace('%d', `"${new URL(database.url).pathname.slice(1)}"`));
+  await installCapture(central.databaseUrl, PLAN);
+  await runSql(central.databaseUrl, change.replace('%d', `"${new URL(central.databaseUrl).pathname.slice(1)}"`));
   expect(await tryTables(['prices'])).toEqual([expect.objectContaining({ name: 'prices', missed, notChecked: undefined })]);
 });
 
 test('session_replication_role does not keep the triggers of an installation from firing', async () => {
-  await installCapture(database.url, PLAN);
+  await installCapture(central.databaseUrl, PLAN);
   await runSql(
-    database.url,
-    `ALTER ROLE CURRENT_USER IN DATABASE "${new URL(database.url).pathname.slice(1)}" SET session_replication_role = 'replica'`,
+    central.databaseUrl,
+    `ALTER ROLE CURRENT_USER IN DATABASE "${new URL(central.databaseUrl).pathname.slice(1)}" SET session_replication_role = 'replica'`,
   );
   expect(await tryTables()).toEqual(TABLES.map(good));
 });
 
 test('what cannot be tried counts neither as proven nor as missed', async () => {
-  await installCapture(database.url, PLAN);
+  await installCapture(central.databaseUrl, PLAN);
   await runSql(
-    database.url,
+    central.databaseUrl,
     `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'rows stay'; END $$;
      CREATE TRIGGER refuse BEFORE DELETE ON keyless FOR EACH STATEMENT EXECUTE FUNCTION refuse();
      CREATE RULE elsewhere AS ON INSERT TO devices DO INSTEAD NOTHING`,
   );
-  const alters = new pg.Client({ connectionString: database.url });
+  const alters = new pg.Client({ connectionString: central.databaseUrl });
   await alters.connect();
   try {
     await alters.query('BEGIN; ALTER TABLE prices ADD note text');
@@ -144,20 +141,20 @@ test('what cannot be tried counts neither as proven nor as missed', async () => 
 });
 
 test('a trigger function that fails is told from a trigger of the application that refuses', async () => {
-  await installCapture(database.url, PLAN);
-  await runSql(database.url, withBody("RAISE 'broken';"));
+  await installCapture(central.databaseUrl, PLAN);
+  await runSql(central.databaseUrl, withBody("RAISE 'broken';"));
   expect(await tryTables(['prices'])).toEqual([expect.objectContaining({ missed: [], notChecked: 'UPDATE: broken', broken: 'broken' })]);
 });
 
 test('an installation that is not seen to record is refused, and nothing of it stays', async () => {
   await runSql(
-    database.url,
+    central.databaseUrl,
     `CREATE FUNCTION hide() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
        UPDATE pg_class SET relhastriggers = false WHERE oid = 'keyless'::regclass AND relhastriggers;
      END $$;
      CREATE EVENT TRIGGER hide ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION hide()`,
   );
-  await expect(installCapture(database.url, PLAN)).rejects.toMatchObject({
+  await expect(installCapture(central.databaseUrl, PLAN)).rejects.toMatchObject({
     code: 'CAPTURE_UNPROVEN',
     message: expect.stringMatching(/INSERT, UPDATE, DELETE, TRUNCATE of keyless/),
   });
@@ -166,12 +163,12 @@ test('an installation that is not seen to record is refused, and nothing of it s
 
 test('writes of the application’s own statement triggers are rolled back, too', async () => {
   await runSql(
-    database.url,
+    central.databaseUrl,
     `CREATE TABLE log (what text);
      CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES (TG_OP || ' as ' || current_user); PERFORM pg_notify('c', ''); RETURN NULL; END $$;
      CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON keyless FOR EACH STATEMENT EXECUTE FUNCTION log()`,
   );
-  await installCapture(database.url, PLAN);
+  await installCapture(central.databaseUrl, PLAN);
   expect(await tryTables(['keyless'])).toEqual([good('keyless')]);
   expect(await central.sql('SELECT FROM log')).toEqual([]);
 });

@@ -1,10 +1,9 @@
 import type { Manifest } from '@waypost/contracts';
 import pg from 'pg';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { readSample } from '../../../../test/support/samples.js';
 import { installCapture } from '../../testing/capture.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { compareManifest, SCOPE } from './compare-manifest.js';
@@ -31,23 +30,18 @@ tables:
 `;
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-beforeEach(async () => {
-  database = await server.createDatabase('shadow');
-  await runSql(database.url, SCHEMA);
-});
 afterEach(() => central?.[Symbol.asyncDispose]());
 
 async function start(every: string): Promise<void> {
-  central = await startCentral({ databaseUrl: database.url, plan: PLAN, env: { SHADOW_READS: every } });
-  await installCapture(database.url, PLAN);
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN, env: { SHADOW_READS: every } });
+  await installCapture(central.databaseUrl, PLAN);
 }
 
 const findings = () => central.sql<{ table_name: string }>('SELECT table_name FROM waypost.shadow_findings WHERE cleared_at IS NULL');
@@ -128,7 +122,7 @@ test('each table is compared once a day, whatever SHADOW_READS says about polls'
 test('writers that commit before, while and after tables are compared raise no false alarm', async () => {
   await start('off');
   const about = { plan: central.app.get<CheckedPlan>(CHECKED_PLAN), tracker: central.app.get(ChangeTracker) };
-  const [reader, writer] = [0, 1].map(() => new pg.Client({ connectionString: database.url })) as [pg.Client, pg.Client];
+  const [reader, writer] = [0, 1].map(() => new pg.Client({ connectionString: central.databaseUrl })) as [pg.Client, pg.Client];
   await Promise.all([reader.connect(), writer.connect()]);
   let held = await central.manifestFor(MAC);
   let equal = 0;

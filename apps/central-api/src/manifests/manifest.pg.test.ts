@@ -1,19 +1,16 @@
 import { normalizeMac } from '@waypost/contracts';
-import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { startCentral } from '../../testing/central.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { readTable } from '../../testing/chunk-streams.js';
-import { SHOP_1, SHOP_1_TWIN, SHOP_2, SHOP_PLAN, SHOP_SCHEMA } from '../../testing/shop.js';
-import { runSql } from '../../testing/sql.js';
+import { SHOP_1, SHOP_1_TWIN, SHOP_2, SHOP_PLAN } from '../../testing/shop.js';
 
 let server: TestServer;
-let database: TestDatabase;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  database = await server.createDatabase('shop');
-  await runSql(database.url, SHOP_SCHEMA);
-  central = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN });
+  central = await startOwnCentral({ server });
 });
 
 afterAll(async () => {
@@ -50,13 +47,13 @@ test('a manifest says what the database holds, and each download proves it', asy
 
 test('a table’s onReferenced goes from the plan into the manifest, and nowhere else', async () => {
   const plan = SHOP_PLAN.replace('- name: vaults', '- name: vaults\n    onReferenced: keep');
-  await using keeping = await startCentral({ databaseUrl: database.url, plan });
+  await using keeping = await startCentral({ databaseUrl: central.databaseUrl, plan });
   const { tables } = await keeping.manifestFor(SHOP_1);
   expect(tables.map(({ name, onReferenced }) => [name, onReferenced]).slice(0, 2)).toEqual([
     ['accounts', undefined],
     ['vaults', 'keep'],
   ]);
-  await expect(startCentral({ databaseUrl: database.url, plan: plan.replace('keep', 'maybe') })).rejects.toThrow(/onReferenced/);
+  await expect(startCentral({ databaseUrl: central.databaseUrl, plan: plan.replace('keep', 'maybe') })).rejects.toThrow(/onReferenced/);
 });
 
 test('the bytes of a download are those of COPY', async () => {
@@ -133,7 +130,7 @@ test('each issued manifest is kept whole, with a row per table that says what it
 });
 
 test('a manifest is given again in the first half of its life, and replaced in the second', async () => {
-  await using brief = await startCentral({ databaseUrl: database.url, plan: SHOP_PLAN, env: { MANIFEST_TTL: '24h' } });
+  await using brief = await startCentral({ databaseUrl: central.databaseUrl, plan: SHOP_PLAN, env: { MANIFEST_TTL: '24h' } });
   const first = await brief.manifestFor(SHOP_1);
   const age = (hours: number) =>
     brief.sql(`UPDATE waypost.manifests SET expires_at = now() + make_interval(hours => $2) WHERE manifest_id = $1`, [

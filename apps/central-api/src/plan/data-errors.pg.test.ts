@@ -1,6 +1,5 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 
 const MAC = '02:00:00:00:00:01';
 const OTHER = '02:00:00:00:00:02';
@@ -21,13 +20,11 @@ tables:
 `;
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('data');
-  await runSql(url, SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: PLAN });
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
 });
 afterAll(async () => {
   await central?.[Symbol.asyncDispose]();

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 
 const MAC = '02:00:00:00:00:01';
 const PLAN = `
@@ -43,13 +42,11 @@ const SCHEMA = `
   INSERT INTO by_null (v) VALUES (NULL), (1);`;
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('scope');
-  await runSql(url, SCHEMA);
-  central = await startCentral({ databaseUrl: url, plan: PLAN });
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
 });
 
 afterAll(async () => {

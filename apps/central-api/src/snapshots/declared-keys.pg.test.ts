@@ -1,6 +1,5 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Central, startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `
@@ -31,13 +30,11 @@ tables:
 `;
 
 let server: TestServer;
-let central: Central;
+let central: OwnCentral;
 
 beforeAll(async () => {
   server = await startTestServer();
-  const { url } = await server.createDatabase('keys');
-  await runSql(url, `${SCHEMA}; ${FILL}`);
-  central = await startCentral({ databaseUrl: url, plan: PLAN });
+  central = await startOwnCentral({ server, schema: `${SCHEMA}; ${FILL}`, plan: PLAN });
 });
 
 beforeEach(() => central.sql(FILL));

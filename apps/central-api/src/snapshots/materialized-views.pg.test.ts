@@ -2,8 +2,7 @@ import pg from 'pg';
 import { startTestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { awaitsTable } from '../../testing/awaits-table.js';
-import { startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { startOwnCentral } from '../../testing/own-central.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `
@@ -34,10 +33,8 @@ test.each([
   ],
 ])('a materialized view, %s, that is refreshed while a snapshot begins is of the snapshot’s moment', async (_, name, refresh) => {
   await using server = await startTestServer();
-  const database = await server.createDatabase('shop');
-  await runSql(database.url, SCHEMA);
-  await using central = await startCentral({ databaseUrl: database.url, plan: planOf(name) });
-  const writer = new pg.Client({ connectionString: database.url });
+  await using central = await startOwnCentral({ server, schema: SCHEMA, plan: planOf(name) });
+  const writer = new pg.Client({ connectionString: central.databaseUrl });
   await writer.connect();
   try {
     await writer.query(`BEGIN; UPDATE users SET name = 'new ' || id; ${refresh}`);

@@ -2,8 +2,7 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { awaitsTable } from '../../testing/awaits-table.js';
-import { startCentral } from '../../testing/central.js';
-import { runSql } from '../../testing/sql.js';
+import { startOwnCentral } from '../../testing/own-central.js';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `
@@ -41,10 +40,8 @@ test.each([
   ['only joins, directly in its partition', 'members_all', 'INSERT INTO members SELECT g, 1 FROM generate_series(1, 10) g'],
   ['asks for the scope', 'devices', `INSERT INTO devices VALUES ('${MAC}', 1)`],
 ])('a table that the plan %s is truncated and filled again meanwhile: no manifest knows it empty', async (_, table, refill) => {
-  const database = await server.createDatabase('shop');
-  await runSql(database.url, SCHEMA);
-  await using central = await startCentral({ databaseUrl: database.url, plan: PLAN });
-  const writer = new pg.Client({ connectionString: database.url });
+  await using central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
+  const writer = new pg.Client({ connectionString: central.databaseUrl });
   await writer.connect();
   try {
     await writer.query(`BEGIN; TRUNCATE ${table}; ${refill}; UPDATE users SET name = 'new ' || id`);
