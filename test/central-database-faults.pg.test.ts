@@ -137,7 +137,7 @@ test('a long transaction neither delays a sync nor shows in it before it commits
   await expectEqual();
 });
 
-test('a table that somebody alters for long costs the request LOCK_TIMEOUT, not a build slot for as long', async () => {
+test('a table that another session alters for long costs the request LOCK_TIMEOUT, not a build slot for as long', async () => {
   await pair.change();
   const old = await pair.contents();
   const migration = await connect(pair.centralServer.url());

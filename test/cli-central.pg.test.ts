@@ -160,7 +160,7 @@ test('status of a running central: its address is enough', async () => {
   });
 });
 
-test('what anybody sent to central reaches no terminal as it is', async () => {
+test('what a client sent to central reaches no terminal as it is', async () => {
   await fetch(`${pair.central.url}/api/device-sync/request`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

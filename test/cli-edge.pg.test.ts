@@ -117,13 +117,13 @@ test('it needs no more than the right to read, and so can change nothing', async
 });
 
 test('an unreachable central is only told of where the environment names it, and exit status 3 where the command line does', async () => {
-  const nobody = 'http://127.0.0.1:9';
-  const { code, json } = await verify([], { ...atEdge, CENTRAL_URL: nobody });
+  const unreachable = 'http://127.0.0.1:9';
+  const { code, json } = await verify([], { ...atEdge, CENTRAL_URL: unreachable });
   expect({ code, central: json.central }).toMatchObject({
     code: 0,
-    central: { asked: true, found: false, reason: expect.stringContaining(nobody) },
+    central: { asked: true, found: false, reason: expect.stringContaining(unreachable) },
   });
-  expect(await waypostJson(['verify', '--central-url', nobody], atEdge)).toMatchObject({
+  expect(await waypostJson(['verify', '--central-url', unreachable], atEdge)).toMatchObject({
     code: 3,
     json: { error: { code: 'CENTRAL_UNREACHABLE' } },
   });

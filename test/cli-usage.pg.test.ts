@@ -24,7 +24,7 @@ beforeAll(async () => {
 
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-const NOBODY = 'postgres://somebody:s3cr3t%21@127.0.0.1:9/db';
+const UNREACHABLE = 'postgres://waypost:s3cr3t%21@127.0.0.1:9/db';
 
 test.each<[string, string[], boolean, RegExp]>([
   ['an unknown command', ['stats'], false, /unknown command 'stats' \(Did you mean status\?\)\nSee: waypost --help/],
@@ -79,7 +79,7 @@ test('--timeout also bounds connecting: a server that never answers is given up 
   const sockets: Socket[] = [];
   const silent = createServer((socket) => void sockets.push(socket.on('error', () => undefined))).listen(0, '127.0.0.1');
   await once(silent, 'listening');
-  const DATABASE_URL = `postgres://nobody@127.0.0.1:${(silent.address() as AddressInfo).port}/db`;
+  const DATABASE_URL = `postgres://waypost@127.0.0.1:${(silent.address() as AddressInfo).port}/db`;
   const byDefault = waypost(['devices'], { DATABASE_URL });
   const soon = waypost(['devices', '--timeout', '100ms'], { DATABASE_URL });
   expect(await Promise.race([byDefault.then(() => 'by default'), soon.then(({ code }) => code)])).toBe(3);
@@ -96,8 +96,8 @@ test('wrong usage is one JSON document too', async () => {
 });
 
 test('a database that is not reached: exit status 3, and no password in any form', async () => {
-  for (const args of [['status'], ['devices', '--json'], ['verify', '--central-database-url', NOBODY]]) {
-    const { code, out, err } = await waypost(args, { DATABASE_URL: NOBODY });
+  for (const args of [['status'], ['devices', '--json'], ['verify', '--central-database-url', UNREACHABLE]]) {
+    const { code, out, err } = await waypost(args, { DATABASE_URL: UNREACHABLE });
     expect(code).toBe(3);
     expect(out + err).toContain('DATABASE_UNAVAILABLE');
     expect(out + err).toContain('127.0.0.1:9/db');

@@ -86,7 +86,7 @@ test('after a restart with a clock at 1970 the verified state is at least as old
 
 test("a breaker that is open when the device's clock is set back closes as soon as central is there again", async () => {
   const { target } = pair.gateway;
-  pair.gateway.target = 'http://127.0.0.1:9'; // nobody listens
+  pair.gateway.target = 'http://127.0.0.1:9'; // no process listens there
   await until(async () => (await pair.sync()).detail?.includes('not asked again') ?? false);
   await edgeClock.shift(-365 * DAY_MS);
   pair.gateway.target = target;

@@ -117,8 +117,8 @@ test('whatever a client sends, each fact is one line of JSON, without a control 
   await post(`${central.url}/api/device-sync/ack`, { manifestId: evil, mac: MAC });
   await rawGet(`${central.url}/api/device-sync/manifests/01ARZ3NDEKTSV4RRFFQ69G5FAV/tables/${encodeURIComponent(evil)}/chunks?mac=x`, {
     'waypost-cycle-id': 'forged\tid',
-    authorization: 'Bearer tell-nobody-0815',
-    cookie: 'tell-nobody-0815',
+    authorization: 'Bearer secret-token-0815',
+    cookie: 'secret-token-0815',
   });
   await central.end('SIGTERM');
   const lines = linesOf(central);
@@ -127,7 +127,7 @@ test('whatever a client sends, each fact is one line of JSON, without a control 
   );
   expect(lines.some(({ msg }) => msg === 'forged')).toBe(false);
   expect(central.log.filter((line) => /[\u0000-\u001f\u007f-\u009f\u2028-\u202e]/.test(line))).toEqual([]);
-  expect(central.log.join('\n')).not.toContain('tell-nobody');
+  expect(central.log.join('\n')).not.toContain('secret-token');
   expect(central.log.join('\n')).not.toContain('forged\\tid');
 });
 

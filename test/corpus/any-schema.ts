@@ -21,7 +21,7 @@ export const FILL_CENTRAL: readonly string[] = [CENTRAL_TYPES, ...CORPUS.map(({ 
 export const PREPARE_EDGE: readonly string[] = [EDGE_TYPES, ...CORPUS.flatMap(({ edge }) => edge ?? [])];
 export const CHANGE_CENTRAL: readonly string[] = CORPUS.map(({ change }) => change);
 
-/** What decides how values are printed and read, as nobody would set it: for each new session of a database. */
+/** Settings that decide how values are printed and read, each with an unusual value: for every new session of a database. */
 export const ODD_SETTINGS = `DO $$ DECLARE setting text; BEGIN
   FOREACH setting IN ARRAY ARRAY['DateStyle = German', 'TimeZone = ''Asia/Kathmandu''', 'IntervalStyle = iso_8601', 'extra_float_digits = -5',
     'bytea_output = escape', 'xmloption = document', 'array_nulls = off', 'quote_all_identifiers = on']

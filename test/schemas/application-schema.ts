@@ -39,7 +39,7 @@ export function rotate(
   const first = columns.map((column) => `first_value(${column}) OVER (ORDER BY ${key}) AS first_${column}`).join(', ');
   const sets = columns.map((column) => `${column} = rotated.${column}`).join(', ');
   const chosen = sample(random, `${table} WHERE shop = ${SHOP}`, key, count);
-  // Unique constraints that are not deferrable refuse a rotation in one statement: through values that nobody has, then back.
+  // Unique constraints that are not deferrable refuse a rotation in one statement: through values that no row has, then back.
   return `
     CREATE TEMPORARY TABLE rotated ON COMMIT DROP AS
       SELECT ${key}, ${next} FROM (SELECT ${key}, ${list}, ${first} FROM ${table} WHERE ${key} IN ${chosen}) AS t WINDOW w AS (ORDER BY ${key});

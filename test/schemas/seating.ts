@@ -42,7 +42,7 @@ export const SEATING: ApplicationSchema = {
     (random) => rotate(random, { table: 'seats', key: 'id', columns: ['place'], count: 2 + random.below(2) }),
     (random) => rotate(random, { table: 'seats', key: 'id', columns: ['line', 'seat'], count: 2 + random.below(2) }),
     (random) => rotate(random, { table: 'seats', key: 'id', columns: ['label', 'priority', 'place'], count: 3 }),
-    // Along a chain without a circle: the last takes a value that nobody has.
+    // Along a chain without a circle: the last takes a value that no row has.
     (random) =>
       `UPDATE seats SET priority = priority + 1000 WHERE shop = ${SHOP}; UPDATE seats SET priority = priority - ${999 - random.below(2)} WHERE shop = ${SHOP}`,
     (random) => `UPDATE seats SET place = NULL WHERE id IN ${sample(random, mySeats, 'id', 2)}`,

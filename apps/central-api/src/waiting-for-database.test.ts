@@ -14,7 +14,7 @@ async function centralAt(port: number) {
   const folder = await temporaryFolder();
   const env = {
     ...process.env,
-    DATABASE_URL: `postgres://nobody@127.0.0.1:${port}/none`,
+    DATABASE_URL: `postgres://waypost@127.0.0.1:${port}/none`,
     SYNC_PLAN: PLAN,
     SNAPSHOT_STORE: `file:${folder.path}`,
     HOST: '127.0.0.1',

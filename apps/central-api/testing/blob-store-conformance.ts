@@ -104,7 +104,7 @@ export function describeBlobStore(name: string, start: () => Promise<Backend>): 
       for (const id of await store.listUnfinished()) await store.removeUnfinished(id);
       expect(await store.listUnfinished()).toEqual([]);
       await writer.abort();
-      await store.removeUnfinished('nobody');
+      await store.removeUnfinished('unknown');
     });
 
     test('a blob that is removed is gone, also when it is removed again, and no other with it', async () => {

@@ -82,7 +82,7 @@ test('a payload that is taken, but too slowly, ends with PAYLOAD_TIMEOUT', async
   await central.manifestFor(SHOP_1);
 });
 
-test('one device’s requests wait for each other, not for everybody’s slots', async () => {
+test('one device’s requests wait for each other, not for other devices’ slots', async () => {
   await using central = await start({ MAX_CONCURRENT_BUILDS: '2', BUILD_QUEUE_TIMEOUT: '30s' });
   const other = new pg.Client({ connectionString: databaseUrl });
   await other.connect();

@@ -128,7 +128,7 @@ describe('capture that is not what install made counts as none', () => {
     ['another search path', onFunction('ALTER FUNCTION %s() SET search_path = public'), /was altered/],
     [
       'an owner that may not record',
-      `CREATE ROLE nobody_${process.pid}; ` + onFunction(`ALTER FUNCTION %s() OWNER TO nobody_${process.pid}`),
+      `CREATE ROLE other_owner_${process.pid}; ` + onFunction(`ALTER FUNCTION %s() OWNER TO other_owner_${process.pid}`),
       /may not write to waypost.changes/,
     ],
     [
