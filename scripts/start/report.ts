@@ -66,7 +66,7 @@ function formatSync(sync: FirstSync): string[] {
     '',
     `${sync.status} in ${seconds(sync.durationMs)}`,
   ];
-  const header = ['table', 'rows', 'bytes downloaded', 'sha256', ''];
+  const header = ['table', 'rows', 'bytes transferred', 'sha256', ''];
   return columns([header, ...rows, total], ['left', 'right', 'right', 'left', 'left']);
 }
 
