@@ -5,7 +5,7 @@
  */
 export const LAYERS = {
   'libs/command-line/src': ['index.ts', 'run', 'grammar', 'text', 'read'],
-  'libs/runtime/src': ['index.ts', 'service', 'http', 'health', 'postgres', 'telemetry', 'system', 'errors', 'config'],
+  'libs/runtime/src': ['index.ts', 'service', 'http', 'health', 'capture', 'postgres', 'telemetry', 'system', 'errors', 'config'],
   'apps/central-api/src': [
     'main.ts',
     'http-app.ts',

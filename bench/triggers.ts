@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { join } from 'node:path';
-import { createPool, withTransaction } from '@waypost/runtime';
-import { captureFor, removeCapture } from '../apps/central-api/src/capture/capture.js';
+import { createPool, removeTriggers, withTransaction } from '@waypost/runtime';
+import { captureFor } from '../apps/central-api/src/capture/capture.js';
 import { dataSourceOptions, openDataSource } from '../apps/central-api/src/database/database.module.js';
 import { checkPlan, type CheckedPlan } from '../apps/central-api/src/plan/check-plan.js';
 import { readPlan } from '../apps/central-api/src/plan/read-plan.js';
@@ -170,7 +170,7 @@ class TriggerBench {
   /** With triggers or without; autovacuum is off, and what the last leg left is not the next one's. */
   private async prepare(side: Side): Promise<void> {
     await withClient(this.url, async (client) => {
-      await withTransaction(client, 'READ WRITE', () => removeCapture(client));
+      await withTransaction(client, 'READ WRITE', () => removeTriggers(client));
       if (side === 'with') await withTransaction(client, 'READ WRITE', () => captureFor(client, this.plan));
       await client.query('TRUNCATE waypost.changes, history');
       await client.query(`VACUUM ${TABLE}`);

@@ -29,6 +29,10 @@ export * from './postgres/session-settings.js';
 export * from './postgres/transaction.js';
 export { type KeyOrder, TypeCatalog } from './postgres/type-catalog.js';
 
+export { checkTriggers, type TableRef, type TriggerCheck } from './capture/check-triggers.js';
+export * from './capture/install-triggers.js';
+export { readCanaries, type Trial, tryCapture } from './capture/try-capture.js';
+
 export * from './http/http-app.js';
 export * from './http/listen.js';
 export * from './http/parse-message.js';

@@ -1,9 +1,8 @@
-import { createPool, withClient, withTransaction } from '@waypost/runtime';
+import { createPool, removeTriggers, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { installCapture } from '../../testing/capture.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
-import { removeCapture } from './capture.js';
 
 const SCHEMA = `
   CREATE TABLE devices (mac macaddr PRIMARY KEY, shop int NOT NULL);
@@ -116,7 +115,7 @@ test.each<[string, string, string[]]>([
 
 test('remove takes all triggers and functions away', async () => {
   const pool = createPool({ url: central.databaseUrl, applicationName: 'test', maxConnections: 1, onIdleError: () => undefined });
-  const removed = await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => removeCapture(client)));
+  const removed = await withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => removeTriggers(client)));
   await pool.end();
   expect(removed.sort()).toEqual(WATCHED);
   expect(await recorded('INSERT INTO base VALUES (5, 5)')).toEqual([]);

@@ -1,21 +1,9 @@
 import { WaypostError } from '@waypost/contracts';
-import { SqlState, sqlStateOf } from '@waypost/runtime';
+import { dropUnusedFunctions, installTriggers, proveTriggers, SqlState, sqlStateOf, type TableRef } from '@waypost/runtime';
 import type pg from 'pg';
-import {
-  captureTriggers,
-  createFunction,
-  createTrigger,
-  dropTriggers,
-  KEEP_RIGHT_TO_RECORD,
-  READ_FUNCTION_PRESENT,
-  READ_UNUSED_FUNCTIONS,
-  READ_WATCHED,
-} from './capture.sql.js';
-import { createCanary, READ_UNUSED_CANARIES } from './canary.sql.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
-import { type CaptureCheck, checkCapture, readKeys, type Table } from './check-capture.js';
+import { type CaptureCheck, checkCapture } from './check-capture.js';
 import { findSources } from './find-sources.js';
-import { assertRecorded, readCanaries, tryCapture } from './try-capture.js';
 
 /** What capture covers of what a plan reads. */
 export interface Coverage {
@@ -49,22 +37,14 @@ export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan):
 export async function captureFor(client: pg.ClientBase, plan: CheckedPlan): Promise<Installed> {
   const { tables, obstacles } = await findSources(client, plan);
   const { uncaptured } = await checkCapture(client, tables);
-  const notChecked = await installCapture(client, uncaptured)
-    .then(() => proveCapture(client, tables))
+  const notChecked = await installTriggers(client, uncaptured)
+    .then(() => proveTriggers(client, tables))
     .catch(asRefused);
   await dropUnusedFunctions(client);
   return { ...coverageOf(tables, obstacles, await checkCapture(client, tables)), notChecked };
 }
 
-/** Takes all triggers away again, in the current transaction. @returns the tables that had some */
-export async function removeCapture(client: pg.ClientBase): Promise<string[]> {
-  const { rows } = await client.query<Table>(READ_WATCHED);
-  for (const { name } of rows) await client.query(dropTriggers(name));
-  await dropUnusedFunctions(client);
-  return rows.map(({ name }) => name);
-}
-
-function coverageOf(tables: readonly Table[], obstacles: readonly string[], { uncaptured, blockers }: CaptureCheck): Coverage {
+function coverageOf(tables: readonly TableRef[], obstacles: readonly string[], { uncaptured, blockers }: CaptureCheck): Coverage {
   return {
     tables: namesOf(tables),
     unwatched: namesOf(uncaptured),
@@ -73,58 +53,8 @@ function coverageOf(tables: readonly Table[], obstacles: readonly string[], { un
   };
 }
 
-function namesOf(tables: readonly Table[]): string[] {
+function namesOf(tables: readonly TableRef[]): string[] {
   return tables.map(({ name }) => name).sort();
-}
-
-async function installCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<void> {
-  await client.query(KEEP_RIGHT_TO_RECORD);
-  const keys = await readKeys(
-    client,
-    tables.map(({ oid }) => oid),
-  );
-  for (const { oid, name } of tables) {
-    for (const trigger of captureTriggers(keys.get(oid) ?? [])) {
-      // One that is there and right may belong to another role, whose tables have a key of the same form.
-      const { rows } = await client.query(READ_FUNCTION_PRESENT, [trigger.function, trigger.body]);
-      if (rows.length === 0) await client.query(createFunction(trigger));
-      await client.query(createTrigger(name, trigger));
-    }
-  }
-}
-
-/** @returns why tables could not be tried, by their names */
-async function proveCapture(client: pg.ClientBase, tables: readonly Table[]): Promise<Record<string, string>> {
-  const oids = tables.map(({ oid }) => oid);
-  const missing = (await readCanaries(client, oids)).filter((table) => table.function === null);
-  const owners = new Map(missing.map(({ owner, service }) => [owner, service]));
-  for (const [owner, service] of owners) await createCanaryFor(client, owner, service);
-  const notChecked: Record<string, string> = {};
-  for (const table of await readCanaries(client, oids)) {
-    const trial = await tryCapture(client, table);
-    assertRecorded(trial);
-    if (trial.notChecked !== undefined) notChecked[table.name] = trial.notChecked;
-  }
-  return notChecked;
-}
-
-/** Where the tables' owner may not have functions in schema waypost, its tables are not checked. */
-async function createCanaryFor(client: pg.ClientBase, owner: string, service: string): Promise<void> {
-  await client.query('SAVEPOINT waypost_canary');
-  try {
-    await client.query(createCanary(owner, service));
-  } catch (error) {
-    if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
-    await client.query('ROLLBACK TO SAVEPOINT waypost_canary');
-  }
-  await client.query('RELEASE SAVEPOINT waypost_canary');
-}
-
-async function dropUnusedFunctions(client: pg.ClientBase): Promise<void> {
-  for (const unused of [READ_UNUSED_FUNCTIONS, READ_UNUSED_CANARIES]) {
-    const { rows } = await client.query<{ name: string }>(unused);
-    for (const { name } of rows) await client.query(`DROP FUNCTION ${name}`);
-  }
 }
 
 function asRefused(error: unknown): never {

@@ -6,10 +6,10 @@ import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolv
 import { asView } from '../plan/read-relations.js';
 import { foldedLiterals } from '../plan/moving-literals.js';
 import { renderParameters } from '../plan/sql-parameters.js';
-import type { Table } from './check-capture.js';
+import type { TableRef } from '@waypost/runtime';
 import { READ_DEFINITION, READ_FOREIGN_APPLIERS, READ_FUNCTIONS, READ_RELATIONS, READ_TYPES, READ_VOLATILE } from './sources.sql.js';
 
-interface Relation extends Table {
+interface Relation extends TableRef {
   /** pg_class.relkind. */
   kind: string;
   /** pg_class.relpersistence. */
@@ -21,7 +21,7 @@ interface Relation extends Table {
 /** What the plan's queries read. */
 export interface Sources {
   /** Tables whose triggers tell of changes, partitions and inheriting tables included; by name. */
-  tables: Table[];
+  tables: TableRef[];
   /** Oids of those among them that the query of each of the plan's tables reads, by the table's name. */
   tablesOf: Map<string, string[]>;
   /** Oids of all that takes part, views included. */

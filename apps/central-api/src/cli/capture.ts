@@ -1,7 +1,7 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, plural, printable } from '@waypost/command-line';
-import { queryOn, withClient, withTransaction } from '@waypost/runtime';
+import { queryOn, removeTriggers, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { captureFor, type Coverage, describeCapture, removeCapture } from '../capture/capture.js';
+import { captureFor, type Coverage, describeCapture } from '../capture/capture.js';
 import {
   type CanaryState,
   type CaptureFinding,
@@ -33,7 +33,7 @@ export async function captureInstall(context: CommandContext): Promise<Answer> {
 /** `waypost capture remove`: takes all triggers away; requests read tables again. */
 export async function captureRemove(context: CommandContext): Promise<Answer> {
   const removed = await context.database.run((pool) =>
-    withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => removeCapture(client))),
+    withClient(pool, (client) => withTransaction(client, 'READ WRITE', () => removeTriggers(client))),
   );
   const text =
     removed.length === 0

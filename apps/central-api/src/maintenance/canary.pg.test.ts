@@ -3,7 +3,7 @@ import { startTestServer, type TestServer } from '../../../../test/support/postg
 import { installCapture } from '../../testing/capture.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { runSql } from '../../testing/sql.js';
-import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
+import { readCanaries, type Trial, tryCapture } from '@waypost/runtime';
 
 const MAC = '02:00:00:00:00:01';
 const SCHEMA = `

@@ -8,7 +8,7 @@ import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { checkCapture } from '../capture/check-capture.js';
 import { DROP_READS } from '../capture/findings.sql.js';
-import { readCanaries, type Trial, tryCapture } from '../capture/try-capture.js';
+import { readCanaries, type Trial, tryCapture } from '@waypost/runtime';
 
 /** For each statement, triggers of the application's own included; and for a session whose process hangs. */
 const LIMITS = "SET statement_timeout = '3s'; SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '1s'";

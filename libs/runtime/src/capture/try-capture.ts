@@ -1,10 +1,10 @@
 import { WaypostError } from '@waypost/contracts';
-import { SqlState, sqlStateOf } from '@waypost/runtime';
 import pg from 'pg';
+import { SqlState, sqlStateOf } from '../errors/sql-state.js';
 import { READ_CANARIES, READ_RECORDED, SWITCH_ON, TRIED } from './canary.sql.js';
-import type { Table } from './check-capture.js';
+import type { TableRef } from './check-triggers.js';
 
-export interface CanaryTable extends Table {
+export interface CanaryTable extends TableRef {
   owner: string;
   /** The role that central runs as. */
   service: string;
@@ -13,7 +13,7 @@ export interface CanaryTable extends Table {
 }
 
 /** What came of trying one table. */
-export interface Trial extends Table {
+export interface Trial extends TableRef {
   /** Operations that succeeded and were not recorded under the table: a change can be missed. */
   missed: string[];
   /** Why operations could not be tried: that says nothing about them. */

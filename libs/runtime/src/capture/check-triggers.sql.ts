@@ -1,4 +1,4 @@
-import { MAY_RECORD, RUNS_AS_OWNER } from './capture.sql.js';
+import { MAY_RECORD, RUNS_AS_OWNER } from './triggers.sql.js';
 
 /** The triggers of ours that tables carry, and all that decides what those do. $1: oids of tables. */
 export const READ_TRIGGERS = `
