@@ -31,6 +31,18 @@ interface Known extends Tracked, CatalogParts {
   isWhole: boolean;
 }
 
+interface Found {
+  known: Known;
+  /** Why a change could pass unnoticed. */
+  reasons: string[];
+  /** False where something could not be looked into. */
+  isComplete: boolean;
+}
+
+const NO_PARTS: CatalogParts = { relations: [], functions: [], types: [] };
+/** While definitions are altered all the time nothing is known, and tables are read. */
+const MAX_LOOKS = 5;
+
 /** The plan's part of a fingerprint. */
 const PLAN_HASH_LENGTH = 16;
 
@@ -86,7 +98,31 @@ export class ChangeTracker {
     return row && this.withPlan(row.catalog) === fingerprint ? row.seen : undefined;
   }
 
+  /**
+   * Definitions that are altered while they are looked at would be filed under the fingerprint of those that came after: what was found counts only if the
+   * fingerprint was the same before.
+   */
   private async lookUp(client: pg.ClientBase, query: Query): Promise<Known> {
+    let parts: CatalogParts = this.known ?? NO_PARTS;
+    for (let attempt = 1; attempt < MAX_LOOKS; attempt += 1) {
+      const before = await this.fingerprint(query, parts);
+      const found = await this.look(client, query);
+      if (found.known.fingerprint === before) return this.accept(found);
+      parts = found.known;
+    }
+    const { known } = await this.look(client, query);
+    this.known = undefined;
+    return { ...known, isWhole: false };
+  }
+
+  private accept({ known, reasons, isComplete }: Found): Known {
+    this.report(reasons, known.tables.length);
+    // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
+    this.known = isComplete ? known : undefined;
+    return known;
+  }
+
+  private async look(client: pg.ClientBase, query: Query): Promise<Found> {
     return withTransaction(client, 'READ WRITE', async () => {
       const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
       const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
@@ -95,13 +131,10 @@ export class ChangeTracker {
       const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
       const functions = [...sources.functions, ...capture.functions];
       const { types } = sources;
-      this.report(reasons, tables.length);
       const fingerprint = await this.fingerprint(query, { relations, functions, types });
       const isWhole = reasons.length === 0;
       const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
-      // What stood in the way of looking, a missing right for one, is not in the fingerprint: it is tried again.
-      this.known = isComplete && capture.isComplete ? known : undefined;
-      return known;
+      return { known, reasons, isComplete: isComplete && capture.isComplete };
     });
   }
 
