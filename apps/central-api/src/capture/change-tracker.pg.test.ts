@@ -41,14 +41,13 @@ async function isWholeMeanwhile(work: () => Promise<unknown>): Promise<boolean> 
   return withClient(pool, async (client) => {
     const query: (...args: never[]) => Promise<unknown> = client.query.bind(client);
     let isDue = true;
-    const spy = jest.spyOn(client, 'query').mockImplementation((async (...args: unknown[]) => {
+    const spy = jest.spyOn(client, 'query').mockImplementation((...args: unknown[]): void => {
       const [text, parameters] = args as [unknown, unknown[][] | undefined];
-      if (isDue && text === FINGERPRINT_CATALOG && parameters?.[0]?.length) {
-        isDue = false;
-        await work();
-      }
-      return query(...(args as never[]));
-    }) as never);
+      const isReached = isDue && text === FINGERPRINT_CATALOG && parameters?.[0]?.length;
+      if (!isReached) return query(...(args as never[])) as never;
+      isDue = false;
+      return work().then(() => query(...(args as never[]))) as never;
+    });
     const found = await tracker.refresh(client);
     spy.mockRestore();
     expect(isDue).toBe(false);
