@@ -1,9 +1,10 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
 /** Passes TCP through, and counts the bytes of both ways. */
 export class CountingProxy implements AsyncDisposable {
   private bytes = 0;
+  private bytesUntilCut = Infinity;
 
   private constructor(private readonly server: Server) {}
 
@@ -11,26 +12,18 @@ export class CountingProxy implements AsyncDisposable {
     const { hostname, port } = new URL(targetUrl);
     const server = createServer();
     const proxy = new CountingProxy(server);
-    server.on('connection', (near) => {
-      const far = connect({ host: hostname, port: Number(port), noDelay: true });
-      near.setNoDelay();
-      for (const [from, to] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        from.on('data', (data: Buffer) => (proxy.bytes += data.length));
-        from.on('error', () => undefined);
-        from.on('close', () => to.destroy());
-        from.pipe(to);
-      }
-    });
+    server.on('connection', (near) => proxy.join(near, connect({ host: hostname, port: Number(port), noDelay: true })));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return proxy;
   }
 
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
   get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${this.port}`;
   }
 
   /** Since the last call. */
@@ -40,7 +33,31 @@ export class CountingProxy implements AsyncDisposable {
     return bytes;
   }
 
+  /** Once the target has sent so many more bytes, the connection that they come on is cut, and no other one. */
+  cutAfter(bytes: number): void {
+    this.bytesUntilCut = bytes;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.server.close();
+  }
+
+  private join(near: Socket, far: Socket): void {
+    near.setNoDelay();
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (data: Buffer) => (this.bytes += data.length));
+      from.on('error', () => undefined);
+      from.on('close', () => to.destroy());
+      from.pipe(to);
+    }
+    far.on('data', ({ length }: Buffer) => {
+      this.bytesUntilCut -= length;
+      if (this.bytesUntilCut > 0) return;
+      this.bytesUntilCut = Infinity;
+      near.destroy();
+    });
   }
 }

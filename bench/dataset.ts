@@ -25,15 +25,22 @@ export const CREATE_TABLE = `
 /** The first sync creates both. */
 export const DROP_MIRROR = `DROP TABLE IF EXISTS ${TABLE}; DROP TYPE IF EXISTS item_status`;
 
-/** Each value depends on the row's number alone, so that every run on every machine has the same rows. $1, $2: the first and the last. */
-export const FILL = `
+/** $1, $2: the first and the last. */
+export const FILL = fillWith({ key: 'i', quantity: 'h % 1000' });
+
+/**
+ * Each value depends on the row's number alone, so that every run on every machine has the same rows. $1, $2: the first and the last.
+ * @param key, quantity SQL of these columns, from the row's number `i` and its hash `h`
+ */
+export function fillWith({ key, quantity }: { key: string; quantity: string }): string {
+  return `
   INSERT INTO ${TABLE}
-  SELECT i,
+  SELECT ${key},
          'SKU-' || lpad((h % 100000000)::text, 8, '0'),
          (ARRAY['Sensor', 'Gateway', 'Camera', 'Router', 'Display', 'Battery', 'Antenna', 'Relay'])[1 + h % 8] || ' ' ||
            (ARRAY['indoor', 'outdoor', 'rugged', 'compact', 'industrial'])[1 + h / 8 % 5] || ' ' || h / 40 % 10000,
          (enum_range(NULL::item_status))[1 + h / 7 % 4],
-         h % 1000,
+         ${quantity},
          (h % 1000000)::numeric / 100,
          (h % 100000) / 1000.0,
          h % 3 > 0,
@@ -43,10 +50,11 @@ export const FILL = `
          CASE WHEN h % 4 > 0 THEN 'checked by ' || (ARRAY['Ada', 'Grace', 'Linus', 'Edsger'])[1 + h / 11 % 4] END
   FROM generate_series($1::bigint, $2::bigint) AS i
   CROSS JOIN LATERAL (SELECT hashint8extended(i, 42) & 2147483647) AS hashed(h)`;
+}
 
 /** Order plays no part: the sum of the rows' hashes is that of the set, and each row's text holds its key. */
 const FINGERPRINT = `
-  SELECT count(*) || ':' || coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint), 0) AS fingerprint FROM ${TABLE} AS t`;
+  SELECT count(*) || ':' || coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint), 0) AS fingerprint FROM ${TABLE} AS t WHERE `;
 
 const PLAN = `version: 1
 schemaVersion: 1
@@ -67,13 +75,18 @@ export async function fillCentral(client: pg.ClientBase, rows: number): Promise<
   await client.query('VACUUM (ANALYZE, FREEZE)');
 }
 
-export async function writePlan(path: string, changes: 'none' | 'triggers' = 'none'): Promise<void> {
-  await writeFile(path, `${PLAN}changes: ${changes}\n`);
+/** All rows, for each device. */
+export function planWith(changes: 'none' | 'triggers'): string {
+  return `${PLAN}changes: ${changes}\n`;
 }
 
-/** Row count and hash of what the table holds; equal for equal sets of rows. */
-export async function fingerprint(client: pg.ClientBase): Promise<string> {
+export async function writePlan(path: string, changes: 'none' | 'triggers' = 'none'): Promise<void> {
+  await writeFile(path, planWith(changes));
+}
+
+/** Row count and hash of those rows of the table, as `t`, for which the condition holds; equal for equal sets of rows. */
+export async function fingerprint(client: pg.ClientBase, condition = 'true'): Promise<string> {
   await client.query("SET TimeZone = 'UTC'");
-  const { rows } = await client.query<{ fingerprint: string }>(FINGERPRINT);
+  const { rows } = await client.query<{ fingerprint: string }>(FINGERPRINT + condition);
   return (rows[0] as { fingerprint: string }).fingerprint;
 }

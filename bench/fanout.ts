@@ -1,10 +1,12 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@waypost/contracts';
 import type pg from 'pg';
-import { Agent, request } from 'undici';
+import { Agent } from 'undici';
+import { askCentral, countTableReads, lastTableReadAt } from './ask-central.js';
 import { benchFolder } from './bench-folder.js';
 import { CREATE_TABLE, FILL, TABLE } from './dataset.js';
+import { folderSize } from './folder-size.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
 import { type CpuSeconds, measure } from './measure.js';
@@ -140,31 +142,27 @@ class FanoutBench implements AsyncDisposable {
     const agent = new Agent({ connections: DEVICES, headersTimeout: 0, bodyTimeout: 0 });
     try {
       const macs = Array.from({ length: DEVICES }, (_, at) => macOf(at));
-      const before = await this.countBuilds();
+      const before = await countTableReads(this.central.url);
       this.central.takeLog();
       const startedAt = performance.now();
       const processes = { central: this.central.pid, centralPostgres: this.servers.central.pid };
       const { result, ms, cpuSeconds } = await measure(processes, () =>
         Promise.all(
           macs.map(async (mac) => {
-            const manifest = await ask(this.central.url, mac, agent);
+            const manifest = await askCentral(this.central.url, { mac }, agent);
             return { manifest, tookMs: performance.now() - startedAt };
           }),
         ),
       );
       const answeredAt = Date.now();
       checkScopes(result.map(({ manifest }) => manifest));
-      const lastBuildAt = Math.max(
-        ...this.central
-          .takeLog()
-          .flatMap((line) => (line['msg'] === 'snapshot built' && line['built'] !== 0 ? [Date.parse(String(line['time']))] : [])),
-      );
+      const lastReadAt = lastTableReadAt(this.central.takeLog());
       const took = result.map(({ tookMs }) => tookMs).sort((a, b) => a - b);
       const memory = await residentMemory(this.central.pid);
       return {
-        built: (await this.countBuilds()) - before,
+        built: (await countTableReads(this.central.url)) - before,
         totalMs: ms,
-        afterLastBuildMs: answeredAt - lastBuildAt,
+        afterLastBuildMs: answeredAt - lastReadAt,
         p50Ms: medianOf(took),
         p99Ms: took[Math.floor(took.length * 0.99)] ?? NaN,
         cpuSeconds,
@@ -186,30 +184,16 @@ class FanoutBench implements AsyncDisposable {
         await client.query('INSERT INTO devices VALUES ($1, $2, $3)', [mac, low + at * shift, low + at * shift + rows]);
       }
     });
-    const sizes = [await sizeOf(this.storeFolder)];
+    const sizes = [await folderSize(this.storeFolder)];
     for (const mac of NEAR_MACS) {
-      await ask(this.central.url, mac);
-      sizes.push(await sizeOf(this.storeFolder));
+      await askCentral(this.central.url, { mac });
+      sizes.push(await folderSize(this.storeFolder));
     }
     return { rows, firstBytes: sizes[1]! - sizes[0]!, secondBytes: sizes[2]! - sizes[1]! };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.central[Symbol.asyncDispose]();
-  }
-
-  /** Table snapshots that were read from the database so far. */
-  private async countBuilds(): Promise<number> {
-    const text = await (await fetch(`${this.central.url}/metrics`)).text();
-    const valueOf = (name: string, label = ''): number | undefined => {
-      const line = text.split('\n').find((candidate) => candidate.startsWith(`${name}{`) && candidate.includes(label));
-      return line === undefined ? undefined : Number(line.split(' ').at(-1));
-    };
-    return (
-      valueOf('waypost_central_table_snapshots_total', 'source="built"') ??
-      valueOf('waypost_central_snapshot_table_build_duration_seconds_count') ??
-      NaN
-    );
   }
 }
 
@@ -228,18 +212,6 @@ function macOf(at: number): string {
   return `02:00:00:00:${[at >> 8, at & 255].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 }
 
-async function ask(url: string, mac: string, dispatcher?: Agent): Promise<Manifest> {
-  const answer = await request(`${url}/api/device-sync/request`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ mac }),
-    ...(dispatcher ? { dispatcher } : {}),
-  });
-  const text = await answer.body.text();
-  if (answer.statusCode !== 200) throw new Error(`${mac} got ${answer.statusCode}: ${text}`);
-  return (JSON.parse(text) as { manifest: Manifest }).manifest;
-}
-
 /** @throws Error when devices of one scope did not get the same tables, or those of two scopes did */
 function checkScopes(manifests: readonly Manifest[]): void {
   const hashes = manifests.map(({ tables }) => tables.map(({ name, sha256 }) => `${name} ${sha256}`).join(', '));
@@ -247,10 +219,4 @@ function checkScopes(manifests: readonly Manifest[]): void {
     if (found !== hashes[at % SCOPES]) throw new Error(`${macOf(at)} got other tables than ${macOf(at % SCOPES)}: ${found}`);
   }
   if (new Set(hashes).size !== SCOPES) throw new Error('Two scopes got the same tables.');
-}
-
-async function sizeOf(folder: string): Promise<number> {
-  const files = await readdir(folder, { recursive: true, withFileTypes: true });
-  const sizes = await Promise.all(files.filter((file) => file.isFile()).map((file) => stat(join(file.parentPath, file.name))));
-  return sizes.reduce((sum, { size }) => sum + size, 0);
 }

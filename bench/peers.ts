@@ -52,6 +52,14 @@ async function isSynchronized(client: pg.Client): Promise<boolean> {
   return rowCount === 1;
 }
 
+/** Reads those rows of the table, as `t`, for which the condition holds, binary and in key order, and does nothing with them. */
+export async function readOrdered(url: string, condition = 'true'): Promise<void> {
+  const out = `COPY (SELECT * FROM ${TABLE} AS t WHERE ${condition} ORDER BY id) TO STDOUT (FORMAT binary)`;
+  await withClient(url, async (client) => {
+    for await (const _data of client.query(copyTo(out)));
+  });
+}
+
 async function pipe(servers: Servers, database: string, out: string, into: string): Promise<void> {
   await withClient(servers.urlOf('central', database), (source) =>
     withClient(servers.urlOf('edge', database), (target) => pipeline(source.query(copyTo(out)), target.query(copyFrom(into)))),

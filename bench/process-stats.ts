@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 
 /** USER_HZ, which Linux reports to programs as 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -16,6 +16,11 @@ export async function residentMemory(pid: number): Promise<ResidentMemory | unde
   const status = await readIfThere(`/proc/${pid}/status`);
   const valueOf = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status ?? '')?.[1]) * 1024;
   return status === undefined ? undefined : { bytes: valueOf('VmRSS'), peakBytes: valueOf('VmHWM') };
+}
+
+/** From now on the peak is counted from what the process has now. Where the system does not allow it, it stays that of the process's whole life. */
+export async function resetPeakMemory(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, '5').catch(() => undefined);
 }
 
 /**

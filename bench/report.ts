@@ -1,4 +1,5 @@
 import type { FullReport, Target } from './full-report.js';
+import type { Machine } from './machine.js';
 
 const TITLES: Record<string, string> = {
   full: 'full sync, verified',
@@ -66,7 +67,7 @@ function targetRow({ name, value, limit, unit, met }: Target): string[] {
   return [met ? '✓' : '✗', name, format(value), `≤ ${format(limit)}`];
 }
 
-function settingsLine(settings: Record<string, string>): string {
+export function settingsLine(settings: Record<string, string>): string {
   return Object.entries(settings)
     .map(([name, value]) => `${name}=${value}`)
     .join(' ');
@@ -88,6 +89,34 @@ export function megabytes(bytes: number): string {
 
 export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(0)} GB`;
+}
+
+/** With the unit that fits. */
+export function bytes(count: number): string {
+  if (count < 1e3) return `${count.toFixed(0)} B`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} KB` : megabytes(count);
+}
+
+/** In seconds where there are many. */
+export function milliseconds(ms: number): string {
+  return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${seconds(ms)} s`;
+}
+
+export function ratio(value: number): string {
+  return `${value.toFixed(2)} ×`;
+}
+
+/** A line of the targets: reached when the value is not above the limit. What has no value is not reached, and says why instead. */
+export function targetLine(name: string, value: number | string, limit: number, format: (value: number) => string): string[] {
+  const shown = typeof value === 'string' ? value : Number.isNaN(value) ? '–' : format(value);
+  return [typeof value === 'number' && value <= limit ? '✓' : '✗', name, shown, `≤ ${format(limit)}`];
+}
+
+export function machineLines(machine: Machine, versions: { node: string; postgres: string }): string[][] {
+  return [
+    ['machine', `${machine.cpu}, ${machine.cores} cores, ${gigabytes(machine.memoryBytes)}, ${machine.system}`],
+    ['versions', `Node ${versions.node}, PostgreSQL ${versions.postgres}`],
+  ];
 }
 
 export function percent(share: number): string {

@@ -23,12 +23,16 @@ export class Servers implements AsyncDisposable {
     readonly edge: EmbeddedPostgres,
   ) {}
 
-  /** @param signal ends them, and with them what runs on them */
-  static async start(folder: string, signal: AbortSignal): Promise<Servers> {
+  /**
+   * @param signal ends them, and with them what runs on them
+   * @param settings more of them, of both servers
+   */
+  static async start(folder: string, signal: AbortSignal, settings: Readonly<Record<string, string>> = {}): Promise<Servers> {
+    const common = { ...SETTINGS, ...settings };
     // Logical replication, one of the peers, needs more in central's write-ahead log.
-    const central = await startEmbeddedPostgres({ folder: join(folder, 'central'), settings: { ...SETTINGS, wal_level: 'logical' } });
+    const central = await startEmbeddedPostgres({ folder: join(folder, 'central'), settings: { ...common, wal_level: 'logical' } });
     try {
-      const servers = new Servers(central, await startEmbeddedPostgres({ folder: join(folder, 'edge'), settings: SETTINGS }));
+      const servers = new Servers(central, await startEmbeddedPostgres({ folder: join(folder, 'edge'), settings: common }));
       signal.addEventListener('abort', () => void servers[Symbol.asyncDispose](), { once: true });
       if (!signal.aborted) return servers;
       await servers.edge.stop();

@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
-import { DEVICE_MAC, DROP_MIRROR, writePlan } from './dataset.js';
+import { CountingProxy } from './counting-proxy.js';
+import { DEVICE_MAC, DROP_MIRROR, planWith } from './dataset.js';
 import { type ResidentMemory, residentMemory } from './process-stats.js';
 import { type Servers, withClient } from './servers.js';
 import { type LogLine, ServiceProcess } from './service-process.js';
@@ -16,10 +17,20 @@ export interface SyncOutcome {
 }
 
 /** What POST /api/sync/now answers, as far as the bench reads it. */
-interface SyncAnswer {
-  status: string;
+export interface SyncAnswer {
+  /** `Success` or `Unchanged`; of a failed cycle the HTTP status. */
+  status: string | number;
+  /** Of a failed cycle's error. */
+  code?: string;
   downloadedBytes: number;
   ack: string;
+}
+
+interface ServicesOptions {
+  /** YAML. By default all rows of the table, captured. */
+  plan?: string;
+  /** Whether the edge reaches central through a proxy that counts. */
+  counted?: boolean;
 }
 
 const WAYPOST_TABLES = `
@@ -31,33 +42,39 @@ export class Services implements AsyncDisposable {
   private constructor(
     readonly central: ServiceProcess,
     readonly edge: ServiceProcess,
-    private readonly databases: { central: string; edge: string },
-    private readonly snapshotFolder: string,
+    readonly databases: { central: string; edge: string },
+    readonly snapshotFolder: string,
+    /** Between the two, if it was asked for. */
+    readonly wire: CountingProxy | undefined,
   ) {}
 
-  static async start(servers: Servers, database: string, folder: string): Promise<Services> {
+  static async start(servers: Servers, database: string, folder: string, options: ServicesOptions = {}): Promise<Services> {
+    const { plan = planWith('triggers'), counted = false } = options;
     const databases = { central: servers.urlOf('central', database), edge: servers.urlOf('edge', database) };
     const snapshots = join(folder, 'snapshots');
-    const plan = join(folder, 'plan.yaml');
+    const planFile = join(folder, 'plan.yaml');
     await mkdir(snapshots, { recursive: true });
-    await writePlan(plan, 'triggers');
+    await writeFile(planFile, plan);
     const central = await ServiceProcess.start('start:central', {
       DATABASE_URL: databases.central,
-      SYNC_PLAN: plan,
+      SYNC_PLAN: planFile,
       SNAPSHOT_STORE: `file:${snapshots}`,
     });
+    let wire: CountingProxy | undefined;
     try {
       // So that central can tell that a snapshot is still what it would read.
-      await runWaypost(databases.central, 'capture', 'install', '--plan', plan);
+      await runWaypost(databases.central, 'capture', 'install', '--plan', planFile);
+      if (counted) wire = await CountingProxy.start(central.url);
       const edge = await ServiceProcess.start('start:edge', {
         DATABASE_URL: databases.edge,
-        CENTRAL_URL: central.url,
+        CENTRAL_URL: wire?.url ?? central.url,
         DEVICE_MAC,
         DOWNLOAD_DIR: join(folder, 'downloads'),
         SYNC_INTERVAL: '0',
       });
-      return new Services(central, edge, databases, snapshots);
+      return new Services(central, edge, databases, snapshots, wire);
     } catch (error) {
+      await wire?.[Symbol.asyncDispose]();
       await central[Symbol.asyncDispose]();
       throw error;
     }
@@ -82,14 +99,25 @@ export class Services implements AsyncDisposable {
 
   /** @throws Error when the cycle is not a success that central has acknowledged */
   async syncNow(): Promise<SyncOutcome> {
-    const response = await fetch(`${this.edge.url}/api/sync/now`, { method: 'POST' });
-    const text = await response.text();
-    const answer = response.ok ? (JSON.parse(text) as SyncAnswer) : undefined;
-    if (answer?.status !== 'Success' || answer.ack !== 'sent') {
-      throw new Error(`POST /api/sync/now answered ${response.status}: ${text}\nThe end of the edge's log:\n${this.edge.logTail}`);
-    }
+    const { downloadedBytes } = this.succeeded(await this.postSync());
     const built = this.central.log.find(isSnapshotBuilt);
-    return { downloadedBytes: answer.downloadedBytes, rawBytes: Number(built?.['rawBytes']) };
+    return { downloadedBytes, rawBytes: Number(built?.['rawBytes']) };
+  }
+
+  /** One cycle, whatever comes of it. */
+  async postSync(body: object = {}): Promise<SyncAnswer> {
+    const response = await fetch(`${this.edge.url}/api/sync/now`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    return (await response.json()) as SyncAnswer;
+  }
+
+  /** @throws Error when the cycle was not a success that central has acknowledged */
+  succeeded(answer: SyncAnswer): SyncAnswer {
+    if (answer.status === 'Success' && answer.ack === 'sent') return answer;
+    throw new Error(`POST /api/sync/now answered ${JSON.stringify(answer)}\nThe end of the edge's log:\n${this.edge.logTail}`);
   }
 
   /** Steps that ended since the last call, from the logs: central's build within the edge's request, then the edge's own. */
@@ -108,6 +136,7 @@ export class Services implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.edge[Symbol.asyncDispose]();
+    await this.wire?.[Symbol.asyncDispose]();
     await this.central[Symbol.asyncDispose]();
   }
 }

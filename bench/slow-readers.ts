@@ -9,6 +9,7 @@ import { residentMemory } from './process-stats.js';
 import { Servers, withClient } from './servers.js';
 import { ServiceProcess } from './service-process.js';
 import { StalledDownloads } from './stalled-downloads.js';
+import { type Latency, latencyOf } from './statistics.js';
 
 const READERS = 200;
 const SYNCS_PER_PHASE = 150;
@@ -22,12 +23,6 @@ tables:
   - name: ${TABLE}
     where: id <= :max_id
 `;
-
-interface Latency {
-  p50: number;
-  p99: number;
-  max: number;
-}
 
 /** The result of `bench slow-readers`, as --json prints it. */
 export interface SlowReadersReport {
@@ -138,10 +133,4 @@ async function postJson(url: string, body: object): Promise<unknown> {
   const text = await response.text();
   if (!response.ok) throw new Error(`${url} answered ${response.status}: ${text}`);
   return JSON.parse(text);
-}
-
-function latencyOf(samples: readonly number[]): Latency {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
-  return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }

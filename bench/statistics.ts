@@ -24,3 +24,16 @@ export function mediansByName(samples: readonly Record<string, number>[]): Recor
   const names = Object.keys(samples[0] ?? {});
   return Object.fromEntries(names.map((name) => [name, medianOf(samples.map((sample) => sample[name] ?? 0))]));
 }
+
+export interface Latency {
+  p50: number;
+  p99: number;
+  max: number;
+}
+
+/** NaN where there are no samples. */
+export function latencyOf(samples: readonly number[]): Latency {
+  const sorted = samples.toSorted((a, b) => a - b);
+  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
+  return { p50: at(0.5), p99: at(0.99), max: at(1) };
+}
