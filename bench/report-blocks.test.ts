@@ -37,7 +37,8 @@ test.each([
   expect(() => replaceBlock(page, 'full', 'report')).toThrow('<!-- bench:full -->');
 });
 
-test.each(['full', 'idle', 'fanout', 'triggers', 'slow-readers', 'audit'])('docs/benchmarks.md has a block for %s', async (name) => {
+const CASES = ['full', 'idle', 'fanout', 'triggers', 'delta', 'drift', 'readers', 'slow-readers', 'audit'];
+test.each(CASES)('docs/benchmarks.md has a block for %s', async (name) => {
   const page = await readFile(`${projectRoot}/docs/benchmarks.md`, 'utf8');
   expect(replaceBlock(page, name, 'report')).toContain(`<!-- bench:${name} -->\n\n\`\`\`\nreport\n`);
 });

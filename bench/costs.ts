@@ -1,0 +1,48 @@
+import { measure } from './measure.js';
+import type { Services, SyncAnswer } from './services.js';
+import { medianOf, type Spread, spreadOf } from './statistics.js';
+
+/** What one sync took, or what is measured beside it. */
+export interface Cost {
+  ms: number;
+  /** Over the wire, both ways. */
+  bytes?: number;
+  /** CPU time of central's process; absent where there is no /proc. */
+  centralCpuMs?: number;
+}
+
+/** Of several; bytes and CPU time are medians. */
+export interface CostSpread extends Omit<Cost, 'ms'> {
+  ms: Spread;
+}
+
+/** One cycle of services that were started `counted`, from its request to its answer, which comes after central has the acknowledgement. */
+export async function measureSync(services: Services, body?: object): Promise<{ answer: SyncAnswer; cost: Cost }> {
+  services.wire?.takeBytes();
+  const { result: answer, ms, cpuSeconds } = await measure({ central: services.central.pid }, () => services.postSync(body));
+  const cost: Cost = { ms, bytes: services.wire?.takeBytes() ?? NaN };
+  if (cpuSeconds['central'] !== undefined) cost.centralCpuMs = cpuSeconds['central'] * 1000;
+  return { answer, cost };
+}
+
+/** Costs by what they are of, collected over rounds. */
+export class Costs {
+  private readonly samples: Record<string, Cost[]> = {};
+
+  add(name: string, cost: Cost): void {
+    (this.samples[name] ??= []).push(cost);
+  }
+
+  spreads(): Record<string, CostSpread> {
+    return Object.fromEntries(Object.entries(this.samples).map(([name, costs]) => [name, spreadCosts(costs)]));
+  }
+}
+
+function spreadCosts(costs: readonly Cost[]): CostSpread {
+  const spread: CostSpread = { ms: spreadOf(costs.map(({ ms }) => ms)) };
+  for (const name of ['bytes', 'centralCpuMs'] as const) {
+    const values = costs.flatMap((cost) => cost[name] ?? []);
+    if (values.length > 0) spread[name] = medianOf(values);
+  }
+  return spread;
+}
