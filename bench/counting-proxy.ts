@@ -33,7 +33,7 @@ export class CountingProxy implements AsyncDisposable {
     return bytes;
   }
 
-  /** Once the target has sent so many more bytes, the connection that they come on is cut, and no other one. */
+  /** Once the target has sent so many more bytes, and they are passed on to the end of their block (64 KB at most), that connection is cut, and no other one. */
   cutAfter(bytes: number): void {
     this.bytesUntilCut = bytes;
   }
