@@ -1,0 +1,31 @@
+/** A column of central's. Its values follow from its type, or are keys of another table. */
+export interface Column {
+  name: string;
+  type: 'bigint' | 'uuid' | 'text' | 'int' | 'numeric' | 'float8' | 'boolean' | 'timestamptz' | 'bytea' | 'jsonb' | 'text[]' | 'macaddr';
+  /** The table whose `id` it holds. */
+  of?: string;
+}
+
+/** A table of the plan. */
+export interface Table {
+  name: string;
+  columns: readonly Column[];
+  /** Names of columns. */
+  key: readonly string[];
+  /** As in the plan; all rows without it. */
+  where?: string;
+  /** As in the plan: what devices get. All columns without it. */
+  listed?: readonly string[];
+}
+
+/** What a plan says, as the judge needs it. */
+export interface Shares {
+  tables: readonly Table[];
+  /** The scope query: its columns are the parameters of `where`. */
+  scope: string;
+}
+
+/** Names of the columns that devices get. */
+export function sharedColumns({ columns, listed }: Table): readonly string[] {
+  return listed ?? columns.map(({ name }) => name);
+}
