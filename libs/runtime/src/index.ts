@@ -23,13 +23,15 @@ export * from './postgres/catalog.js';
 export * from './postgres/copy-in.js';
 export * from './postgres/copy-rows.js';
 export * from './postgres/database-identity.js';
+export * from './postgres/key-ranges.js';
 export * from './postgres/pool.js';
 export * from './postgres/query.js';
 export * from './postgres/session-settings.js';
 export * from './postgres/transaction.js';
 export { type KeyOrder, TypeCatalog } from './postgres/type-catalog.js';
 
-export { checkTriggers, type TableRef, type TriggerCheck } from './capture/check-triggers.js';
+export { readCapturedKey } from './capture/captured-keys.js';
+export { checkTriggers, readKeys, type TableRef, type TriggerCheck } from './capture/check-triggers.js';
 export * from './capture/install-triggers.js';
 export { readCanaries, type Trial, tryCapture } from './capture/try-capture.js';
 

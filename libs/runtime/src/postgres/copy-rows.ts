@@ -17,7 +17,7 @@ export interface RowLayout {
 /** By column name. */
 export type KeyOrders = ReadonlyMap<string, KeyOrder>;
 
-interface RowSource {
+export interface RowSource {
   layout: RowLayout;
   /** Quoted, ready for SQL. */
   table: string;
@@ -30,7 +30,7 @@ interface RowSource {
 /** The query whose COPY output is the canonical form of a table, or of a device's share of it. */
 export function canonicalQuery({ layout, table, keyOrders, where }: RowSource): string {
   const columns = layout.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const order = layout.key.map((name) => orderExpression(name, keyOrders.get(name))).join(', ');
+  const order = orderOfKey(layout.key, keyOrders, quoteIdentifier).join(', ');
   // The line break keeps a comment at the end of the plan's expression from swallowing the rest.
   const filter = where === undefined ? '' : ` WHERE (${where}\n)`;
   return `SELECT ${columns} FROM ${table}${filter} ORDER BY ${order}`;
@@ -40,20 +40,24 @@ export function keyOrdersOf(columns: readonly Pick<CatalogColumn, 'name' | 'keyO
   return new Map(columns.map(({ name, keyOrder }) => [name, keyOrder]));
 }
 
-function orderExpression(name: string, order: KeyOrder = 'type'): string {
-  const column = quoteIdentifier(name);
+/** What orders a key, column by column. @param valueOf SQL of the column's value */
+export function orderOfKey(key: readonly string[], orders: KeyOrders, valueOf: (name: string) => string): string[] {
+  return key.map((name) => orderExpression(valueOf(name), orders.get(name)));
+}
+
+function orderExpression(value: string, order: KeyOrder = 'type'): string {
   switch (order) {
     case 'type':
-      return column;
+      return value;
     case 'bytes':
-      return `${column} COLLATE pg_catalog."C"`;
+      return `${value} COLLATE pg_catalog."C"`;
     case 'text':
-      return `CAST(${column} AS pg_catalog.text) COLLATE pg_catalog."C"`;
+      return `CAST(${value} AS pg_catalog.text) COLLATE pg_catalog."C"`;
     case 'bytesAsUtf8':
     case 'textAsUtf8':
-      return asUtf8(column);
+      return asUtf8(value);
     case 'elementsAsUtf8':
-      return `ARRAY(SELECT ${asUtf8('element')} FROM pg_catalog.unnest(${column}) AS element)`;
+      return `ARRAY(SELECT ${asUtf8('element')} FROM pg_catalog.unnest(${value}) AS element)`;
   }
 }
 

@@ -1,0 +1,197 @@
+import { BorderKeys, BorderKeysBuilder, keyFieldsOf, quoteIdentifier, sha256 } from '@waypost/contracts';
+import fc from 'fast-check';
+import pg from 'pg';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { describeTables } from './catalog.js';
+import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
+import { cutRuns, findRangeObstacle, type KeyedSource, locateChunks, runsOf } from './key-ranges.js';
+import { pinSession } from './session-settings.js';
+import { withTransaction } from './transaction.js';
+
+interface Chunk {
+  digest: string;
+  rowCount: number;
+  lastKey: Buffer;
+}
+
+let server: TestServer;
+let url: string;
+let client: pg.Client;
+
+beforeAll(async () => {
+  server = await startTestServer();
+  ({ url } = await server.createDatabase('ranges'));
+});
+beforeEach(async () => {
+  client = new pg.Client({ connectionString: url });
+  await client.connect();
+});
+afterEach(() => client.end());
+afterAll(() => server?.[Symbol.asyncDispose]());
+
+const chunkOf = (bytes: Buffer, rowCount: number, lastKey: () => Buffer): Chunk => ({
+  digest: sha256(bytes).toString('hex'),
+  rowCount,
+  lastKey: lastKey(),
+});
+
+/** In a transaction that sees the table as it is now. */
+const inSnapshot = <T>(work: () => Promise<T>): Promise<T> =>
+  withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+    await pinSession(client);
+    return work();
+  });
+
+async function sourceOf(table: string, key: string[], where?: string): Promise<KeyedSource & { oid: number }> {
+  return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+    const [described] = (await describeTables(client, [{ schema: 'public', table }])).values();
+    const { columns, oid } = described!;
+    const keyColumns = key.map((name) => columns.find((column) => column.name === name)!);
+    return {
+      layout: { format: 'binary', columns, key },
+      table: `public.${quoteIdentifier(table)}`,
+      keyOrders: keyOrdersOf(columns),
+      keyColumns,
+      where,
+      oid,
+    };
+  });
+}
+
+async function cutWhole(source: KeyedSource): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  const onChunk = (...chunk: Parameters<typeof chunkOf>): void => void chunks.push(chunkOf(...chunk));
+  await readChunks(client, { query: canonicalQuery(source), layout: source.layout, onChunk });
+  return chunks;
+}
+
+function bordersOf({ layout }: KeyedSource, chunks: readonly Chunk[]): BorderKeys {
+  const builder = new BorderKeysBuilder(keyFieldsOf(layout));
+  for (const { lastKey } of chunks) builder.add(lastKey);
+  return BorderKeys.decode(builder.build().encode());
+}
+
+/** The chunks after changes to rows with these keys, told from those before. */
+async function recut(source: KeyedSource, before: readonly Chunk[], keys: string[][]): Promise<{ chunks: Chunk[]; read: number }> {
+  const borders = bordersOf(source, before);
+  const places = await locateChunks(client, source, borders, keys);
+  const runs = await cutRuns(client, runsOf(places), { source, borders, onChunk: chunkOf });
+  const chunks: Chunk[] = [];
+  let at = 0;
+  for (const run of runs) {
+    chunks.push(...before.slice(at, run.first), ...run.chunks);
+    at = run.end;
+  }
+  return { chunks: [...chunks, ...before.slice(at)], read: runs.reduce((sum, { first, end }) => sum + end - first, 0) };
+}
+
+/** Kinds of keys: SQL of the columns, and of a key's values from a number. */
+const KEYS: Record<string, { columns: string[]; types: string[]; values: string; where?: string }> = {
+  bigint: { columns: ['id'], types: ['bigint'], values: 'g * 7919 - 3000000' },
+  uuid: { columns: ['id'], types: ['uuid'], values: 'md5(g::text)::uuid' },
+  text: { columns: ['id'], types: ['text COLLATE "C"'], values: "chr(65 + g % 60) || 'é' || g" },
+  'numeric(20,5)': { columns: ['id'], types: ['numeric(20,5)'], values: '(g % 1000) * 1.00100 - g' },
+  'a text and a number': {
+    columns: ['Site', 'no'],
+    types: ['varchar(40) COLLATE "C"', 'int'],
+    values: "(ARRAY['b', 'A', '', 'ä \"x\"', 'a,b'])[1 + abs(g) % 5], g",
+  },
+  'a date and a boolean': { columns: ['at', 'flag'], types: ['date', 'boolean'], values: "date '2000-01-01' + g / 2, g % 2 = 0" },
+  'a uuid, of a scope': { columns: ['id'], types: ['uuid'], values: 'md5(g::text)::uuid', where: 'v % 3 <> 0 -- not all' },
+};
+
+const STEP = fc.record({
+  updated: fc.array(fc.nat(5000), { maxLength: 6 }),
+  deleted: fc.oneof(
+    fc.array(fc.nat(5000), { maxLength: 6 }),
+    fc.tuple(fc.nat(5000), fc.nat(900)).map(([from, count]) => Array.from({ length: count }, (_, at) => from + at)),
+  ),
+  inserted: fc.array(fc.integer({ min: -200, max: 5300 }), { maxLength: 8 }),
+});
+
+describe.each(Object.entries(KEYS))('a table with the key %s', (_, { columns, types, values, where }) => {
+  const names = columns.map(quoteIdentifier).join(', ');
+
+  test('after any changes, the chunks of the ranges that they lie in make the tree that reading all of it makes', async () => {
+    await client.query(`
+      DROP TABLE IF EXISTS things;
+      CREATE TABLE things (g int, ${columns.map((name, at) => `${quoteIdentifier(name)} ${types[at]!}`).join(', ')}, v int, note text, PRIMARY KEY (${names}));
+      CREATE INDEX ON things (g)`);
+    const insert = `INSERT INTO things (g, ${names}, v, note) SELECT g, ${values}, g, repeat('x', g % 50) FROM`;
+    await client.query(`${insert} generate_series(1, 5000) g`);
+    await client.query('ANALYZE things');
+    const source = await sourceOf('things', columns, where);
+    expect(await findRangeObstacle(client, source, source.oid)).toBeUndefined();
+    let before = await inSnapshot(() => cutWhole(source));
+    let version = 0;
+    await fc.assert(
+      fc.asyncProperty(STEP, async ({ updated, deleted, inserted }) => {
+        version += 1;
+        const { rows } = await client.query<{ keys: string[] }>({
+          text: `
+            WITH u AS (UPDATE things SET v = v + 1, note = '${version}' WHERE g = ANY($1) AND NOT g = ANY($2) RETURNING ${names}),
+            d AS (DELETE FROM things WHERE g = ANY($2) RETURNING ${names}),
+            i AS (${insert} unnest($3::int[]) g WHERE NOT EXISTS (SELECT FROM things t WHERE t.g = unnest.g) ON CONFLICT DO NOTHING RETURNING ${names})
+            SELECT ARRAY[${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')}] AS keys FROM (TABLE u UNION ALL TABLE d UNION ALL TABLE i) AS changed`.replaceAll(
+            'unnest.g',
+            'g.g',
+          ),
+          values: [updated, deleted, [...new Set(inserted)]],
+        });
+        const keys = columns.map((_, at) => rows.map((row) => row.keys[at]!));
+        const [whole, { chunks }] = await inSnapshot(async () => [await cutWhole(source), await recut(source, before, keys)] as const);
+        expect(chunks).toEqual(whole);
+        before = whole;
+      }),
+      { numRuns: 60, endOnFailure: true },
+    );
+  });
+});
+
+test('one changed row in a large table costs its chunk', async () => {
+  await client.query(
+    'CREATE TABLE many (id bigint PRIMARY KEY, v int); INSERT INTO many SELECT g, g FROM generate_series(1, 100000) g; ANALYZE many',
+  );
+  const source = await sourceOf('many', ['id']);
+  const before = await inSnapshot(() => cutWhole(source));
+  await client.query('UPDATE many SET v = 0 WHERE id = 50000');
+  const [whole, { chunks, read }] = await inSnapshot(
+    async () => [await cutWhole(source), await recut(source, before, [['50000']])] as const,
+  );
+  expect(chunks).toEqual(whole);
+  expect(read).toBeLessThanOrEqual(2);
+});
+
+test('borders that lengths make: a row that grows moves them, up to the next one that a key makes', async () => {
+  await client.query(
+    'CREATE TABLE wide (id int PRIMARY KEY, v text); ALTER TABLE wide ALTER v SET STORAGE PLAIN, ALTER v SET STORAGE EXTERNAL',
+  );
+  await client.query("INSERT INTO wide SELECT g, repeat('y', 300000) FROM generate_series(1, 60) g");
+  const source = await sourceOf('wide', ['id']);
+  let before = await inSnapshot(() => cutWhole(source));
+  for (const [sql, key] of [
+    ["UPDATE wide SET v = repeat('z', 900000) WHERE id = 3", '3'],
+    ['DELETE FROM wide WHERE id = 20', '20'],
+    ["INSERT INTO wide VALUES (0, repeat('a', 1048576))", '0'],
+  ] as const) {
+    await client.query(sql);
+    const [whole, { chunks }] = await inSnapshot(async () => [await cutWhole(source), await recut(source, before, [[key]])] as const);
+    expect(chunks).toEqual(whole);
+    before = whole;
+  }
+});
+
+test.each([
+  ['CREATE TABLE t (id text PRIMARY KEY, v int)', ['id'], 'no index has the order of its key'],
+  ['CREATE TABLE t (id text COLLATE "C" PRIMARY KEY, v int)', ['id'], undefined],
+  ['CREATE TABLE t (id text PRIMARY KEY, v int); CREATE INDEX ON t (id COLLATE "C")', ['id'], undefined],
+  ['CREATE TABLE t (a int, b int, PRIMARY KEY (a, b))', ['a', 'b'], undefined],
+  ['CREATE TABLE t (a int, b int, PRIMARY KEY (a, b))', ['b', 'a'], 'no index has the order of its key'],
+  ['CREATE TABLE t (id int, v int); CREATE UNIQUE INDEX ON t (id DESC)', ['id'], 'no index has the order of its key'],
+  ['CREATE TABLE t (id int, v int); CREATE UNIQUE INDEX ON t (id) WHERE v > 0', ['id'], 'no index has the order of its key'],
+  ['CREATE TABLE t (id int[] PRIMARY KEY, v int)', ['id'], 'the key column id is an array'],
+])('%s, with the key %s: ranges %s', async (sql, key, obstacle) => {
+  await client.query(`DROP TABLE IF EXISTS t; ${sql}`);
+  const source = await sourceOf('t', key);
+  expect(await findRangeObstacle(client, source, source.oid)).toBe(obstacle);
+});

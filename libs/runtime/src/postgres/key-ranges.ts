@@ -1,0 +1,183 @@
+import { type BorderKeys, Chunker, type ChunkSink, keyFieldsOf } from '@waypost/contracts';
+import type pg from 'pg';
+import { HAS_ORDERED_INDEX, type KeyedSource, locateQuery, rangeQuery } from './key-ranges.sql.js';
+import { type RangeStatement, readRangeRows } from './range-rows.js';
+
+export type { KeyedSource } from './key-ranges.sql.js';
+
+/** Consecutive chunks of a table, by their places: from `first` to before `end`. */
+export interface ChunkRun {
+  first: number;
+  end: number;
+}
+
+/** A run, and the chunks that its key range has now. */
+export interface CutRun<Chunk> extends ChunkRun {
+  chunks: Chunk[];
+}
+
+interface Cutting<Chunk> {
+  source: KeyedSource;
+  /** Of the table's chunks as they were; at least one. */
+  borders: BorderKeys;
+  /** Takes each chunk, as of ChunkSink; what it returns is of the run. It may be called for chunks that are cut once more later. */
+  onChunk: (...chunk: Parameters<ChunkSink>) => Chunk;
+  /** As of readChunks. */
+  afterInput?: (() => Promise<void> | undefined) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Why single ranges of a table cannot be read, or not cheaply; nothing where they can.
+ * @param oid of the table in this database
+ */
+export async function findRangeObstacle(client: pg.ClientBase, source: KeyedSource, oid: string | number): Promise<string | undefined> {
+  if (source.layout.format !== 'binary') return 'its rows have no binary form that is the same in every database';
+  const array = source.keyColumns.find(({ type }) => type.endsWith('[]'));
+  if (array) return `the key column ${array.name} is an array`;
+  const orders = source.layout.key.map((name) => source.keyOrders.get(name) ?? 'type');
+  const converted = orders.findIndex((order) => order !== 'type' && order !== 'bytes');
+  const isOrdered = converted < 0 && (await hasOrderedIndex(client, oid, source.layout.key, orders));
+  return isOrdered ? undefined : 'no index has the order of its key';
+}
+
+async function hasOrderedIndex(
+  client: pg.ClientBase,
+  oid: string | number,
+  key: readonly string[],
+  orders: readonly string[],
+): Promise<boolean> {
+  const byBytes = orders.map((order) => order === 'bytes');
+  const { rows } = await client.query<{ hasIndex: boolean }>(HAS_ORDERED_INDEX, [oid, key, byBytes]);
+  return rows[0]?.hasIndex === true;
+}
+
+/**
+ * Finds the chunks that keys lie in, and those that end differently where a row with that key comes or goes: in order, each once.
+ * @param keys the values of each key column as text, column by column
+ */
+export async function locateChunks(
+  client: pg.ClientBase,
+  source: KeyedSource,
+  borders: BorderKeys,
+  keys: readonly (readonly string[])[],
+): Promise<number[]> {
+  const all = Array.from({ length: borders.length }, (_, at) => at);
+  const values = [...arraysOf(source, borders, all), ...keys];
+  const { rows } = await client.query<{ less: number; notMore: number }>(locateQuery(source), values);
+  const last = borders.length - 1;
+  // The row that a chunk ends with is not more than its border, and not less: without it the chunk goes on.
+  return [...new Set(rows.flatMap(({ less, notMore }) => (notMore > less ? [less, less + 1] : [less])).map((at) => Math.min(at, last)))];
+}
+
+/** Runs of chunks, in order. @param chunks places, ascending */
+export function runsOf(chunks: readonly number[]): ChunkRun[] {
+  const runs: ChunkRun[] = [];
+  for (const at of chunks) {
+    const last = runs.at(-1);
+    if (last?.end === at) last.end += 1;
+    else runs.push({ first: at, end: at + 1 });
+  }
+  return runs;
+}
+
+/**
+ * Reads the key ranges of runs of chunks, as they are now, and cuts them. Guarantees: put in place of the runs' chunks, those that come out make the table's chunks
+ * as if all of it were read, provided that no row outside of the runs has changed. A range whose last row is no border any more is read on until
+ * both are in step again; so a run may come back longer, or as one with another.
+ *
+ * The client must be in a transaction with pinned session; an error closes it.
+ */
+export async function cutRuns<Chunk>(client: pg.ClientBase, runs: readonly ChunkRun[], cutting: Cutting<Chunk>): Promise<CutRun<Chunk>[]> {
+  let done: CutRun<Chunk>[] = [];
+  let due = [...runs];
+  for (let growth = 1; due.length > 0; growth *= 2) {
+    const read = await cutOnce(client, due, cutting);
+    const open = read.filter(({ isInStep }) => !isInStep);
+    done = [...done, ...read.filter(({ isInStep }) => isInStep)];
+    due = [];
+    for (const { first, end } of open) {
+      const longer = { first, end: Math.min(end + growth, cutting.borders.length) };
+      const met = done.filter((other) => other.first < longer.end && other.end > longer.first);
+      done = done.filter((other) => !met.includes(other));
+      due.push({ first, end: Math.max(longer.end, ...met.map((other) => other.end)) });
+    }
+    due = united(due);
+  }
+  return done.sort((one, other) => one.first - other.first);
+}
+
+/** Runs that overlap as one. */
+function united(runs: readonly ChunkRun[]): ChunkRun[] {
+  const result: ChunkRun[] = [];
+  for (const run of [...runs].sort((one, other) => one.first - other.first)) {
+    const last = result.at(-1);
+    if (last && run.first < last.end) last.end = Math.max(last.end, run.end);
+    else result.push({ ...run });
+  }
+  return result;
+}
+
+interface OpenRun<Chunk> extends CutRun<Chunk> {
+  chunker: Chunker;
+  isInStep: boolean;
+}
+
+async function cutOnce<Chunk>(
+  client: pg.ClientBase,
+  runs: readonly ChunkRun[],
+  { source, borders, onChunk, afterInput, signal }: Cutting<Chunk>,
+): Promise<OpenRun<Chunk>[]> {
+  const shape = {
+    format: 'binary',
+    fieldCount: source.layout.columns.length,
+    keyFields: keyFieldsOf(source.layout),
+    isBare: true,
+  } as const;
+  const open = runs.map((run): OpenRun<Chunk> => {
+    const chunks: Chunk[] = [];
+    return { ...run, chunks, chunker: new Chunker(shape, (...chunk) => void chunks.push(onChunk(...chunk))), isInStep: true };
+  });
+  const runOf = new Map(open.flatMap((run) => range(run).map((at) => [at, run] as const)));
+  const taker = { onRows: (at: number, bytes: Buffer) => runOf.get(at)!.chunker.push(bytes), afterInput };
+  for (const statement of statementsOf(source, borders, [...runOf.keys()])) await readRangeRows(client, statement, taker, signal);
+  for (const run of open) {
+    run.isInStep = run.chunker.pendingRows === 0 || run.end === borders.length;
+    if (run.isInStep) run.chunker.end();
+  }
+  await afterInput?.();
+  return open;
+}
+
+function range({ first, end }: ChunkRun): number[] {
+  return Array.from({ length: end - first }, (_, at) => first + at);
+}
+
+/** In order: the first chunk has no lower bound, the last one no upper bound. */
+function statementsOf(source: KeyedSource, borders: BorderKeys, chunks: readonly number[]): RangeStatement[] {
+  const last = borders.length - 1;
+  const values = (chunk: number): Buffer[] => source.keyColumns.map((_, at) => borders.column(at, [chunk])[0]!.subarray(4));
+  if (last === 0) return [{ text: rangeQuery(source, {}), values: [0] }];
+  const statements: RangeStatement[] = [];
+  const between = chunks.filter((chunk) => chunk !== 0 && chunk !== last);
+  if (chunks.includes(0)) statements.push({ text: rangeQuery(source, { upper: true }), values: [0, ...values(0)] });
+  if (between.length > 0) {
+    const lower = between.map((chunk) => chunk - 1);
+    const bounds = [...arraysOf(source, borders, lower), ...arraysOf(source, borders, between)];
+    statements.push({ text: rangeQuery(source, 'many'), values: [between, ...bounds] });
+  }
+  if (chunks.includes(last)) statements.push({ text: rangeQuery(source, { lower: true }), values: [last, ...values(last - 1)] });
+  return statements;
+}
+
+/** Columns of border keys, as PostgreSQL takes arrays in binary form: number of dimensions, whether there are NULLs, type, length, first subscript, elements. */
+function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: readonly number[]): Buffer[] {
+  return keyColumns.map(({ typeOid }, at) => {
+    const header = Buffer.alloc(20);
+    header.writeInt32BE(1, 0);
+    header.writeUInt32BE(typeOid, 8);
+    header.writeInt32BE(chunks.length, 12);
+    header.writeInt32BE(1, 16);
+    return Buffer.concat([header, ...borders.column(at, chunks)]);
+  });
+}
