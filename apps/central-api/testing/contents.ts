@@ -1,4 +1,4 @@
-import { ChunkIndexBuilder, sha256 } from '@waypost/contracts';
+import { BorderKeysBuilder, ChunkIndexBuilder, sha256 } from '@waypost/contracts';
 import type { RawChunk, SnapshotId, SnapshotStore } from '../src/chunk-store/snapshot-store.js';
 
 /** A table of some chunks, one for each number; equal numbers give equal chunks. They hardly compress. */
@@ -14,14 +14,16 @@ export async function storeContent(store: SnapshotStore, chunks: readonly RawChu
   const writer = store.create();
   try {
     const index = new ChunkIndexBuilder('binary');
+    const borders = new BorderKeysBuilder([]);
     const half = Math.ceil(chunks.length / 2);
     for (const some of [chunks.slice(0, half), chunks.slice(half)]) {
       const lengths = await writer.put(some);
       for (const [at, { digest, bytes, rowCount }] of some.entries()) {
         index.add({ digest, rowCount, rawBytes: bytes.length, frameBytes: lengths[at] as number });
+        borders.add(Buffer.alloc(0));
       }
     }
-    const stored = await writer.commit(index.build());
+    const stored = await writer.commit({ index: index.build(), borders: borders.build() });
     return { sha256: stored.totals().sha256, format: stored.format };
   } finally {
     await writer.abort();

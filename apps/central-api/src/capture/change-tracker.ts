@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { checkCapture } from './check-capture.js';
 import { findSources } from './find-sources.js';
+import type { KeyedTable, UnkeyedTable } from './keyed-tables.js';
 import { FINGERPRINT_CATALOG } from './sources.sql.js';
 import { READ_SEEN } from './sources.sql.js';
 
@@ -15,6 +16,8 @@ export interface Tracked {
   tables: string[];
   /** Those among them that the query of each of the plan's tables reads, by the table's name. */
   tablesOf: ReadonlyMap<string, readonly string[]>;
+  /** Whether changed rows of the plan's tables can be told from captured keys, by the table's name. */
+  keyed: ReadonlyMap<string, KeyedTable | UnkeyedTable>;
   /** Of the plan and of the catalog: what was found under another one says nothing. */
   fingerprint: string;
 }
@@ -124,7 +127,7 @@ export class ChangeTracker {
 
   private async look(client: pg.ClientBase, query: Query): Promise<Found> {
     return withTransaction(client, 'READ WRITE', async () => {
-      const { tables, tablesOf, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
+      const { tables, tablesOf, keyed, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
       const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
       const reasons = [...obstacles, ...blockers, ...uncaptured.map(({ name, reason }) => `${name} ${reason}`)];
       // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
@@ -133,7 +136,7 @@ export class ChangeTracker {
       const { types } = sources;
       const fingerprint = await this.fingerprint(query, { relations, functions, types });
       const isWhole = reasons.length === 0;
-      const known = { tables: tables.map(({ oid }) => oid), tablesOf, relations, functions, types, fingerprint, isWhole };
+      const known = { tables: tables.map(({ oid }) => oid), tablesOf, keyed, relations, functions, types, fingerprint, isWhole };
       return { known, reasons, isComplete: isComplete && capture.isComplete };
     });
   }

@@ -2,7 +2,8 @@ import { quoteTable, WaypostError } from '@waypost/contracts';
 import { describeTables, pinSession, TypeCatalog, typesOf } from '@waypost/runtime';
 import pg from 'pg';
 import type { CheckedPlan } from '../plan/check-plan.js';
-import { canonicalTableQuery, castParameter, resolveTable } from '../plan/resolve-table.js';
+import { canonicalTableQuery, castParameter, keyedSource, resolveTable } from '../plan/resolve-table.js';
+import { findKeyed, type KeyedTable, type UnkeyedTable } from './keyed-tables.js';
 import { asView } from '../plan/read-relations.js';
 import { foldedLiterals } from '../plan/moving-literals.js';
 import { renderParameters } from '../plan/sql-parameters.js';
@@ -24,6 +25,8 @@ export interface Sources {
   tables: TableRef[];
   /** Oids of those among them that the query of each of the plan's tables reads, by the table's name. */
   tablesOf: Map<string, string[]>;
+  /** Whether changed rows of the plan's tables can be told from captured keys, by the table's name. */
+  keyed: Map<string, KeyedTable | UnkeyedTable>;
   /** Oids of all that takes part, views included. */
   relations: string[];
   /** Oids of functions that are not PostgreSQL's own. */
@@ -43,11 +46,12 @@ export interface Sources {
 export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Promise<Sources> {
   const relations = new Map<string, Relation>();
   const tablesOf = new Map<string, string[]>();
+  const keyed: Sources['keyed'] = new Map();
   const functions = new Set<string>();
   const obstacles: string[] = [];
   let isComplete = true;
-  for (const { name, query } of await queriesOf(client, plan)) {
-    const found = await asView(client, query, (view) => look(client, view, query)).catch((error: unknown) => {
+  for (const { name, query, read } of await queriesOf(client, plan)) {
+    const found = await asView(client, query, (view) => look(client, { view, query, read })).catch((error: unknown) => {
       if (!(error instanceof pg.DatabaseError)) throw error;
       return `${name} makes no temporary view: ${error.message}`;
     });
@@ -60,6 +64,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
       name,
       found.relations.filter(isTable).map(({ oid }) => oid),
     );
+    if (found.keyed) keyed.set(name, found.keyed);
     for (const oid of found.functions) functions.add(oid);
     for (const relation of found.relations) {
       relations.set(relation.oid, relation);
@@ -76,6 +81,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
   return {
     tables: all.filter(isTable).map(({ oid, name }) => ({ oid, name })),
     tablesOf,
+    keyed,
     relations: oids,
     functions: [...functions],
     types: types.map(({ oid }) => oid),
@@ -88,18 +94,29 @@ function isTable({ kind }: Relation): boolean {
   return kind === 'r' || kind === 'p';
 }
 
+/** The table that a query is of; none for the scope query. */
+type TableRead = Pick<Parameters<typeof findKeyed>[1], 'table' | 'source'>;
+
+interface Look {
+  relations: Relation[];
+  functions: string[];
+  unsteady: string[];
+  keyed: KeyedTable | UnkeyedTable | undefined;
+}
+
 async function look(
   client: pg.ClientBase,
-  view: string,
-  query: string,
-): Promise<{ relations: Relation[]; functions: string[]; unsteady: string[] }> {
+  { view, query, read }: { view: string; query: string; read: TableRead | undefined },
+): Promise<Look> {
   const { rows: relations } = await client.query<Relation>(READ_RELATIONS, [view]);
   const views = relations.filter(({ kind }) => kind === 'v').map(({ oid }) => oid);
   const { rows } = await client.query<{ what: string }>(READ_VOLATILE, [view, views]);
   const { rows: functions } = await client.query<{ oid: string }>(READ_FUNCTIONS, [view, views]);
   const { rows: stored } = await client.query<{ text: string }>(READ_DEFINITION, [view]);
   const folded = foldedLiterals(query, stored[0]?.text ?? '').map((literal) => `the literal ${literal}`);
-  return { relations, functions: functions.map(({ oid }) => oid), unsteady: [...rows.map(({ what }) => what), ...folded] };
+  const unsteady = [...rows.map(({ what }) => what), ...folded];
+  const keyed = read && (await findKeyed(client, { view, views, ...read }));
+  return { relations, functions: functions.map(({ oid }) => oid), unsteady, keyed };
 }
 
 function whyUnnoticed({ kind, persistence, schema, isSubscribed }: Relation): string | undefined {
@@ -112,7 +129,7 @@ function whyUnnoticed({ kind, persistence, schema, isSubscribed }: Relation): st
   return undefined;
 }
 
-async function queriesOf(client: pg.ClientBase, plan: CheckedPlan): Promise<{ name: string; query: string }[]> {
+async function queriesOf(client: pg.ClientBase, plan: CheckedPlan): Promise<{ name: string; query: string; read?: TableRead }[]> {
   const described = await describeTables(
     client,
     plan.tables.map((table) => table.identifier),
@@ -120,13 +137,16 @@ async function queriesOf(client: pg.ClientBase, plan: CheckedPlan): Promise<{ na
   const types = await TypeCatalog.read(client, typesOf(described.values()));
   await pinSession(client);
   const tables = plan.tables.map((table) => {
-    const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
-    if (!resolved)
+    const actual = described.get(quoteTable(table.identifier));
+    const { resolved } = resolveTable(table, actual, types);
+    if (!actual || !resolved)
       throw new WaypostError('PLAN_INVALID', { detail: `The database was altered: ${table.name} does not fit the plan any more.` });
-    const layout = { ...resolved, format: 'binary' as const };
+    const layout = { ...resolved, format: types.formatFor(typesOf([resolved])) };
+    const render = (name: string): string => castParameter('NULL', plan.scopeTypes.get(name) as string);
     return {
       name: table.name,
-      query: canonicalTableQuery(table, layout, (name) => castParameter('NULL', plan.scopeTypes.get(name) as string)),
+      query: canonicalTableQuery(table, layout, render),
+      read: { table: actual, source: keyedSource(table, layout, render) },
     };
   });
   return [{ name: 'the scope query', query: renderParameters(plan.file.plan.scope.query, () => 'NULL') }, ...tables];

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { ChangeTracker, type Tracked } from './change-tracker.js';
+import { type EarlierRead, findEarlierReads } from './changed-keys.js';
 import {
   AWAIT_TABLE,
   FIND_FRESH,
@@ -21,6 +22,8 @@ import {
 interface Wanted {
   /** In the plan. */
   name: string;
+  /** Columns of its key. */
+  key: readonly string[];
   /** Names all that decides its bytes, but rows and definitions. */
   readKey: string;
 }
@@ -30,6 +33,8 @@ export interface Claim {
   fresh: ReadonlyMap<string, ChunkIndex>;
   /** Keys of what others are reading, or have read since the transaction began. */
   inProgress: string[];
+  /** Of what is to be read: how it was read earlier, and what has changed since; or why that is of no use. */
+  earlier: ReadonlyMap<string, EarlierRead | string>;
 }
 
 /** How the current transaction finds what others have read, and leaves what it reads. */
@@ -37,7 +42,7 @@ export interface OpenReads {
   /** What the transaction sees. */
   readonly seen: string;
   claim(wanted: readonly Wanted[]): Promise<Claim>;
-  put(table: Wanted, index: ChunkIndex): Promise<void>;
+  put(table: Pick<Wanted, 'name' | 'readKey'>, index: ChunkIndex): Promise<void>;
 }
 
 interface OpenOptions {
@@ -87,12 +92,14 @@ export class TableReadCache {
       seen,
       claim: async (wanted) => {
         const fresh = await this.findFresh(client, wanted, { ...options, seen });
-        for (const { readKey } of wanted)
-          if (doubts.some((manifestId) => !this.readAgain.get(`${manifestId} ${readKey}`))) fresh.delete(readKey);
-        const missing = wanted.map(({ readKey }) => readKey).filter((key) => !fresh.has(key));
-        if (missing.length === 0 || !options.waitsForReads) return { fresh, inProgress: [] };
-        locked = await this.lock(client, missing, { ...options, seen });
-        return { fresh, inProgress: missing.filter((key) => !locked.has(key)) };
+        const isDoubted = ({ readKey }: Wanted): boolean => doubts.some((manifestId) => !this.readAgain.get(`${manifestId} ${readKey}`));
+        for (const table of wanted.filter(isDoubted)) fresh.delete(table.readKey);
+        const missing = wanted.filter(({ readKey }) => !fresh.has(readKey));
+        const keys = missing.map(({ readKey }) => readKey);
+        if (options.waitsForReads && missing.length > 0) locked = await this.lock(client, keys, { ...options, seen });
+        const inProgress = options.waitsForReads ? keys.filter((key) => !locked.has(key)) : [];
+        const due = missing.filter((table) => !inProgress.includes(table.readKey) && !isDoubted(table));
+        return { fresh, inProgress, earlier: due.length > 0 ? await findEarlierReads(client, due, options) : new Map() };
       },
       put: async ({ name, readKey }, index) => {
         const { sha256 } = index.totals();

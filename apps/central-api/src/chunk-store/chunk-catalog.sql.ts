@@ -33,16 +33,20 @@ export const SUM_PACKS = 'SELECT coalesce(sum(bytes), 0)::float8 AS bytes FROM w
 export const READ_PACK = 'SELECT bytes::float8 AS bytes FROM waypost.packs WHERE pack_id = $1';
 
 /**
- * $1: sha256, $2: format, $3: index, $4: rows, $5: bytes of all frames, $6: packs, $7: SHA-256 of the index, $8: marks. What is the same already is not
- * written again.
+ * $1: sha256, $2: format, $3: index, $4: rows, $5: bytes of all frames, $6: packs, $7: SHA-256 of the index, $8: marks, $9: border keys. What is
+ * the same already is not written again.
  */
 export const ADD_CONTENT = `
-  INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs, index_sha256, frame_marks)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+  INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs, index_sha256, frame_marks, border_keys)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
   ON CONFLICT (sha256, format) DO UPDATE SET chunk_index = excluded.chunk_index, row_count = excluded.row_count,
     frame_bytes = excluded.frame_bytes, packs = excluded.packs, index_sha256 = excluded.index_sha256, frame_marks = excluded.frame_marks,
-    needed_at = now(), unneeded = false
-  WHERE content.unneeded OR content.packs <> excluded.packs OR content.index_sha256 IS DISTINCT FROM excluded.index_sha256`;
+    border_keys = excluded.border_keys, needed_at = now(), unneeded = false
+  WHERE content.unneeded OR content.packs <> excluded.packs OR content.index_sha256 IS DISTINCT FROM excluded.index_sha256
+    OR content.border_keys IS DISTINCT FROM excluded.border_keys`;
+
+/** $1: sha256, $2: format. */
+export const READ_BORDERS = 'SELECT border_keys AS borders FROM waypost.table_contents WHERE sha256 = $1 AND format = $2';
 
 /** $1: sha256, $2: format, $3: SHA-256 of the index that the marks are of, $4: marks. */
 export const ADD_MARKS = `

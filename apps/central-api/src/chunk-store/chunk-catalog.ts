@@ -1,9 +1,9 @@
-import { type ChunkEntry, type ChunkIndex, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
+import { type ChunkEntry, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
 import { queryOn, queryPrepared, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import * as sql from './chunk-catalog.sql.js';
 import { frameMarks } from './frame-marks.js';
-import type { SnapshotId, StreamSize } from './snapshot-store.js';
+import type { ChunkedTable, SnapshotId, StreamSize } from './snapshot-store.js';
 
 const DIGEST_BYTES = 32;
 
@@ -114,11 +114,17 @@ export class ChunkCatalog {
   }
 
   /** @param packs those that hold its chunks */
-  async addContent(index: ChunkIndex, packs: string[]): Promise<void> {
+  async addContent({ index, borders }: ChunkedTable, packs: string[]): Promise<void> {
     const { sha256, rowCount, frameBytes } = index.totals();
     const bytes = index.encode();
-    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(bytes)];
+    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(bytes), borders.encode()];
     await this.query('add content', sql.ADD_CONTENT, values);
+  }
+
+  /** Where a content's chunks end, as BorderKeys encodes it; undefined where that is not known. */
+  async readBorders({ sha256, format }: SnapshotId): Promise<Buffer | undefined> {
+    const [content] = await this.query<{ borders: Buffer | null }>('read borders', sql.READ_BORDERS, [sha256, format]);
+    return content?.borders ?? undefined;
   }
 
   /** Sizes of a content's chunk stream, without reading its index. */

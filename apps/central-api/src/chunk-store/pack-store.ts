@@ -1,4 +1,4 @@
-import { ChunkIndex, WaypostError } from '@waypost/contracts';
+import { BorderKeys, ChunkIndex, WaypostError } from '@waypost/contracts';
 import { type DiskSpace, TtlCache } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blobs/blob-store.js';
@@ -6,7 +6,7 @@ import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
 import { packName } from './pack-writer.js';
 import { locatorOf, LostChunks, readFrames } from './read-frames.js';
 import { readStream } from './read-stream.js';
-import type { SnapshotId, SnapshotStore, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
+import type { SnapshotId, SnapshotStore, StoredBase, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
 import { PackTableWriter } from './table-writer.js';
 
 /** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
@@ -48,24 +48,32 @@ export class PackStore implements SnapshotStore {
     return (this.bytes ?? 0) > this.options.limitBytes * NEARLY_FULL;
   }
 
-  create(): TableWriter {
+  create(base?: StoredBase): TableWriter {
     const { blobs, catalog, limitBytes } = this.options;
-    return new PackTableWriter({
+    const target = {
       blobs,
       catalog,
       limitBytes,
-      isWhole: (packId) => this.isWhole(packId),
-      onPack: (bytes) => {
+      isWhole: (packId: string) => this.isWhole(packId),
+      onPack: (bytes: number) => {
         this.addedBytes += bytes;
         if (this.isNearlyFull) this.onFull();
       },
       onFull: () => this.onFull(),
-    });
+    };
+    return new PackTableWriter(target, base);
   }
 
   async find(id: SnapshotId): Promise<StoredSnapshot | undefined> {
     const found = await this.findWhole(id, true);
     return found?.index ? { index: found.index, frameBytes: found.frameBytes } : undefined;
+  }
+
+  async findBase(id: SnapshotId): Promise<StoredBase | undefined> {
+    const found = await this.findWhole(id, true);
+    const borders = await this.options.catalog.readBorders(id);
+    if (!found?.index || !borders) return undefined;
+    return { index: ChunkIndex.decode(found.index), borders: BorderKeys.decode(borders), packs: found.packs };
   }
 
   /** A content, if all of its packs are there in full. */

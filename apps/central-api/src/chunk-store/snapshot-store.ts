@@ -1,10 +1,22 @@
-import type { ChunkIndex, RowFormat } from '@waypost/contracts';
+import type { BorderKeys, ChunkIndex, RowFormat } from '@waypost/contracts';
 import type { DiskSpace, TtlCache } from '@waypost/runtime';
 
 /** Names a table's content: equal rows have equal ids, for every device. */
 export interface SnapshotId {
   sha256: string;
   format: RowFormat;
+}
+
+/** A table in chunks, and where they end. */
+export interface ChunkedTable {
+  index: ChunkIndex;
+  borders: BorderKeys;
+}
+
+/** A stored table, some of whose chunks another one may take over. */
+export interface StoredBase extends ChunkedTable {
+  /** Those that hold its chunks. */
+  packs: readonly string[];
 }
 
 export interface RawChunk {
@@ -23,7 +35,7 @@ export interface TableWriter {
    */
   put(chunks: readonly RawChunk[], onFrame?: (at: number, frame: Buffer) => void): Promise<number[]>;
   /** Makes the table readable under its content's id, atomically and durably. @returns the index as it is stored */
-  commit(index: ChunkIndex): Promise<ChunkIndex>;
+  commit(table: ChunkedTable): Promise<ChunkIndex>;
   /** Gives the table up; may be called after anything, also after commit. Chunks that are stored already may serve others. */
   abort(): Promise<void>;
 }
@@ -47,7 +59,10 @@ export interface StreamSize {
 
 /** Where snapshots of tables live: immutable, content-addressed, shared by all devices; equal chunks are stored once. */
 export interface SnapshotStore {
-  create(): TableWriter;
+  /** @param base the table takes over chunks of it; what `findBase` gave to the same build */
+  create(base?: StoredBase): TableWriter;
+  /** A stored table with its borders; nothing if they are not known, or as of `find`. */
+  findBase(id: SnapshotId): Promise<StoredBase | undefined>;
   /** The index of a stored table; nothing if it is missing or if not all of its packs are there in full. */
   find(id: SnapshotId): Promise<StoredSnapshot | undefined>;
   /**

@@ -1,10 +1,9 @@
-import type { ChunkIndex } from '@waypost/contracts';
-import { type ChunkEntry, ChunkIndexBuilder, WaypostError } from '@waypost/contracts';
+import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, WaypostError } from '@waypost/contracts';
 import { compress, faultPoint } from '@waypost/runtime';
 import type { BlobStore } from './blobs/blob-store.js';
 import type { ChunkCatalog, Pack } from './chunk-catalog.js';
 import { packName, PackWriter } from './pack-writer.js';
-import type { RawChunk, TableWriter } from './snapshot-store.js';
+import type { ChunkedTable, RawChunk, StoredBase, TableWriter } from './snapshot-store.js';
 
 interface Target {
   blobs: BlobStore;
@@ -22,11 +21,15 @@ export class PackTableWriter implements TableWriter {
   private readonly out: PackWriter;
   private readonly wholePacks = new Map<string, Promise<boolean>>();
   /** Those that the table needs. */
-  private readonly packs = new Set<string>();
+  private readonly packs: Set<string>;
   /** Frames that another writer stored first, with another length than here. */
   private readonly otherLengths = new Map<string, number>();
 
-  constructor(private readonly target: Target) {
+  constructor(
+    private readonly target: Target,
+    base?: StoredBase,
+  ) {
+    this.packs = new Set(base?.packs);
     this.out = new PackWriter(target.blobs, (pack) => this.register(pack));
   }
 
@@ -48,11 +51,11 @@ export class PackTableWriter implements TableWriter {
     return lengths;
   }
 
-  async commit(index: ChunkIndex): Promise<ChunkIndex> {
+  async commit({ index, borders }: ChunkedTable): Promise<ChunkIndex> {
     await this.out.finish();
     await faultPoint('central.pack-known');
     const stored = this.otherLengths.size === 0 ? index : withLengths(index, this.otherLengths);
-    await this.target.catalog.addContent(stored, [...this.packs]);
+    await this.target.catalog.addContent({ index: stored, borders }, [...this.packs]);
     await faultPoint('central.snapshot-stored');
     return stored;
   }

@@ -11,6 +11,7 @@ import {
 } from '@waypost/command-line';
 import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
+import { type ChangeCost, findChangeCosts } from '../capture/change-costs.js';
 import { type Coverage, describeCapture } from '../capture/capture.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { describeExplanation } from '../plan/describe-explanation.js';
@@ -23,7 +24,10 @@ import { checkedPlan } from './checked-plan.js';
 export async function planCheck(context: CommandContext): Promise<Answer> {
   const { path, plan, tables, changes } = await context.database.run(async (pool) => {
     const { path, plan } = await checkedPlan(context, pool);
-    return { path, plan, tables: await explainPlan(pool, plan), changes: await readCoverage(pool, plan) };
+    const costs = await findChangeCosts(pool, plan);
+    const explained = await explainPlan(pool, plan);
+    const tables = explained.map((table) => ({ ...table, change: costs.get(table.name) as ChangeCost }));
+    return { path, plan, tables, changes: await readCoverage(pool, plan) };
   });
   const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
   return {
@@ -35,7 +39,7 @@ export async function planCheck(context: CommandContext): Promise<Answer> {
       `scope gives   ${scope}`,
       ...(changes ? ['', 'changes: triggers', ...describeCoverage({ ...changes, wanted: true }, context.paint)] : []),
       '',
-      ...tables.map(describeExplanation),
+      ...tables.map((table) => describeExplanation(table, table.change)),
     ]
       .join('\n')
       .trimEnd(),

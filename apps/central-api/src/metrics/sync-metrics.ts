@@ -48,7 +48,7 @@ export class SyncMetrics {
   });
   private readonly tableSnapshots = new Counter({
     name: 'waypost_central_table_snapshots_total',
-    help: 'Tables of snapshots, by whether they were read (built), or taken from a read for others (shared).',
+    help: 'Tables of snapshots, by whether they were read whole (built), only where rows had changed (changed), or taken from a read for others (shared).',
     labelNames: ['source'],
     registers: this.registers,
   });
@@ -81,7 +81,7 @@ export class SyncMetrics {
   constructor() {
     // An increase from nothing to 1 is none to Prometheus: what alarms look at starts at 0.
     for (const result of ['Success', 'Failed']) this.acks.inc({ result }, 0);
-    for (const source of ['built', 'shared']) this.tableSnapshots.inc({ source }, 0);
+    for (const source of ['built', 'changed', 'shared']) this.tableSnapshots.inc({ source }, 0);
     for (const result of ['equal', 'different', 'skipped', 'failed']) this.shadowReads.inc({ result }, 0);
     for (const result of ['recorded', 'missed', 'not_checked']) this.canaries.inc({ result }, 0);
   }
@@ -99,9 +99,9 @@ export class SyncMetrics {
     this.tableSnapshots.inc({ source: 'shared' }, shared);
   }
 
-  tableBuilt(seconds: number): void {
+  tableRead(seconds: number, source: 'built' | 'changed'): void {
     this.tableSeconds.observe(seconds);
-    this.tableSnapshots.inc({ source: 'built' });
+    this.tableSnapshots.inc({ source });
   }
 
   acknowledged(result: 'Success' | 'Failed'): void {

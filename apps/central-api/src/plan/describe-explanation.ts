@@ -1,8 +1,11 @@
 import { describeKeyFaults } from './find-key-faults.js';
 import type { TableExplanation } from './explain-plan.js';
 
-/** One table of a plan, as `npm run plan:check` and `waypost plan check` print it. */
-export function describeExplanation(table: TableExplanation): string {
+/**
+ * One table of a plan, as `npm run plan:check` and `waypost plan check` print it.
+ * @param change what is read when rows of it have changed: chunks, or the table for this reason
+ */
+export function describeExplanation(table: TableExplanation, change: { reads: 'chunks' | 'table'; because: string | null }): string {
   const { name, columns, key, keyCheck, parameters, estimatedRows, orderedByIndex, reads } = table;
   return [
     name,
@@ -11,6 +14,7 @@ export function describeExplanation(table: TableExplanation): string {
     ...(keyCheck === null ? [] : warnOfKey(keyCheck)).map((line) => `             ${line}`),
     `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,
     `  reads      ${reads.join(', ')}`,
+    `  a change   ${change.reads === 'chunks' ? 'of rows costs the chunks that they lie in' : `costs a read of the whole table: ${change.because}`}`,
     '',
   ].join('\n');
 }

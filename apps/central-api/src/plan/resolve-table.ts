@@ -2,6 +2,7 @@ import {
   type CatalogColumn,
   type CatalogTable,
   canonicalQuery,
+  type KeyedSource,
   type KeyOrders,
   keyOrdersOf,
   type RowLayout,
@@ -131,15 +132,25 @@ function provesKey(actual: CatalogTable, key: readonly string[], columns: Readon
 /** The canonical query of a plan table, its parameters rendered by `render`. */
 export function canonicalTableQuery(
   wanted: WantedTable,
-  table: RowLayout & Pick<ResolvedTable, 'keyOrders'>,
+  table: RowLayout & Pick<ResolvedTable, 'columns' | 'keyOrders'>,
   render: (parameter: string) => string,
 ): string {
-  return canonicalQuery({
+  return canonicalQuery(keyedSource(wanted, table, render));
+}
+
+/** As canonicalTableQuery, for reading ranges of keys. */
+export function keyedSource(
+  wanted: WantedTable,
+  table: RowLayout & Pick<ResolvedTable, 'columns' | 'keyOrders'>,
+  render: (parameter: string) => string,
+): KeyedSource {
+  return {
     layout: table,
     table: quoteTable(wanted.identifier),
     keyOrders: table.keyOrders,
+    keyColumns: table.key.map((name) => table.columns.find((column) => column.name === name) as CatalogColumn),
     where: wanted.where === undefined ? undefined : renderParameters(wanted.where, render),
-  });
+  };
 }
 
 /** `type` comes from format_type, never from a user. */

@@ -1,46 +1,26 @@
-import { type ChunkIndex, type Preamble, quoteTable, type TableShape, type UserType, WaypostError } from '@waypost/contracts';
-import { describeTables, pinSession, type RowLayout, statementOf, traced, TypeCatalog, typesOf } from '@waypost/runtime';
+import { type Preamble, quoteTable, type TableShape, type UserType, WaypostError } from '@waypost/contracts';
+import { canonicalQuery, describeTables, pinSession, TypeCatalog, typesOf } from '@waypost/runtime';
 import type pg from 'pg';
-import type { CheckedPlan, CheckedTable } from '../plan/check-plan.js';
-import { queryFault } from '../plan/query-fault.js';
-import { canonicalTableQuery, type ResolvedTable, resolveTable } from '../plan/resolve-table.js';
+import type { CheckedPlan } from '../plan/check-plan.js';
+import { keyedSource, resolveTable } from '../plan/resolve-table.js';
 import type { OpenReads } from '../capture/table-read-cache.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import type { BuildObserver } from './build-observer.js';
-import { checkKey } from './check-key.js';
 import { ObservedStore } from './observed-store.js';
-import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
-import { storeTable } from './store-table.js';
+import { type ReadOptions, readTable, type ScopedTable, sharedReading, type TableReading } from './read-table.js';
 import { tableKey } from './table-key.js';
 
-/** A table of the plan as one scope sees it. */
-interface ScopedTable extends RowLayout, ResolvedTable {
-  table: CheckedTable;
-  columns: ResolvedTable['columns'];
-  key: string[];
-  /** The canonical query, its parameters read from the transaction's settings. */
-  query: string;
-}
-
 /** One table of a snapshot: its rows are in the store, this is what names them. */
-export interface TableSnapshot extends ScopedTable {
-  index: ChunkIndex;
-  /** It was read before, and still holds. */
-  isShared: boolean;
-}
+export type TableSnapshot = ScopedTable & TableReading;
 
 export interface Snapshot {
   tables: TableSnapshot[];
   types: UserType[];
 }
 
-interface BuildOptions {
+interface BuildOptions extends ReadOptions {
   plan: CheckedPlan;
   scope: Scope;
-  store: Pick<SnapshotStore, 'create'>;
-  signal?: AbortSignal | undefined;
-  /** How long each table took that was read. */
-  onTable?: (seconds: number) => void;
   observer?: BuildObserver | undefined;
 }
 
@@ -54,7 +34,7 @@ export async function buildSnapshot(client: pg.ClientBase, options: BuildOptions
   const { scoped, types } = await scopeTables(client, options);
   const tables: TableSnapshot[] = [];
   const store = observedStore(options, scoped, types);
-  for (const table of scoped) tables.push({ ...table, index: await readTable(client, table, { ...options, store }), isShared: false });
+  for (const table of scoped) tables.push({ ...table, ...(await readTable(client, table, { ...options, store })) });
   return { tables, types };
 }
 
@@ -68,19 +48,20 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
   const wanted = scoped.map((scopedTable) => ({
     scopedTable,
     name: scopedTable.table.name,
+    key: scopedTable.key,
     readKey: tableKey({ query: scopedTable.query, parameters: scopedTable.table.parameters, layout: scopedTable }, options.scope),
   }));
-  const { fresh, inProgress } = await reads.claim(wanted);
-  // Where others have read a part of it, there is something better: to take that from the store.
-  const readsAll = fresh.size + inProgress.length === 0;
+  const { fresh, inProgress, earlier } = await reads.claim(wanted);
+  // Where a part of it was read before, there is something better: to take that from the store.
+  const readsAll = fresh.size + inProgress.length + earlier.size === 0;
   const store = readsAll ? observedStore(options, scoped, types) : options.store;
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {
     if (inProgress.includes(readKey)) continue;
     const found = fresh.get(readKey);
-    const index = found ?? (await readTable(client, scopedTable, { ...options, store }));
-    tables.push({ ...scopedTable, index, isShared: found !== undefined });
-    if (!found) await reads.put({ name, readKey }, index);
+    const read = found ? sharedReading(found) : await readTable(client, scopedTable, { ...options, store }, earlier.get(readKey));
+    tables.push({ ...scopedTable, ...read });
+    if (!found) await reads.put({ name, readKey }, read.index);
   }
   return inProgress.length > 0 ? inProgress : { tables, types };
 }
@@ -106,7 +87,8 @@ export async function scopeTables(
   await bindScope(client, scope);
   const scoped = resolved.map(({ table, ...shape }) => {
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
-    return { table, ...layout, query: canonicalTableQuery(table, layout, (name) => readParameter(plan, scope, name)) };
+    const ranges = keyedSource(table, layout, (name) => readParameter(plan, scope, name));
+    return { table, ...layout, ranges, query: canonicalQuery(ranges) };
   });
   return { scoped, types: types.userTypes(typesOf(resolved)) };
 }
@@ -131,26 +113,4 @@ export function shapeOf({ table, columns, key, format }: ScopedTable): TableShap
     key,
     ...(table.onReferenced ? { onReferenced: table.onReferenced } : {}),
   };
-}
-
-async function readTable(
-  client: pg.ClientBase,
-  scoped: ScopedTable,
-  { store, signal, onTable }: Omit<BuildOptions, 'observer'>,
-): Promise<ChunkIndex> {
-  const { table, query } = scoped;
-  const startedAt = performance.now();
-  const index = await traced('build table', { attributes: { 'waypost.table': table.name, ...statementOf(query) } }, async () => {
-    if (!scoped.keyIsProven) await checkKey(client, table, query, scoped);
-    return storeTable(client, { query, layout: scoped, store, signal });
-  }).catch((error: unknown) => {
-    if (isRowTooLarge(error)) throw new WaypostError('ROW_TOO_LARGE', { detail: `${table.name}: ${error.message}`, cause: error });
-    throw queryFault(error, `query of ${table.name}`);
-  });
-  onTable?.((performance.now() - startedAt) / 1000);
-  return index;
-}
-
-function isRowTooLarge(error: unknown): error is WaypostError {
-  return error instanceof WaypostError && error.code === 'ROW_TOO_LARGE';
 }

@@ -24,7 +24,7 @@ function createWriter(): TableWriter & { framesGiven: boolean[] } {
         return frame.fill(0).length;
       });
     },
-    commit: async (index) => index,
+    commit: async ({ index }) => index,
     abort: async () => undefined,
   };
 }

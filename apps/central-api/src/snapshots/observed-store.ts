@@ -6,18 +6,23 @@ import type { BuildObserver } from './build-observer.js';
 const LONG_FRAME_BYTES = 3 << 20;
 
 /** Stores tables in another store, and shows them to an observer: each table, and its chunks once they are stored. */
-export class ObservedStore implements Pick<SnapshotStore, 'create'> {
+export class ObservedStore implements Pick<SnapshotStore, 'create' | 'findBase'> {
   constructor(
     private readonly store: Pick<SnapshotStore, 'create'>,
     private readonly observer: BuildObserver,
   ) {}
+
+  /** An observer sees whole tables. */
+  findBase(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
 
   create(): TableWriter {
     const writer = this.store.create();
     this.observer.table();
     return {
       put: (chunks) => this.put(writer, chunks),
-      commit: (index) => writer.commit(index),
+      commit: (table) => writer.commit(table),
       abort: () => writer.abort(),
     };
   }

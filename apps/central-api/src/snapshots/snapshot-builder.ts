@@ -8,7 +8,7 @@ import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import type { Scope } from '../scopes/resolve-scope.js';
 import type { BuildObserver } from './build-observer.js';
-import { buildSnapshot, shareSnapshot, type Snapshot } from './build-snapshot.js';
+import { buildSnapshot, shareSnapshot, type Snapshot, type TableSnapshot } from './build-snapshot.js';
 
 interface BuildRequest {
   scope: Scope;
@@ -37,7 +37,12 @@ export class SnapshotBuilder {
   async build(client: pg.ClientBase, { devices, reads, ...request }: BuildRequest): Promise<Snapshot | string[]> {
     const started = performance.now();
     this.logger.info({ devices }, 'snapshot build started');
-    const options = { ...request, plan: this.plan, store: this.store, onTable: (seconds: number) => this.metrics.tableBuilt(seconds) };
+    const options = {
+      ...request,
+      plan: this.plan,
+      store: this.store,
+      onTable: (...read: Parameters<SyncMetrics['tableRead']>) => this.metrics.tableRead(...read),
+    };
     const attributes = { 'waypost.tables': this.plan.tables.length, 'waypost.devices': devices };
     const snapshot = await traced('snapshot', { attributes }, () =>
       reads ? shareSnapshot(client, reads, options) : buildSnapshot(client, options),
@@ -47,12 +52,25 @@ export class SnapshotBuilder {
   }
 
   private report({ tables }: Snapshot, devices: number, elapsedMs: number): void {
-    const totals = tables.filter(({ isShared }) => !isShared).map(({ index }) => index.totals());
-    const rows = totals.reduce((sum, table) => sum + table.rowCount, 0);
-    const rawBytes = totals.reduce((sum, table) => sum + table.rawBytes, 0);
+    const count = (wanted: TableSnapshot['source']): number => tables.filter(({ source }) => source === wanted).length;
+    const rows = tables.reduce((sum, { readRows }) => sum + readRows, 0);
+    const rawBytes = tables.reduce((sum, { readBytes }) => sum + readBytes, 0);
     const durationMs = Math.round(elapsedMs);
-    const shared = tables.length - totals.length;
+    const [shared, changed] = [count('shared'), count('changed')];
+    const reasons = tables.flatMap(({ table, wholeBecause }) => (wholeBecause === undefined ? [] : [[table.name, wholeBecause]]));
+    const readWhole = reasons.length > 0 ? { readWhole: Object.fromEntries(reasons) as Record<string, string> } : {};
     this.metrics.snapshotBuilt({ seconds: durationMs / 1000, rows, bytes: rawBytes, shared });
-    this.logger.info({ devices, tables: tables.length, built: totals.length, shared, rows, rawBytes, durationMs }, 'snapshot built');
+    const facts = {
+      devices,
+      tables: tables.length,
+      built: tables.length - shared,
+      changed,
+      shared,
+      rows,
+      rawBytes,
+      durationMs,
+      ...readWhole,
+    };
+    this.logger.info(facts, 'snapshot built');
   }
 }

@@ -1,10 +1,11 @@
 import { WaypostError } from '@waypost/contracts';
 import { createPool, databaseUrl, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
-import { checkPlan } from './check-plan.js';
-import { describeExplanation } from './describe-explanation.js';
-import { explainPlan, failsForAll } from './explain-plan.js';
-import { readPlan } from './read-plan.js';
+import { type ChangeCost, findChangeCosts } from '../capture/change-costs.js';
+import { checkPlan } from '../plan/check-plan.js';
+import { describeExplanation } from '../plan/describe-explanation.js';
+import { explainPlan, failsForAll } from '../plan/explain-plan.js';
+import { readPlan } from '../plan/read-plan.js';
 
 /** `npm run plan:check`: checks SYNC_PLAN against DATABASE_URL, explains it, starts nothing. Exit status 1 when it does not fit, or no device could be served. */
 async function main(): Promise<void> {
@@ -21,7 +22,8 @@ async function main(): Promise<void> {
     const scope = [...plan.scopeTypes].map(([name, type]) => `${name} ${type}`).join(', ');
     console.log(`${config.SYNC_PLAN} fits the database.\n\nschemaVersion ${plan.schemaVersion}\nscope gives   ${scope}\n`);
     const tables = await explainPlan(pool, plan);
-    for (const table of tables) console.log(describeExplanation(table));
+    const costs = await findChangeCosts(pool, plan);
+    for (const table of tables) console.log(describeExplanation(table, costs.get(table.name) as ChangeCost));
     if (tables.some(failsForAll)) process.exitCode = 1;
   } finally {
     await pool.end();

@@ -1,0 +1,96 @@
+import { BorderKeysBuilder, type ChunkEntry, ChunkIndexBuilder, keyFieldsOf } from '@waypost/contracts';
+import { type ChunkRun, type CutRun, cutRuns, describeSpan, type KeyedSource, locateChunks, runsOf } from '@waypost/runtime';
+import type pg from 'pg';
+import type { ChunkedTable, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
+import { ChunkBatcher } from './chunk-batcher.js';
+
+interface TableChange {
+  /** As the table was. */
+  base: StoredBase;
+  source: KeyedSource;
+  /** Keys of all rows that may have changed since: the values of each key column as text, column by column. */
+  keys: readonly (readonly string[])[];
+  store: Pick<SnapshotStore, 'create'>;
+  signal: AbortSignal | undefined;
+}
+
+/** What a table has now, and how much of it was read. */
+export interface RebuiltTable extends Pick<ChunkedTable, 'index'> {
+  readRows: number;
+  readBytes: number;
+}
+
+/** Where more of the chunks are to be read than this part, reading all of them in one go is cheaper. */
+const MAX_PART = 0.3;
+
+/**
+ * Reads the chunks that changed keys lie in, within the scope, and takes all others from the base: the tree is the same, bit for bit, as if the table were
+ * read whole, provided that no other row has changed.
+ * @returns nothing where the table is to be read whole
+ */
+export async function rebuildTable(
+  client: pg.ClientBase,
+  { base, source, keys, store, signal }: TableChange,
+): Promise<RebuiltTable | undefined> {
+  const keyFields = keyFieldsOf(source.layout);
+  const isFitting = base.borders.keyFields.join() === keyFields.join() && base.borders.length === base.index.length;
+  if (!isFitting || base.borders.length === 0) return undefined;
+  const runs = runsOf(await locateChunks(client, source, base.borders, keys));
+  if (countChunks(runs) > Math.max(1, base.borders.length * MAX_PART)) return undefined;
+  const writer = store.create(base);
+  const batcher = new ChunkBatcher(writer);
+  try {
+    const onChunk = (bytes: Buffer, rowCount: number, lastKey: () => Buffer): Cut => {
+      const cut: Cut = { lastKey: lastKey(), entry: undefined };
+      batcher.add(bytes, rowCount, (entry) => (cut.entry = entry));
+      return cut;
+    };
+    const read = await cutRuns(client, runs, { source, borders: base.borders, onChunk, afterInput: () => batcher.flushIfFull(), signal });
+    await batcher.finish();
+    const index = await writer.commit(replaceRuns(base, read, keyFields));
+    const entries = read.flatMap(({ chunks }) => chunks.map(({ entry }) => entry as ChunkEntry));
+    const readRows = sum(entries, ({ rowCount }) => rowCount);
+    const readBytes = sum(entries, ({ rawBytes }) => rawBytes);
+    describeSpan({ 'waypost.rows': readRows, 'waypost.raw_bytes': readBytes, 'waypost.read_chunks': countChunks(read) });
+    return { index, readRows, readBytes };
+  } finally {
+    await batcher.settle();
+    await writer.abort();
+  }
+}
+
+interface Cut {
+  lastKey: Buffer;
+  /** Once it is stored. */
+  entry: ChunkEntry | undefined;
+}
+
+function replaceRuns(base: ChunkedTable, runs: readonly CutRun<Cut>[], keyFields: readonly number[]): ChunkedTable {
+  const index = new ChunkIndexBuilder(base.index.format);
+  const borders = new BorderKeysBuilder(keyFields);
+  const keep = (from: number, end: number): void => {
+    for (let at = from; at < end; at += 1) {
+      index.add(base.index.entry(at));
+      borders.add(base.borders.key(at));
+    }
+  };
+  let next = 0;
+  for (const { first, end, chunks } of runs) {
+    keep(next, first);
+    for (const { entry, lastKey } of chunks) {
+      index.add(entry as ChunkEntry);
+      borders.add(lastKey);
+    }
+    next = end;
+  }
+  keep(next, base.index.length);
+  return { index: index.build(), borders: borders.build() };
+}
+
+function countChunks(runs: readonly ChunkRun[]): number {
+  return sum(runs, ({ first, end }) => end - first);
+}
+
+function sum<Item>(items: readonly Item[], valueOf: (item: Item) => number): number {
+  return items.reduce((total, item) => total + valueOf(item), 0);
+}
