@@ -24,7 +24,7 @@ interface Options {
 /** One edge service, with its database, and the network between it and central. */
 export class Device implements AsyncDisposable {
   /** As the judge saw it after the last cycle. */
-  held: Held = { manifestId: undefined, digests: [] };
+  held: Held = { manifestId: undefined, digests: [], added: {} };
   /** Something failed since its last success: its next cycles may find the breaker open. */
   isTroubled = false;
 

@@ -67,6 +67,7 @@ export async function startFleet(seed: number, size: number): Promise<FleetBench
   arm.isOn = true;
   await Promise.all(Array.from({ length: STARTED_AT_ONCE }, startSome));
   const pool = new pg.Pool({ connectionString: url, max: 6, options: '-c TimeZone=UTC' });
+  pool.on('error', () => undefined); // the server may end before the last connection does
   stack.defer(() => pool.end());
   const started = stack.move();
   return { fleet, central, devices, pool, centralUrl: url, arm, [Symbol.asyncDispose]: () => started.disposeAsync() };

@@ -13,13 +13,17 @@ export function pruneHistory(tables: readonly Table[]): string {
   return tables.map(({ name }) => `DELETE FROM history.${name} WHERE pg_visible_in_snapshot(died, pg_current_snapshot())`).join(';\n');
 }
 
+/** SQL that adds a column to a table. No writer gives it a value, so that each version of each row has its default. */
+export function addColumn(table: string, definition: string): string {
+  return `ALTER TABLE ${table} ADD COLUMN ${definition}; ALTER TABLE history.${table} ADD COLUMN ${definition}`;
+}
+
 /** The tables as a snapshot sees them: parts of a WITH that stand for the tables of these names. */
 export function tablesAsOf(tables: readonly Table[], snapshot: string): string[] {
   const sees = (xid: string): string => `pg_visible_in_snapshot(${xid}, '${snapshot}'::pg_snapshot)`;
-  return tables.map(({ name, columns }) => {
-    const list = columns.map((column) => column.name).join(', ');
-    return `${name} AS (SELECT ${list} FROM history.${name} WHERE ${sees('born')} AND (died IS NULL OR NOT ${sees('died')}))`;
-  });
+  return tables.map(
+    ({ name }) => `${name} AS (SELECT * FROM history.${name} WHERE ${sees('born')} AND (died IS NULL OR NOT ${sees('died')}))`,
+  );
 }
 
 /**

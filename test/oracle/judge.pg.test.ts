@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { withClient } from '../../scripts/with-client.js';
 import { startTestServer, type TestServer } from '../support/postgres.js';
-import { createHistory } from './history.js';
+import { addColumn, createHistory } from './history.js';
 import { type Difference, differing, Judge } from './judge.js';
 import type { Shares } from './tables.js';
 
@@ -52,7 +52,6 @@ const EDGE = `
 
 let server: TestServer;
 let edge: string;
-let centralUrl: string;
 let central: pg.Pool;
 let judge: Judge;
 
@@ -60,9 +59,10 @@ beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  centralUrl = (await server.createDatabase('central')).url;
+  const { url } = await server.createDatabase('central');
   edge = (await server.createDatabase('edge')).url;
-  central = new pg.Pool({ connectionString: centralUrl, max: 4 });
+  central = new pg.Pool({ connectionString: url, max: 4 });
+  central.on('error', () => undefined); // the server may end before the last connection does
   await central.query(`${CENTRAL}; ${createHistory(SHARES.tables)}`);
   await onEdge(EDGE);
   judge = new Judge(SHARES, central);
@@ -73,8 +73,9 @@ afterAll(() => server?.[Symbol.asyncDispose]());
 const onEdge = (sql: string): Promise<unknown> => withClient(edge, (client) => client.query(sql));
 
 async function differences(moment: string): Promise<Difference[]> {
-  const wrong = differing(await judge.share(MAC, moment), (await judge.mirror(edge)).digests);
-  return judge.explain(MAC, edge, moment, wrong);
+  const held = await judge.mirror(edge);
+  const wrong = differing(await judge.share(MAC, moment, held.added), held.digests);
+  return judge.explain({ mac: MAC, url: edge, held }, moment, wrong);
 }
 
 test('a device that holds its share is found equal', async () => {
@@ -108,6 +109,16 @@ test.each([
 test('a column that is not listed, and rows of others, make no difference', async () => {
   await central.query("UPDATE items SET secret = 'other'; DELETE FROM items WHERE shop = 2");
   expect(await differences('now')).toEqual([]);
+});
+
+test('a column that was added at both is compared, too', async () => {
+  await central.query(addColumn('devices', 'added_1 int NOT NULL DEFAULT 7'));
+  await onEdge('ALTER TABLE devices ADD COLUMN added_1 int');
+  const rows = [`- {${MAC},1,7}`, `+ {${MAC},1,NULL}`, '1 missing, 1 surplus'];
+  expect(await differences('now')).toEqual([{ table: 'devices', rows }]);
+  await onEdge('UPDATE devices SET added_1 = 7');
+  expect(await differences('now')).toEqual([]);
+  expect(await differences(await judge.snapshot())).toEqual([]);
 });
 
 test('the share at a snapshot is what its transaction read, whatever was open, undone or done since', async () => {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { withClient } from '../../scripts/with-client.js';
 import { tablesAsOf } from './history.js';
-import { type Shares, sharedColumns, type Table } from './tables.js';
+import { ADDED, type AddedColumns, type Shares, sharedColumns, type Table } from './tables.js';
 
 /** One table's rows in a word, by PostgreSQL's own functions. */
 export interface Digest {
@@ -15,6 +15,16 @@ export interface Held {
   /** Undefined before its first sync. */
   manifestId: string | undefined;
   digests: readonly Digest[];
+  /** Columns that its tables were given meanwhile. */
+  added: AddedColumns;
+}
+
+/** A device under judgement. */
+export interface Judged {
+  mac: string;
+  /** Of its database. */
+  url: string;
+  held: Held;
 }
 
 /** A moment of central's: a snapshot, or `now` for the tables themselves. */
@@ -29,6 +39,11 @@ export interface Difference {
 
 const SHOWN_ROWS = 6;
 const MANIFEST_HELD = "SELECT value FROM waypost.edge_sync_state WHERE key = 'manifest_id'";
+
+/** $1: names of tables, $2: how added columns begin. */
+const ADDED_COLUMNS = `
+  SELECT relname AS table, array_agg(attname::text ORDER BY attnum) AS columns FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+  WHERE relnamespace = 'public'::regnamespace AND relname = ANY($1::text[]) AND starts_with(attname::text, $2) GROUP BY relname`;
 
 /**
  * The moment whose rows a device must hold: that of the manifest's snapshot. A manifest that is older than the cycle was confirmed by central as
@@ -63,41 +78,47 @@ export class Judge {
     return rows[0]?.moment ?? undefined;
   }
 
-  /** What the device must hold. */
-  async share(mac: string, moment: Moment): Promise<Digest[]> {
+  /** What the device must hold, in the columns that it has. */
+  async share(mac: string, moment: Moment, added: AddedColumns = {}): Promise<Digest[]> {
     const { with: parts, scoped } = this.at(mac, moment);
-    return (await this.central.query<Digest>(`WITH ${parts.join(', ')} ${digestsOf(this.shares.tables, scoped)}`)).rows;
+    return (await this.central.query<Digest>(`WITH ${parts.join(', ')} ${digestsOf(this.shares.tables, scoped, added)}`)).rows;
   }
 
   /** What the device holds, all of one moment. */
   async mirror(url: string): Promise<Held> {
     return onDevice(url, async (client) => {
       const { rows } = await client.query<{ value: string }>(MANIFEST_HELD);
-      if (rows.length === 0) return { manifestId: undefined, digests: [] };
-      const digests = await client.query<Digest>(digestsOf(this.shares.tables, () => 'true'));
-      return { manifestId: rows[0]?.value, digests: digests.rows };
+      if (rows.length === 0) return { manifestId: undefined, digests: [], added: {} };
+      const { tables } = this.shares;
+      const names = tables.map(({ name }) => name);
+      const found = await client.query<{ table: string; columns: string[] }>(ADDED_COLUMNS, [names, ADDED]);
+      const added = Object.fromEntries(found.rows.map(({ table, columns }) => [table, columns]));
+      const digests = await client.query<Digest>(digestsOf(tables, () => 'true', added));
+      return { manifestId: rows[0]?.value, digests: digests.rows, added };
     });
   }
 
-  /** Whether the history tells of central's tables what they hold. @returns names of tables of which it does not; nobody may write meanwhile */
+  /** Whether the history tells of central's tables what they hold. @returns names of tables of which it does not; no session may write meanwhile */
   async wrongHistory(): Promise<string[]> {
     const tables = this.shares.tables.map(({ listed: _, ...table }) => table);
-    const all = digestsOf(tables, () => 'true');
+    const all = digestsOf(tables, () => 'true', {});
     const past = await this.central.query<Digest>(`WITH ${tablesAsOf(tables, await this.snapshot()).join(', ')} ${all}`);
     const present = await this.central.query<Digest>(all);
     return differing(past.rows, present.rows);
   }
 
-  /** Looks for the rows that make tables differ. */
-  async explain(mac: string, url: string, moment: Moment, tables: readonly string[]): Promise<Difference[]> {
+  /** Looks for the rows that make tables of a device differ. */
+  async explain({ mac, url, held }: Judged, moment: Moment, tables: readonly string[]): Promise<Difference[]> {
     const { with: parts, scoped } = this.at(mac, moment);
     const wrong = this.shares.tables.filter(({ name }) => tables.includes(name));
     const differences: Difference[] = [];
     for (const table of wrong) {
-      const wanted = await this.central.query<{ row: string }>(`WITH ${parts.join(', ')} ${rowsOf(table, scoped(table))} ORDER BY row`);
-      const held = await onDevice(url, (client) => client.query<{ row: string }>(`${rowsOf(table, 'true')} ORDER BY row`));
+      const wanted = await this.central.query<{ row: string }>(
+        `WITH ${parts.join(', ')} ${rowsOf(table, scoped(table), held.added)} ORDER BY row`,
+      );
+      const found = await onDevice(url, (client) => client.query<{ row: string }>(`${rowsOf(table, 'true', held.added)} ORDER BY row`));
       const rows = (result: pg.QueryResult<{ row: string }>): string[] => result.rows.map(({ row }) => row);
-      differences.push({ table: table.name, rows: differenceOf(rows(wanted), rows(held)) });
+      differences.push({ table: table.name, rows: differenceOf(rows(wanted), rows(found)) });
     }
     return differences;
   }
@@ -121,15 +142,15 @@ export function differing(wanted: readonly Digest[], held: readonly Digest[]): s
     .map(({ table }) => table);
 }
 
-function rowsOf(table: Table, where: string): string {
-  const values = sharedColumns(table).map((column) => `${table.name}.${column}::text`);
+function rowsOf(table: Table, where: string, added: AddedColumns): string {
+  const values = sharedColumns(table, added).map((column) => `${table.name}.${column}::text`);
   return `SELECT ARRAY[${values.join(', ')}]::text COLLATE "C" AS row FROM ${table.name} WHERE ${where}`;
 }
 
-function digestsOf(tables: readonly Table[], whereOf: (table: Table) => string): string {
+function digestsOf(tables: readonly Table[], whereOf: (table: Table) => string, added: AddedColumns): string {
   const digest = (table: Table): string =>
     `SELECT '${table.name}' AS table, count(*)::int AS rows, coalesce(md5(string_agg(row, E'\\n' ORDER BY row)), '') AS md5
-     FROM (${rowsOf(table, whereOf(table))}) AS shared`;
+     FROM (${rowsOf(table, whereOf(table), added)}) AS shared`;
   return tables.map(digest).join(' UNION ALL ');
 }
 

@@ -1,6 +1,8 @@
+import { withClient } from '../../scripts/with-client.js';
 import type { Device, SyncAnswer } from './device.js';
 import { type Digest, differing, type Judge, type Moment } from './judge.js';
 import type { Supervised } from './supervised.js';
+import { ADDED } from './tables.js';
 
 /** What must not be, at one device. */
 export class DeviceProblem extends Error {
@@ -11,6 +13,8 @@ export class DeviceProblem extends Error {
     super(`device ${device.mac}: ${message}`);
   }
 }
+
+const LACKS = new RegExp(`(\\w+) lacks column (${ADDED}\\d+) (\\w+)`, 'g');
 
 /** Runs cycles of devices, and judges each when it has ended, whatever became of it. */
 export class JudgedCycles {
@@ -39,24 +43,36 @@ export class JudgedCycles {
     const began = await this.judge.snapshot();
     const answer = await device.sync();
     const isSuccess = answer?.status === 'Success' || answer?.status === 'Unchanged';
-    if (answer && !isSuccess && isQuiet && areSound() && livesOf() === lives) {
+    await this.judgeTables(device, isSuccess ? began : undefined);
+    if (answer?.code === 'SCHEMA_MISMATCH') await this.addColumns(device, answer.detail ?? '');
+    else if (answer && !isSuccess && isQuiet && areSound() && livesOf() === lives) {
       throw new DeviceProblem(device, `a cycle fails that nothing disturbs: ${JSON.stringify(answer)}`);
     }
-    await this.judgeTables(device, isSuccess ? began : undefined);
     device.isTroubled = !isSuccess;
     return answer;
   }
 
   /** @throws DeviceProblem that names the first rows that differ */
   async expectShare(device: Device, moment: Moment): Promise<void> {
-    const { digests, manifestId } = device.held;
-    const wrong = differing(await this.judge.share(device.mac, moment), digests);
+    const { digests, manifestId, added } = device.held;
+    const wrong = differing(await this.judge.share(device.mac, moment, added), digests);
     this.comparisons += 1;
     this.rowsCompared += digests.reduce((sum, { rows }) => sum + rows, 0);
     if (wrong.length === 0) return;
-    const differences = await this.judge.explain(device.mac, device.url, moment, wrong);
+    const differences = await this.judge.explain(device, moment, wrong);
     const text = differences.map(({ table, rows }) => `table ${table} (- missing, + surplus):\n${rows.join('\n')}`);
     throw new DeviceProblem(device, `manifest ${manifestId} at ${moment}\n${text.join('\n')}`);
+  }
+
+  /** As an operator does whom the refusal tells which columns the device lacks. It may name nothing else. */
+  private async addColumns(device: Device, detail: string): Promise<void> {
+    const lacking = [...detail.matchAll(LACKS)];
+    if (lacking.length === 0 || detail.replaceAll(LACKS, '').replaceAll(/[;. ]/g, '') !== '') {
+      throw new DeviceProblem(device, `its tables differ: ${detail}`);
+    }
+    const statements = lacking.map(([, table, column, type]) => `ALTER TABLE public.${table} ADD COLUMN ${column} ${type}`);
+    await withClient(device.url, (client) => client.query(statements.join('; ')));
+    device.held = await this.judge.mirror(device.url);
   }
 
   /** @param began when its cycle began, if that succeeded */

@@ -1,7 +1,8 @@
 import type { Random } from '../../scripts/fleet/random.js';
+import { addColumn } from './history.js';
 import type { RandomFleet } from './random-fleet.js';
 import { insertRows, keyValue, plainValue } from './rows.js';
-import type { Column, Table } from './tables.js';
+import { ADDED, type Column, type Table } from './tables.js';
 
 export interface Mutation {
   kind: string;
@@ -81,8 +82,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
     return `TRUNCATE ${table.name} CASCADE; ${insert(context, table, BULK_ROWS)}`;
   },
   'add column': (context) => {
-    const { name } = context.random.pick(context.fleet.tables.filter(({ listed }) => listed));
-    return `ALTER TABLE ${name} ADD COLUMN added_${context.salt} ${context.random.pick(['text', "text DEFAULT 'constant'", 'int NOT NULL DEFAULT 7'])}`;
+    const type = context.random.pick(['text', "text DEFAULT 'constant'", 'integer NOT NULL DEFAULT 7']);
+    return addColumn(anyTable(context).name, `${ADDED}${context.salt} ${type}`);
   },
 };
 
@@ -106,7 +107,7 @@ const WEIGHTS: Readonly<Record<keyof typeof KINDS, number>> = {
   'bulk delete': 1,
   truncate: 1,
   'truncate and fill': 1,
-  'add column': 1,
+  'add column': 3,
 };
 const EXCLUSIVE = ['truncate', 'truncate and fill', 'add column'];
 const DRAWN = Object.entries(WEIGHTS).flatMap(([kind, weight]) => Array<string>(weight).fill(kind));

@@ -72,6 +72,7 @@ export class Oracle implements AsyncDisposable {
     const random = new Random(this.options.seed, 'schedule');
     try {
       await this.rest();
+      await this.bench.central.kill(); // its first process has no fault point
       while (this.mutationNumber < this.options.mutations) {
         this.stepNumber += 1;
         await this.step(random);

@@ -31,7 +31,7 @@ export class Supervised implements AsyncDisposable {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** In the middle of its life, and not armed to fail. */
+  /** Running, and not armed to fail. */
   get isSound(): boolean {
     return this.isUp && this.faults === '';
   }

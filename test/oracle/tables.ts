@@ -25,7 +25,13 @@ export interface Shares {
   scope: string;
 }
 
+/** Names of added columns by table. */
+export type AddedColumns = Readonly<Record<string, readonly string[]>>;
+
+/** So begin the names of columns that are added later. Where the plan lists no columns, devices must have them, too, once central was started again. */
+export const ADDED = 'added_';
+
 /** Names of the columns that devices get. */
-export function sharedColumns({ columns, listed }: Table): readonly string[] {
-  return listed ?? columns.map(({ name }) => name);
+export function sharedColumns({ name, columns, listed }: Table, added: AddedColumns): readonly string[] {
+  return listed ?? [...columns.map((column) => column.name), ...(added[name] ?? [])];
 }
