@@ -1,4 +1,4 @@
-import { Costs } from './costs.js';
+import { Costs, sumOf } from './costs.js';
 import { costRows } from './costs-report.js';
 
 test('costs are collected by name; what was not measured is left out', () => {
@@ -16,4 +16,14 @@ test('costs are collected by name; what was not measured is left out', () => {
     ['COPY', '3.0 ms', '(3.0 ms–3.0 ms)', '–', '–'],
     ['a sync', '800 ms', '(500 ms–1.50 s)', '1.0 KB', '20 ms'],
   ]);
+});
+
+test('costs add up, those that are known', () => {
+  expect(sumOf([{ ms: 1, bytes: 10 }])).toEqual({ ms: 1, bytes: 10 });
+  expect(
+    sumOf([
+      { ms: 1, bytes: 10, centralCpuMs: 5 },
+      { ms: 2, bytes: 20, centralCpuMs: 0 },
+    ]),
+  ).toEqual({ ms: 3, bytes: 30, centralCpuMs: 5 });
 });

@@ -16,13 +16,20 @@ export interface CostSpread extends Omit<Cost, 'ms'> {
   ms: Spread;
 }
 
-/** One cycle of services that were started `counted`, from its request to its answer, which comes after central has the acknowledgement. */
+/** One cycle, from its request to its answer, which comes after central has the acknowledgement. Bytes are known of services that were started `counted`. */
 export async function measureSync(services: Services, body?: object): Promise<{ answer: SyncAnswer; cost: Cost }> {
   services.wire?.takeBytes();
   const { result: answer, ms, cpuSeconds } = await measure({ central: services.central.pid }, () => services.postSync(body));
-  const cost: Cost = { ms, bytes: services.wire?.takeBytes() ?? NaN };
+  const cost: Cost = { ms };
+  if (services.wire) cost.bytes = services.wire.takeBytes();
   if (cpuSeconds['central'] !== undefined) cost.centralCpuMs = cpuSeconds['central'] * 1000;
   return { answer, cost };
+}
+
+/** What all of them took together; the first one says what is known. */
+export function sumOf(costs: readonly Cost[]): Cost {
+  const names = Object.keys(costs[0] ?? {}) as (keyof Cost)[];
+  return Object.fromEntries(names.map((name) => [name, costs.reduce((sum, cost) => sum + (cost[name] ?? NaN), 0)])) as unknown as Cost;
 }
 
 /** Costs by what they are of, collected over rounds. */

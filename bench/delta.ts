@@ -29,7 +29,6 @@ import { mediansByName, medianOf } from './statistics.js';
 
 /** Part of a download after which its connection is cut. */
 const CUT_AT = 0.9;
-const MIN_SMALL_ROWS = 1000;
 
 export interface DeltaOptions extends FullOptions {
   keys: readonly KeyType[];
@@ -109,7 +108,7 @@ interface KeysOptions extends Pick<FullOptions, 'rounds' | 'say'>, DeltaSize {
 }
 
 async function runKeys({ servers, folder, keys, rows, rounds, devices, say }: KeysOptions): Promise<DeltaRun> {
-  const smallRows = wholeShelves(Math.max(MIN_SMALL_ROWS, rows / 10));
+  const smallRows = wholeShelves(rows / 10);
   say(`filling ${rows.toLocaleString('en-US')} rows, twice, and ${smallRows.toLocaleString('en-US')}`);
   const fleet = fleetMacs(devices);
   await using small = await DeltaBench.start(servers, folder, { keys, rows: smallRows }, []);
@@ -122,21 +121,15 @@ async function runKeys({ servers, folder, keys, rows, rounds, devices, say }: Ke
   const again: number[] = [];
   const rushes: FleetAnswers[] = [];
   for (let round = 1; round <= rounds; round += 1) {
-    const measured = async (name: DeltaCost, work: () => Promise<Cost>): Promise<Cost> => {
+    const measured: Measured = async (name, work) => {
       await servers.checkpoint();
       const cost = await work();
       costs.add(name, cost);
       say(`round ${round} of ${rounds}, ${name}: ${cost.ms.toFixed(0)} ms`);
       return cost;
     };
-    await measured('one', () => large.costOf(updateOne));
-    await measured('hundredSmall', () => small.costOf(changeHundred(keys)));
-    await measured('hundred', () => large.costOf(changeHundred(keys)));
-    await measured('hundredReplicated', () => replicated.apply((client) => changeHundred(keys)(client, round)));
-    const tenth = await measured('tenth', () => large.costOf(updateTenth));
-    await measured('tenthReplicated', () => replicated.apply((client) => updateTenth(client, round)));
-    const cut = await measured('cut', () => large.costOf(updateTenth, { cutAfter: tenth.bytes! * CUT_AT }));
-    again.push(Math.max(0, cut.bytes! / tenth.bytes! - 1));
+    await measureScattered({ small, large, replicated }, keys, round, measured);
+    again.push(await measureTenth({ large, replicated }, round, measured));
     await measured('entered', () => large.costOf(swapShelves(rows)));
     await measured('scopeCopied', () => large.copyScope());
     await measured('absence', () => large.costAfterAbsence());
@@ -153,6 +146,31 @@ async function runKeys({ servers, folder, keys, rows, rounds, devices, say }: Ke
     fetchedAgain: medianOf(again),
     fleet: mediansByName(rushes.map((rush) => ({ ...rush }))) as unknown as FleetAnswers,
   };
+}
+
+/** Runs one measurement, and keeps what it cost. */
+type Measured = (name: DeltaCost, work: () => Promise<Cost>) => Promise<Cost>;
+
+interface Tables {
+  small: DeltaBench;
+  large: DeltaBench;
+  replicated: ReplicatedTable;
+}
+
+async function measureScattered({ small, large, replicated }: Tables, keys: KeyType, round: number, measured: Measured): Promise<void> {
+  const change = changeHundred(keys);
+  await measured('one', () => large.costOf(updateOne));
+  await measured('hundredSmall', () => small.costOf(change));
+  await measured('hundred', () => large.costOf(change));
+  await measured('hundredReplicated', () => replicated.apply((client) => change(client, round)));
+}
+
+/** @returns the share of its bytes that a download fetches again which is cut */
+async function measureTenth({ large, replicated }: Omit<Tables, 'small'>, round: number, measured: Measured): Promise<number> {
+  const { bytes: whole = NaN } = await measured('tenth', () => large.costOf(updateTenth));
+  await measured('tenthReplicated', () => replicated.apply((client) => updateTenth(client, round)));
+  const { bytes: withCut = NaN } = await measured('cut', () => large.costOf(updateTenth, { cutAfter: whole * CUT_AT }));
+  return Math.max(0, withCut / whole - 1);
 }
 
 /** Last of all, for a device that refuses the first column syncs no more. @returns the error's code then */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { benchFolder } from './bench-folder.js';
-import { type Cost, Costs, type CostSpread, measureSync } from './costs.js';
+import { type Cost, Costs, type CostSpread, measureSync, sumOf } from './costs.js';
 import { fillCentral, TABLE } from './dataset.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
@@ -81,13 +81,10 @@ async function mend(services: Services, id: number): Promise<Cost> {
     const read = async (): Promise<unknown> => (await client.query(`SELECT * FROM ${TABLE} WHERE id = $1`, [id])).rows;
     const before = JSON.stringify(await read());
     await client.query(`UPDATE ${TABLE} SET price = price + 1 WHERE id = $1`, [id]);
-    const sum: Cost = { ms: 0, bytes: 0, centralCpuMs: 0 };
-    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-      const { cost } = await askToVerify(services);
-      sum.ms += cost.ms;
-      sum.bytes! += cost.bytes ?? NaN;
-      sum.centralCpuMs! += cost.centralCpuMs ?? NaN;
-      if (JSON.stringify(await read()) === before) return sum;
+    const tries: Cost[] = [];
+    while (tries.length < MAX_TRIES) {
+      tries.push((await askToVerify(services)).cost);
+      if (JSON.stringify(await read()) === before) return sumOf(tries);
     }
     throw new Error(`The row ${id} is not put right.\nThe end of the edge's log:\n${services.edge.logTail}`);
   });
