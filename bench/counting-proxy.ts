@@ -33,7 +33,7 @@ export class CountingProxy implements AsyncDisposable {
     return bytes;
   }
 
-  /** Once the target has sent so many more bytes, and they are passed on to the end of their block (64 KB at most), that connection is cut, and no other one. */
+  /** Once the target has sent so many more bytes, that connection is cut, and no other one; the last block of them (64 KB at most) is lost. */
   cutAfter(bytes: number): void {
     this.bytesUntilCut = bytes;
   }
@@ -44,6 +44,12 @@ export class CountingProxy implements AsyncDisposable {
 
   private join(near: Socket, far: Socket): void {
     near.setNoDelay();
+    far.on('data', ({ length }: Buffer) => {
+      this.bytesUntilCut -= length;
+      if (this.bytesUntilCut > 0) return;
+      this.bytesUntilCut = Infinity;
+      near.destroy();
+    });
     for (const [from, to] of [
       [near, far],
       [far, near],
@@ -53,11 +59,5 @@ export class CountingProxy implements AsyncDisposable {
       from.on('close', () => to.destroy());
       from.pipe(to);
     }
-    far.on('data', ({ length }: Buffer) => {
-      this.bytesUntilCut -= length;
-      if (this.bytesUntilCut > 0) return;
-      this.bytesUntilCut = Infinity;
-      near.destroy();
-    });
   }
 }
