@@ -26,7 +26,7 @@ const NUMBERS = 10_000;
 /** More than the keys that Waypost's triggers record of one statement. */
 const BULK_ROWS = 1100;
 /** Bulk insertions leave a table alone that is as large. */
-const LARGE = 5000;
+const LARGE = 8000;
 const LARGE_TABLES = ['users', 'group_members', 'areas'];
 /** What a device's scope needs stays, or is referenced. */
 const EMPTIED = ['groups', 'location_groups', 'users', 'group_members', 'areas', 'labels'];

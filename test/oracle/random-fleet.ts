@@ -2,8 +2,8 @@ import type { Random } from '../../scripts/fleet/random.js';
 import type { Column, Shares, Table } from './tables.js';
 import { insertRows } from './rows.js';
 
-/** Where the fleet begins; mutations make it larger and smaller. */
-const ROWS = { companies: 3, groups: 9, location_groups: 14, users: 1500, group_members: 2200, areas: 400, labels: 80 };
+/** Where the fleet begins, with a few chunks (of some 256 rows) in a share of the large tables; mutations make it larger and smaller. */
+const ROWS = { companies: 3, groups: 9, location_groups: 14, users: 3000, group_members: 4500, areas: 1200, labels: 80 };
 
 /** Central's database as a seed makes it. */
 export interface RandomFleet extends Shares {

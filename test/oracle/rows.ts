@@ -39,7 +39,7 @@ interface Insertion {
 export function insertRows(table: Table, { first, count }: Insertion, onConflict = 'DO NOTHING'): string {
   const { name, columns, key } = table;
   const references = [...new Set(columns.flatMap(({ of }) => of ?? []))];
-  const pools = references.map((other) => `${chosen(other, first, '3000')} AS ${other}`);
+  const pools = references.map((other) => `${chosen(other, first, '5000')} AS ${other}`);
   const value = (column: Column): string => {
     // A number of its own for each table, so that pairs of two keys differ.
     if (column.of) return `pool.${column.of}[1 + (n * ${column.of.length} + n / 7) % greatest(cardinality(pool.${column.of}), 1)]`;
