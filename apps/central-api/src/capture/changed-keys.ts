@@ -51,6 +51,9 @@ async function readChangedKeys(
   const keyed = tracked.keyed.get(name);
   if (!keyed) return 'what its query reads is not known';
   if ('obstacle' in keyed) return keyed.obstacle;
+  const isRecorded = (recorded: readonly string[]): boolean =>
+    recorded.length === key.length && key.every((column) => recorded.includes(column));
+  if (![...keyed.keyOf.values()].every(isRecorded)) return 'its key was altered';
   const changes = [tracked.tablesOf.get(name), seen];
   const { rows: measured } = await client.query<{ relation: string; name: string; isUnlisted: boolean; keys: number }>(
     MEASURE_CHANGES,

@@ -13,15 +13,8 @@ export const READ_REFERENCES = `
   FROM pg_rewrite, regexp_matches(ev_action::text, ':rtekind 0 :relid (\\d+)', 'g') AS found
   WHERE (ev_class = $1::regclass OR ev_class = ANY($2::oid[])) AND found[1]::oid = ANY($3::oid[])`;
 
-/**
- * Types whose text is not the same in all sessions, or may not be: all but some of PostgreSQL's own and enums. Domains count as what they are made of.
- * $1: oids of types.
- */
-export const READ_KEY_TYPES = `
-  WITH RECURSIVE base(oid, name) AS (
-    SELECT oid, format_type(oid, NULL) FROM unnest($1::oid[]) AS oid
-    UNION ALL SELECT t.typbasetype, base.name FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd'
-  )
-  SELECT DISTINCT base.name FROM base JOIN pg_type t USING (oid)
-  WHERE t.typtype NOT IN ('d', 'e') AND base.oid <> ALL(ARRAY['bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'numeric', 'text', 'varchar', 'bpchar', 'name', 'uuid',
+/** Types whose text is not the same in all sessions, or may not be: all but some of PostgreSQL's own and enums. $1: oids of types. */
+export const READ_MOVING_TYPES = `
+  SELECT DISTINCT format_type(t.oid, NULL) AS name FROM unnest($1::oid[]) AS wanted(oid) JOIN pg_type t USING (oid)
+  WHERE t.typtype <> 'e' AND t.oid <> ALL(ARRAY['bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'numeric', 'text', 'varchar', 'bpchar', 'name', 'uuid',
     'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]::oid[])`;

@@ -1,7 +1,7 @@
 import type { CatalogTable, KeyedSource } from '@waypost/runtime';
 import { findRangeObstacle, readKeys } from '@waypost/runtime';
 import type pg from 'pg';
-import { READ_KEY_TYPES, READ_REFERENCES, READ_TREE } from './keyed-tables.sql.js';
+import { READ_MOVING_TYPES, READ_REFERENCES, READ_TREE } from './keyed-tables.sql.js';
 
 /** A table whose changed rows can be told from captured keys, and read alone. */
 export interface KeyedTable {
@@ -38,9 +38,10 @@ export async function findKeyed(client: pg.ClientBase, { view, views, table, sou
   const key = [...source.layout.key].sort().join();
   if (oids.some((oid) => [...(keyOf.get(oid) ?? [])].sort().join() !== key))
     return { obstacle: 'its key in the plan is not its primary key, which changes are recorded by' };
-  const { rows: types } = await client.query<{ name: string }>(READ_KEY_TYPES, [source.keyColumns.map(({ typeOid }) => typeOid)]);
+  const obstacle = await findRangeObstacle(client, source, table.oid);
+  if (obstacle !== undefined) return { obstacle };
+  const { rows: types } = await client.query<{ name: string }>(READ_MOVING_TYPES, [source.keyColumns.map(({ typeOid }) => typeOid)]);
   if (types.length > 0)
     return { obstacle: `a session’s settings decide how its key is printed: ${types.map(({ name }) => name).join(', ')}` };
-  const obstacle = await findRangeObstacle(client, source, table.oid);
-  return obstacle === undefined ? { keyOf } : { obstacle };
+  return { keyOf };
 }

@@ -93,7 +93,7 @@ const allOf = (catalog: string): string =>
   `SELECT format('${catalog} %s %s', count(*), sum(hashint8extended(xmin::text::int8, oid::int8))) FROM ${catalog} WHERE oid >= 16384`;
 
 /**
- * Whatever may change what queries say without any row being changed: definitions of tables, columns, types, views, partitions, policies, schemas, and our
+ * Whatever may change what queries say without any row being changed: definitions of tables, primary keys, columns, types, views, partitions, policies, schemas, and our
  * own triggers; functions, operators and casts, and subscriptions and other appliers, which fire no statement triggers. Names of versions (xmin) stand for
  * contents.
  * $1: relations, $2: functions, $3: types.
@@ -111,6 +111,7 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('policy %s %s', oid, xmin) FROM pg_policy WHERE polrelid = ANY($1::oid[])
     UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
               WHERE tgrelid = ANY($1::oid[]) AND (tgname LIKE 'waypost\\_capture\\_%' OR tgrelid = to_regclass('waypost.changes'))
+    UNION ALL SELECT format('key %s %s', indrelid, indexrelid) FROM pg_index WHERE indrelid = ANY($1::oid[]) AND indisprimary
     UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY($1::oid[])
     UNION ALL ${allOf('pg_proc')} UNION ALL ${allOf('pg_operator')} UNION ALL ${allOf('pg_cast')}
     UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])

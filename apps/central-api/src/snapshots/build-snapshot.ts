@@ -53,7 +53,8 @@ export async function shareSnapshot(client: pg.ClientBase, reads: OpenReads, opt
   }));
   const { fresh, inProgress, earlier } = await reads.claim(wanted);
   // Where a part of it was read before, there is something better: to take that from the store.
-  const readsAll = fresh.size + inProgress.length + earlier.size === 0;
+  const isOfUse = [...earlier.values()].some((read) => typeof read === 'object');
+  const readsAll = fresh.size + inProgress.length === 0 && !isOfUse;
   const store = readsAll ? observedStore(options, scoped, types) : options.store;
   const tables: TableSnapshot[] = [];
   for (const { scopedTable, name, readKey } of wanted) {

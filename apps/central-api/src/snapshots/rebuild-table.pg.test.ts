@@ -28,7 +28,9 @@ const SCHEMA = `
   CREATE TABLE nodes (id int PRIMARY KEY, parent int, open boolean NOT NULL);
   INSERT INTO nodes SELECT g, g / 2, g % 3 > 0 FROM generate_series(1, ${ROWS}) g;
   CREATE TABLE words (word text PRIMARY KEY, v int);
-  INSERT INTO words SELECT 'w' || g, g FROM generate_series(1, ${ROWS}) g`;
+  INSERT INTO words SELECT 'w' || g, g FROM generate_series(1, ${ROWS}) g;
+  CREATE TABLE moved (a int NOT NULL UNIQUE, b int NOT NULL UNIQUE, v int, PRIMARY KEY (a));
+  INSERT INTO moved SELECT g, -g, 0 FROM generate_series(1, 2000) g`;
 const PLAN = `
 version: 1
 schemaVersion: 1
@@ -45,6 +47,7 @@ tables:
   - name: nodes
     where: EXISTS (SELECT FROM nodes AS p WHERE p.id = nodes.parent AND p.open)
   - name: words
+  - name: moved
 `;
 
 let server: TestServer;
@@ -168,6 +171,20 @@ describe.each([
     const next = await central.poll(held);
     expect({ changed: (await count('changed')) - before.changed, built: (await count('built')) - before.built }).toEqual(expected);
     expect(next.tables).toEqual((await rescanning.manifestFor(mac)).tables);
+  });
+
+  test('a primary key that moves to other columns: what was recorded by the old one is of no use', async () => {
+    const mac = MACS[0] as string;
+    let held = await central.manifestFor(mac);
+    for (const sql of [
+      'ALTER TABLE moved DROP CONSTRAINT moved_pkey, ADD PRIMARY KEY (b)',
+      'UPDATE moved SET v = 1 WHERE a = 70',
+      'UPDATE moved SET v = 2 WHERE a IN (5, 1900)',
+    ]) {
+      await central.sql(sql);
+      held = await central.poll(held);
+      expect(held.tables).toEqual((await rescanning.manifestFor(mac)).tables);
+    }
   });
 
   test('a store that lost what was read earlier: the table is read whole', async () => {

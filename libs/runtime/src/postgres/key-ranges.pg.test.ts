@@ -190,6 +190,11 @@ test.each([
   ['CREATE TABLE t (id int, v int); CREATE UNIQUE INDEX ON t (id DESC)', ['id'], 'no index has the order of its key'],
   ['CREATE TABLE t (id int, v int); CREATE UNIQUE INDEX ON t (id) WHERE v > 0', ['id'], 'no index has the order of its key'],
   ['CREATE TABLE t (id int[] PRIMARY KEY, v int)', ['id'], 'the key column id is an array'],
+  [
+    'CREATE DOMAIN small AS int CHECK (VALUE < 9); CREATE TABLE t (id small PRIMARY KEY, v int)',
+    ['id'],
+    'the key column id is of a domain',
+  ],
 ])('%s, with the key %s: ranges %s', async (sql, key, obstacle) => {
   await client.query(`DROP TABLE IF EXISTS t; ${sql}`);
   const source = await sourceOf('t', key);

@@ -75,6 +75,9 @@ export function locateQuery({ layout, keyOrders, keyColumns }: KeyedSource): str
     ) AS counted WHERE NOT is_border ORDER BY 1`;
 }
 
+/** Columns' types that are domains: what a domain's check refuses cannot be a bound. $1: oids of types. */
+export const READ_DOMAINS = "SELECT oid::int8 AS oid FROM pg_type WHERE oid = ANY($1::oid[]) AND typtype = 'd'";
+
 /**
  * Whether an index of a table gives its rows in the canonical order: only then is a range cheap to read. $1: oid of the table, $2: names of the key's columns,
  * $3: for each of them whether it is ordered by its bytes.

@@ -1,6 +1,6 @@
 import { type BorderKeys, Chunker, type ChunkSink, keyFieldsOf } from '@waypost/contracts';
 import type pg from 'pg';
-import { HAS_ORDERED_INDEX, type KeyedSource, locateQuery, rangeQuery } from './key-ranges.sql.js';
+import { HAS_ORDERED_INDEX, type KeyedSource, locateQuery, rangeQuery, READ_DOMAINS } from './key-ranges.sql.js';
 import { type RangeStatement, readRangeRows } from './range-rows.js';
 
 export type { KeyedSource } from './key-ranges.sql.js';
@@ -35,6 +35,9 @@ export async function findRangeObstacle(client: pg.ClientBase, source: KeyedSour
   if (source.layout.format !== 'binary') return 'its rows have no binary form that is the same in every database';
   const array = source.keyColumns.find(({ type }) => type.endsWith('[]'));
   if (array) return `the key column ${array.name} is an array`;
+  const { rows: domains } = await client.query<{ oid: string }>(READ_DOMAINS, [source.keyColumns.map(({ typeOid }) => typeOid)]);
+  const ofDomain = source.keyColumns.find(({ typeOid }) => domains.some(({ oid }) => Number(oid) === typeOid));
+  if (ofDomain) return `the key column ${ofDomain.name} is of a domain`;
   const orders = source.layout.key.map((name) => source.keyOrders.get(name) ?? 'type');
   const converted = orders.findIndex((order) => order !== 'type' && order !== 'bytes');
   const isOrdered = converted < 0 && (await hasOrderedIndex(client, oid, source.layout.key, orders));
