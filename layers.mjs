@@ -44,6 +44,7 @@ export const LAYERS = {
     'read-models',
     'cycle',
     'mirror',
+    'indexes',
     'status',
     'acks',
     'load',

@@ -134,6 +134,23 @@ describe('a device and its central', () => {
     await expectEqualRows();
   });
 
+  test('the device’s tables have the secondary indexes of central’s; one that is made later comes without a download', async () => {
+    const columns = async (table: string): Promise<string[]> => {
+      const { rows } = await mirror.query<{ columns: string }>(
+        `SELECT substring(pg_get_indexdef(indexrelid) FROM '\\((.*)\\)') AS columns FROM pg_index
+         WHERE indrelid = to_regclass($1) AND NOT indisprimary`,
+        [table],
+      );
+      return rows.map((row) => row.columns).sort();
+    };
+    expect(await columns('users')).toEqual(['company_id', 'email']);
+    await source.query('CREATE INDEX areas_name ON areas (lower(name)) WHERE id > 0');
+    const { body } = await sync();
+    expect(body.status).toBe('Unchanged');
+    expect(body.tables.filter(({ downloadedBytes }) => downloadedBytes > 0)).toEqual([]);
+    expect(await columns('areas')).toEqual(['location_id', 'lower(name)) WHERE (id > 0']);
+  });
+
   test('local drift is found and repaired on demand', async () => {
     await mirror.query("UPDATE companies SET name = 'drifted'");
     const { body } = await post<SyncAnswer>(`${edge.url}/api/sync/now`, { verify: true });

@@ -14,6 +14,7 @@ import { CycleModule } from './cycle/cycle.module.js';
 import { DatabaseModule } from './database/database.module.js';
 import { DownloadModule } from './download/download.module.js';
 import { HealthModule } from './health/health.module.js';
+import { IndexesModule } from './indexes/indexes.module.js';
 import { LoadModule } from './load/load.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { MirrorModule } from './mirror/mirror.module.js';
@@ -51,6 +52,7 @@ export class AppModule {
           sideEffectTables: config.SIDE_EFFECT_TABLES,
         }),
         AcksModule.forRoot({ deviceMac }),
+        IndexesModule.forRoot({ lockTimeoutMs: config.LOCK_TIMEOUT }),
         StatusModule.forRoot({ syncIntervalMs }),
         MirrorModule.forRoot({
           deviceMac,

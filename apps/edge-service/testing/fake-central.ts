@@ -16,6 +16,7 @@ import {
   PROBLEM_TYPE,
   sealManifest,
   type SyncRequest,
+  type TableIndex,
   toProblem,
   type UnchangedResponse,
   WaypostError,
@@ -56,6 +57,8 @@ export class FakeCentral implements AsyncDisposable {
   schemaVersion = 1;
   /** Of all tables of the next manifest. */
   onReferenced: ManifestTable['onReferenced'];
+  /** Secondary indexes of the next manifest's tables, by name. */
+  indexes: Record<string, TableIndex[]> = {};
   /** As a central that does not know `Prefer: return=minimal`. */
   ignoresPreferences = false;
   /** Answers a request for a part with the whole stream. */
@@ -117,7 +120,11 @@ export class FakeCentral implements AsyncDisposable {
         device: { mac: TEST_MAC, id: '1' },
         filters: {},
         types,
-        tables: streams.map(({ table }) => ({ ...table, ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}) })),
+        tables: streams.map(({ table }) => ({
+          ...table,
+          ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}),
+          ...(this.indexes[table.name] ? { indexes: this.indexes[table.name] } : {}),
+        })),
       });
       return this.current;
     });
@@ -277,7 +284,7 @@ function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, s
     const bytes = Buffer.from(JSON.stringify(document));
     return Buffer.concat([liveHead(type, bytes.length), bytes]);
   };
-  const shapes = tables.map(({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, ...shape }) => shape);
+  const shapes = tables.map(({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, indexes: _____, ...shape }) => shape);
   const rows = streams.flatMap(({ bytes, borders }) => {
     const index = ChunkIndex.decode(bytes.subarray(0, borders[0]));
     const chunks = [...index].map((entry, at) => Buffer.concat([liveChunkHead(entry), bytes.subarray(borders[at], borders[at + 1])]));

@@ -7,6 +7,10 @@ export const sha256HexSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lo
 export const ulidSchema = z.string().regex(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/, 'must be a ULID');
 const countSchema = z.int().nonnegative();
 
+/** What is beyond these stays at central. */
+export const MAX_TABLE_INDEXES = 64;
+export const MAX_EXPRESSION_LENGTH = 4096;
+
 const columnSchema = z.object({
   /** As the catalog spells it, without quotes. */
   name: z.string().min(1),
@@ -36,6 +40,40 @@ const userTypeSchema = z.discriminatedUnion('kind', [
   z.object({ name: typeNameSchema, kind: z.literal('external'), statement: z.string() }),
 ]);
 
+const identifierSchema = z.string().min(1).max(256);
+/** SQL as pg_get_expr prints it with search_path at pg_catalog. A device checks it before it stands in a statement. */
+const expressionSchema = z.string().min(1).max(MAX_EXPRESSION_LENGTH);
+
+const indexKeySchema = z
+  .object({
+    /** As the catalog spells it, without quotes. Either this or `expression`. */
+    column: identifierSchema.optional(),
+    expression: expressionSchema.optional(),
+    /** One of PostgreSQL's own. */
+    operatorClass: identifierSchema,
+    /** One of PostgreSQL's own, where it is not that of the column or expression. */
+    collation: identifierSchema.optional(),
+    descending: z.literal(true).optional(),
+    /** Where it is not the default of the direction. */
+    nulls: z.enum(['first', 'last']).optional(),
+  })
+  .refine(({ column, expression }) => (column === undefined) !== (expression === undefined), {
+    message: 'must have a column or an expression',
+  });
+
+/** A secondary index of the source table. It serves reading alone: devices make a plain one of a unique one. */
+const tableIndexSchema = z.object({
+  /** At central. */
+  name: identifierSchema,
+  /** Access method. */
+  method: identifierSchema,
+  keys: z.array(indexKeySchema).min(1).max(32),
+  /** Columns beside the keys. */
+  include: z.array(identifierSchema).min(1).max(32).optional(),
+  /** Of a partial index. */
+  predicate: expressionSchema.optional(),
+});
+
 export const manifestTableSchema = z.object({
   /** Spelled as in the plan. */
   name: z.string().min(1),
@@ -49,6 +87,8 @@ export const manifestTableSchema = z.object({
   key: z.array(z.string()).min(1),
   /** What happens to a row that left the device's share while rows of the device's own reference it; `fail` where it is absent. */
   onReferenced: onReferencedSchema.optional(),
+  /** What a device makes beside the key of a table that it creates; absent where there is none. */
+  indexes: z.array(tableIndexSchema).min(1).max(MAX_TABLE_INDEXES).optional(),
   /** Length of the canonical rows. */
   rawBytes: countSchema,
   /** Length of the chunk stream as it is downloaded. */
@@ -82,6 +122,8 @@ export const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestTable = z.infer<typeof manifestTableSchema>;
 export type ManifestColumn = z.infer<typeof columnSchema>;
+export type TableIndex = z.infer<typeof tableIndexSchema>;
+export type IndexKey = z.infer<typeof indexKeySchema>;
 export type UserType = z.infer<typeof userTypeSchema>;
 
 /** SHA-256 over the RFC 8785 form of all fields but `sha256`. */

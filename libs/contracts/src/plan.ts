@@ -4,6 +4,9 @@ import { onReferencedSchema } from './manifest.js';
 /** A fraction, or `off`: as MAX_SHRINK of central has it. */
 const maxShrinkSchema = z.union([z.literal('off'), z.number().gt(0).lte(1)]);
 
+/** `mirror`: tables that a device creates get the secondary indexes of their source. `none`: they get their key alone. */
+const indexesSchema = z.enum(['mirror', 'none']);
+
 const planTableSchema = z.strictObject({
   /** As in SQL: `users`, `sales.orders`, `"Odd Schema"."Select"`. Manifests and APIs use the same spelling. */
   name: z
@@ -21,6 +24,8 @@ const planTableSchema = z.strictObject({
   onReferenced: onReferencedSchema.optional(),
   /** Which part of its rows the table may lose in one step without an operator's consent. Default: MAX_SHRINK of central. */
   maxShrink: maxShrinkSchema.optional(),
+  /** Default: that of the plan. */
+  indexes: indexesSchema.optional(),
 });
 
 /** The sync plan: what a device sees. docs/sync-plan.md explains it by example. */
@@ -37,6 +42,8 @@ export const planSchema = z.strictObject({
    * (waypost capture install), so that a device that is up to date costs almost nothing. Default: `none`.
    */
   changes: z.enum(['none', 'triggers']).optional(),
+  /** Of tables that do not say it themselves. Default: `mirror`. */
+  indexes: indexesSchema.optional(),
   /** Parents first. */
   tables: z.array(planTableSchema).min(1),
 });

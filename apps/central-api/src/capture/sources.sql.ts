@@ -95,7 +95,7 @@ const allOf = (catalog: string): string =>
 /**
  * Whatever may change what queries say without any row being changed: definitions of tables, primary keys, columns, types, views, partitions, policies, schemas, and our
  * own triggers; functions, operators and casts, and subscriptions and other appliers, which fire no statement triggers. Names of versions (xmin) stand for
- * contents.
+ * contents, but for indexes, which manifests describe: hints and rebuilding change their rows, too.
  * $1: relations, $2: functions, $3: types.
  */
 export const FINGERPRINT_CATALOG = `
@@ -112,6 +112,8 @@ export const FINGERPRINT_CATALOG = `
     UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
               WHERE tgrelid = ANY($1::oid[]) AND (tgname LIKE 'waypost\\_capture\\_%' OR tgrelid = to_regclass('waypost.changes'))
     UNION ALL SELECT format('key %s %s', indrelid, indexrelid) FROM pg_index WHERE indrelid = ANY($1::oid[]) AND indisprimary
+    UNION ALL SELECT format('index %s %s %s %s %s %s %s %s %s %s', indrelid, relname, relam, indkey, indclass, indcollation, indoption, indnkeyatts, indexprs, indpred)
+              FROM pg_index JOIN pg_class i ON i.oid = indexrelid WHERE indrelid = ANY($1::oid[]) AND indisvalid AND indisready
     UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY($1::oid[])
     UNION ALL ${allOf('pg_proc')} UNION ALL ${allOf('pg_operator')} UNION ALL ${allOf('pg_cast')}
     UNION ALL SELECT format('subscription %s %s', srsubid, srrelid) FROM pg_subscription_rel WHERE srrelid = ANY($1::oid[])

@@ -139,9 +139,10 @@ function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | un
 }
 
 function toManifestTable(snapshot: TableSnapshot): ManifestTable {
-  const { index } = snapshot;
+  const { index, indexes } = snapshot;
   const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
-  return { ...shapeOf(snapshot), rowCount, sha256, rawBytes, streamBytes: HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes };
+  const streamBytes = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes;
+  return { ...shapeOf(snapshot), ...(indexes.length > 0 ? { indexes } : {}), rowCount, sha256, rawBytes, streamBytes };
 }
 
 /** What two manifests must share to mean the same state. */

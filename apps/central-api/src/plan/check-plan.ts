@@ -15,6 +15,8 @@ export interface CheckedTable {
   where: string | undefined;
   onReferenced: PlanTable['onReferenced'];
   maxShrink: PlanTable['maxShrink'];
+  /** Whether devices get its secondary indexes. */
+  indexes: 'mirror' | 'none';
   /** The scope's columns that `where` uses. */
   parameters: string[];
 }
@@ -111,8 +113,9 @@ function readNames(table: PlanTable, place: PlanPath, file: PlanFile, faults: st
   const columns = table.columns?.flatMap((name, at) => read(parseColumnName, name, 'columns', at) ?? []);
   const key = table.key?.flatMap((name, at) => read(parseColumnName, name, 'key', at) ?? []);
   const { name, where, onReferenced, maxShrink } = table;
+  const indexes = table.indexes ?? file.plan.indexes ?? 'mirror';
   const parameters = where === undefined ? [] : parametersOf(where);
-  return identifier && { name, identifier, columns, key, where, onReferenced, maxShrink, parameters };
+  return identifier && { name, identifier, columns, key, where, onReferenced, maxShrink, indexes, parameters };
 }
 
 async function checkScope(client: pg.ClientBase, file: PlanFile, faults: string[]): Promise<Map<string, string> | undefined> {

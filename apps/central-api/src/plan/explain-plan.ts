@@ -3,6 +3,7 @@ import { describeTables, pinSession, SqlState, sqlStateOf, TypeCatalog, typesOf,
 import type pg from 'pg';
 import type { CheckedPlan, CheckedTable } from './check-plan.js';
 import { findKeyFaults, type KeyFaults } from './find-key-faults.js';
+import { chooseIndexes, type IndexChoice } from './source-indexes.js';
 import { canonicalTableQuery, type ResolvedTable, resolveTable } from './resolve-table.js';
 
 /** What PostgreSQL's planner says of one table's query, for any device. */
@@ -19,6 +20,8 @@ export interface TableExplanation {
   estimatedRows: number;
   /** False where no index can give the order, so that the rows are sorted for each snapshot. */
   orderedByIndex: boolean;
+  /** Names of the secondary indexes that devices get, and why they do not get others; null where the plan wants none. */
+  indexes: { mirrored: string[]; leftOut: IndexChoice['leftOut'] } | null;
   /** Every table that the query reads, also those that it only joins. */
   reads: string[];
 }
@@ -46,6 +49,12 @@ export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<Tab
         plan.tables.map((table) => table.identifier),
       );
       const types = await TypeCatalog.read(client, typesOf(described.values()));
+      const tables = plan.tables.flatMap((table) => {
+        const actual = described.get(quoteTable(table.identifier));
+        const { resolved } = resolveTable(table, actual, types);
+        return resolved ? [{ table, actual, resolved }] : [];
+      });
+      const choices = await chooseIndexes(client, tables);
       await pinSession(client);
       // A plan for any parameters: what holds for every device, not for one.
       await client.query('SET LOCAL plan_cache_mode = force_generic_plan');
@@ -53,11 +62,10 @@ export async function explainPlan(pool: pg.Pool, plan: CheckedPlan): Promise<Tab
       await client.query('SET LOCAL enable_sort = off');
       await client.query('SET LOCAL enable_incremental_sort = off');
       const explanations: TableExplanation[] = [];
-      for (const table of plan.tables) {
-        const { resolved } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
-        if (!resolved) continue;
+      for (const [at, { table, resolved }] of tables.entries()) {
         const explained = await explainTable(client, plan, table, resolved);
-        explanations.push({ ...explained, keyCheck: resolved.keyIsProven ? null : await checkKeyNow(client, table, resolved) });
+        const keyCheck = resolved.keyIsProven ? null : await checkKeyNow(client, table, resolved);
+        explanations.push({ ...explained, keyCheck, indexes: table.indexes === 'none' ? null : namesOf(choices[at]!) });
       }
       return explanations;
     }),
@@ -69,7 +77,7 @@ async function explainTable(
   plan: CheckedPlan,
   table: CheckedTable,
   resolved: ResolvedTable,
-): Promise<Omit<TableExplanation, 'keyCheck'>> {
+): Promise<Omit<TableExplanation, 'keyCheck' | 'indexes'>> {
   const types = table.parameters.map((name) => plan.scopeTypes.get(name) as string);
   const query = canonicalTableQuery(table, { ...resolved, format: 'binary' }, (name) => `$${table.parameters.indexOf(name) + 1}`);
   await client.query(`PREPARE waypost_explain${types.length > 0 ? ` (${types.join(', ')})` : ''} AS ${query}`);
@@ -90,6 +98,10 @@ async function explainTable(
     orderedByIndex: !sorts(top),
     reads: [...new Set(nodes.flatMap((node) => (node['Relation Name'] ? [`${node.Schema}.${node['Relation Name']}`] : [])))].sort(),
   };
+}
+
+function namesOf({ mirrored, leftOut }: IndexChoice): TableExplanation['indexes'] {
+  return { mirrored: mirrored.map(({ name }) => name), leftOut };
 }
 
 async function checkKeyNow(client: pg.ClientBase, table: CheckedTable, resolved: ResolvedTable): Promise<KeyCheck> {

@@ -3,6 +3,7 @@ import { canonicalQuery, describeTables, pinSession, TypeCatalog, typesOf } from
 import type pg from 'pg';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { keyedSource, resolveTable } from '../plan/resolve-table.js';
+import { chooseIndexes } from '../plan/source-indexes.js';
 import type { OpenReads } from '../capture/table-read-cache.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
 import type { BuildObserver } from './build-observer.js';
@@ -78,20 +79,22 @@ export async function scopeTables(
   );
   const types = await TypeCatalog.read(client, typesOf(described.values()));
   const resolved = plan.tables.map((table) => {
-    const { resolved, problems } = resolveTable(table, described.get(quoteTable(table.identifier)), types);
-    if (resolved) return { table, ...resolved };
+    const actual = described.get(quoteTable(table.identifier));
+    const { resolved, problems } = resolveTable(table, actual, types);
+    if (resolved) return { table, actual, resolved };
     throw new WaypostError('PLAN_INVALID', {
       detail: `The database was altered: ${problems.map((problem) => problem.message).join('; ')}`,
     });
   });
+  const choices = await chooseIndexes(client, resolved);
   await pinSession(client);
   await bindScope(client, scope);
-  const scoped = resolved.map(({ table, ...shape }) => {
+  const scoped = resolved.map(({ table, resolved: shape }, at) => {
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const ranges = keyedSource(table, layout, (name) => readParameter(plan, scope, name));
-    return { table, ...layout, ranges, query: canonicalQuery(ranges) };
+    return { table, ...layout, indexes: choices[at]!.mirrored, ranges, query: canonicalQuery(ranges) };
   });
-  return { scoped, types: types.userTypes(typesOf(resolved)) };
+  return { scoped, types: types.userTypes(typesOf(scoped)) };
 }
 
 /** The store for tables that are all read now, which an observer may see. */

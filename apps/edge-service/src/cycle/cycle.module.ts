@@ -1,5 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { SendNewAck, SendPendingAcks } from '../acks/send-acks.js';
+import { KeepIndexes } from '../indexes/keep-indexes.js';
 import { UpdateMirror } from '../mirror/update-mirror.js';
 import { CYCLE_PHASES, type CyclePhase } from '../phase/cycle-phase.js';
 import { CycleLock } from './cycle-lock.js';
@@ -8,7 +9,7 @@ import { CycleRunner } from './cycle-runner.js';
 import { SyncCycle } from './sync-cycle.js';
 
 /** In the order in which a cycle runs them. */
-const PHASES = [SendPendingAcks, UpdateMirror, SendNewAck];
+const PHASES = [SendPendingAcks, UpdateMirror, SendNewAck, KeepIndexes];
 
 @Global()
 @Module({

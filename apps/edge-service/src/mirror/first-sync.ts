@@ -187,7 +187,8 @@ function diffOf(manifest: Manifest): MirrorDiff {
   return { manifest, before: undefined, changed: manifest.tables, rehashed: [], allNew: true };
 }
 
-function loaded({ tables }: Manifest, live: LiveDownload): Applied {
+function loaded(manifest: Manifest, live: LiveDownload): Applied {
+  const { tables } = manifest;
   return {
     status: 'Success',
     tables: tables.map(({ name, rowCount, sha256 }, at) => ({
@@ -200,5 +201,6 @@ function loaded({ tables }: Manifest, live: LiveDownload): Applied {
     rowsLoaded: tables.reduce((total, { rowCount }) => total + rowCount, 0),
     rawBytes: tables.reduce((total, { rawBytes }) => total + rawBytes, 0),
     acknowledge: true,
+    manifest,
   };
 }

@@ -40,6 +40,7 @@ export class ReplaceTables {
       rowsLoaded: sum(changed, (table) => table.rowCount),
       rawBytes: sum(changed, (table) => table.rawBytes),
       acknowledge: true,
+      manifest,
     };
     const whenArrived = async (): Promise<void> => {
       await arrival;

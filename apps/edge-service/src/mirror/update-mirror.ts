@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { queryPrepared, statementOf, traced, withTransaction } from '@waypost/runtime';
+import { queryPrepared, sqlStateOf, statementOf, traced, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { outcomeParameters, tableParameters } from '../audit/sync-log.js';
 import { LiveDownload } from '../download/live-download.js';
+import { KeepIndexes } from '../indexes/keep-indexes.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import type { CyclePhase, OpenCycle } from '../phase/cycle-phase.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
@@ -16,6 +17,9 @@ import { RecordSuccess } from './record-success.js';
 import { ReplaceTables } from './replace-tables.js';
 import { type RequestedManifest, RequestManifest } from './request-manifest.js';
 
+/** Errors of values and of sizes, which an index can cause. */
+const ROW_REFUSED = /^(22|54)/;
+
 /** Makes the mirrored tables equal to the manifest that central issues: request, compare, then confirm, or download and load what differs. */
 @Injectable()
 export class UpdateMirror implements CyclePhase {
@@ -25,6 +29,7 @@ export class UpdateMirror implements CyclePhase {
     private readonly mirror: CompareMirror,
     private readonly replacing: ReplaceTables,
     private readonly recording: RecordSuccess,
+    private readonly indexes: KeepIndexes,
     private readonly steps: CycleSteps,
   ) {}
 
@@ -36,13 +41,14 @@ export class UpdateMirror implements CyclePhase {
     this.firstSync.reset();
   }
 
-  /** Requests a new manifest once, where the first one turns out to be stale. */
+  /** Once more, with a new manifest where the first one turns out to be stale, without secondary indexes where one of them may be what does not take a row. */
   private async sync(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {
     try {
       return await this.syncOnce(cycle, client, before);
     } catch (error) {
-      if (!(error instanceof WaypostError) || error.heals !== 'resnapshot') throw error;
-      cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'requesting a new manifest');
+      if (!(error instanceof WaypostError)) throw error;
+      if (error.heals === 'resnapshot') cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'requesting a new manifest');
+      else if (!ROW_REFUSED.test(sqlStateOf(error.cause) ?? '') || !(await this.indexes.discard(client, error))) throw error;
       return this.syncOnce(cycle, client, before);
     }
   }
@@ -83,7 +89,14 @@ export class UpdateMirror implements CyclePhase {
   /** The device already holds what the manifest says: only that is recorded. */
   private async confirm(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     const acknowledge = diff.manifest.manifestId !== diff.before?.manifestId;
-    const applied: Applied = { status: 'Unchanged', tables: outcomesOf(diff), rowsLoaded: 0, rawBytes: 0, acknowledge };
+    const applied: Applied = {
+      status: 'Unchanged',
+      tables: outcomesOf(diff),
+      rowsLoaded: 0,
+      rawBytes: 0,
+      acknowledge,
+      manifest: diff.manifest,
+    };
     await this.steps.run(cycle, 'confirm', {}, async () =>
       (await tablesWithRetainedRows(client)).size > 0
         ? this.replacing.load(cycle, client, diff, applied)
@@ -95,12 +108,14 @@ export class UpdateMirror implements CyclePhase {
   /** Nothing is new, nothing was changed here, nothing is to be acknowledged. */
   private async confirmHeld(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     const { cycleId, elapsedMs, progress } = cycle;
-    const applied = { status: 'Unchanged', tables: outcomesOf(diff), rowsLoaded: 0, rawBytes: 0, acknowledge: false, keptRows: 0 } as const;
+    const { manifest } = diff;
+    const nothing = { rowsLoaded: 0, rawBytes: 0, acknowledge: false, keptRows: 0 };
+    const applied = { ...nothing, status: 'Unchanged', tables: outcomesOf(diff), manifest } as const;
     const commit = { attributes: statementOf(CONFIRM_CYCLE) };
     await this.steps.run(cycle, 'confirm', {}, () =>
       traced('commit', commit, () =>
         queryPrepared(client, 'confirm', CONFIRM_CYCLE, [
-          ...outcomeParameters({ ...applied, ...progress, cycleId, manifestId: diff.manifest.manifestId, durationMs: elapsedMs() }),
+          ...outcomeParameters({ ...applied, ...progress, cycleId, manifestId: manifest.manifestId, durationMs: elapsedMs() }),
           ...tableParameters(applied.tables),
           new Date().toISOString(),
         ]),

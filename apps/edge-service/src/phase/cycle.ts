@@ -1,4 +1,4 @@
-import type { WaypostError } from '@waypost/contracts';
+import type { Manifest, WaypostError } from '@waypost/contracts';
 import type { Logger } from 'pino';
 import type { TableOutcome } from '../audit/sync-log.js';
 
@@ -52,4 +52,6 @@ export interface CycleReport {
 export type Applied = Pick<CycleReport, 'tables' | 'rowsLoaded' | 'rawBytes' | 'keptRows'> & {
   status: 'Success' | 'Unchanged';
   acknowledge: boolean;
+  /** What the mirror holds now. */
+  manifest: Manifest;
 };
