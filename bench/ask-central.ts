@@ -15,18 +15,12 @@ export async function askCentral(url: string, body: { mac: string; have?: object
   return (JSON.parse(text) as { manifest: Manifest }).manifest;
 }
 
-/** Table snapshots that central has read from its database so far. */
+/** Table snapshots that central has read from its database so far, whole or in part. */
 export async function countTableReads(url: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();
-  const valueOf = (name: string, label = ''): number | undefined => {
-    const line = text.split('\n').find((candidate) => candidate.startsWith(`${name}{`) && candidate.includes(label));
-    return line === undefined ? undefined : Number(line.split(' ').at(-1));
-  };
-  return (
-    valueOf('waypost_central_table_snapshots_total', 'source="built"') ??
-    valueOf('waypost_central_snapshot_table_build_duration_seconds_count') ??
-    NaN
-  );
+  const reads = text.split('\n').filter((line) => /^waypost_central_table_snapshots_total\{.*source="(built|changed)"/.test(line));
+  if (reads.length === 0) throw new Error(`${url}/metrics does not count table snapshots`);
+  return reads.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
 
 /** When the last of these reads ended, by central's log: milliseconds since 1970. */
