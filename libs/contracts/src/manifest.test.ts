@@ -143,3 +143,31 @@ test('key fields are the positions of the key’s columns, in key order', () => 
   const columns = ['a', 'b', 'c'].map((name) => ({ name, type: 'integer', notNull: true }));
   expect(keyFieldsOf({ columns, key: ['c', 'a'] })).toEqual([2, 0]);
 });
+
+describe('indexes of a table', () => {
+  const key = { column: 'id', operatorClass: 'int8_ops' };
+  const index = { name: 'i', method: 'btree', keys: [key] };
+  const withIndexes = (indexes: object[]): object => {
+    const [first, ...others] = transmitted(unsealed)['tables'] as object[];
+    return sealAnything({ ...unsealed, tables: [{ ...first, indexes }, ...others] });
+  };
+
+  test.each<[string, object[]]>([
+    ['a column', [index]],
+    ['an expression', [{ ...index, keys: [{ expression: 'lower(name)', operatorClass: 'text_ops', descending: true, nulls: 'last' }] }]],
+    ['64 of them', Array<object>(64).fill(index)],
+  ])('%s is taken', (_, indexes) => {
+    expect(openManifest(withIndexes(indexes)).tables[0]?.indexes).toEqual(indexes);
+  });
+
+  test.each<[string, object[]]>([
+    ['none, in a list', []],
+    ['65 of them', Array<object>(65).fill(index)],
+    ['neither column nor expression', [{ ...index, keys: [{ operatorClass: 'int8_ops' }] }]],
+    ['both', [{ ...index, keys: [{ ...key, expression: 'id' }] }]],
+    ['no key', [{ ...index, keys: [] }]],
+    ['a predicate that is too long', [{ ...index, predicate: 'x'.repeat(4097) }]],
+  ])('%s is refused', (_, indexes) => {
+    expect(() => openManifest(withIndexes(indexes))).toThrow(refused);
+  });
+});
