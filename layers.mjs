@@ -18,6 +18,7 @@ export const LAYERS = {
     'admission',
     'acks',
     'manifests',
+    'deltas',
     'snapshots',
     'capture',
     'chunk-store/check',

@@ -117,5 +117,14 @@ export function manifestPath(manifestId: string): string {
 
 /** Path of the chunk stream of one table of a manifest. The device names itself by `?mac=`; ranges resume it. */
 export function chunkStreamPath(manifestId: string, table: string): string {
-  return `${manifestPath(manifestId)}/tables/${encodeURIComponent(table)}/chunks`;
+  return `${tablePath(manifestId, table)}/chunks`;
+}
+
+/** Path of the delta stream of one table of a manifest. The device names itself by `?mac=`, and the manifest that it holds by `?base=`; ranges resume it. */
+export function deltaPath(manifestId: string, table: string): string {
+  return `${tablePath(manifestId, table)}/delta`;
+}
+
+function tablePath(manifestId: string, table: string): string {
+  return `${manifestPath(manifestId)}/tables/${encodeURIComponent(table)}`;
 }

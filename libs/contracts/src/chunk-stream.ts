@@ -11,9 +11,10 @@ export const CHUNK_STREAM_TYPE = 'application/vnd.waypost.chunks';
 export const HEADER_BYTES = 12;
 export const INDEX_ENTRY_BYTES = 44;
 const MAGIC = Buffer.from('WPC1', 'latin1');
-const FORMATS: readonly RowFormat[] = ['binary', 'text'];
+/** By the number that names them on the wire. */
+export const ROW_FORMATS: readonly RowFormat[] = ['binary', 'text'];
 /** zstd grows data that it cannot compress by less than this. */
-const MAX_FRAME_BYTES = MAX_CHUNK_BYTES + (MAX_CHUNK_BYTES >> 8) + 1024;
+export const MAX_FRAME_BYTES = MAX_CHUNK_BYTES + (MAX_CHUNK_BYTES >> 8) + 1024;
 
 /** One chunk as the index describes it. */
 export interface ChunkEntry {
@@ -63,7 +64,7 @@ export class ChunkIndex {
   encode(): Buffer {
     const header = Buffer.alloc(HEADER_BYTES);
     MAGIC.copy(header);
-    header.writeUInt8(FORMATS.indexOf(this.format), 4);
+    header.writeUInt8(ROW_FORMATS.indexOf(this.format), 4);
     header.writeUInt32BE(this.length, 8);
     return Buffer.concat([header, this.entries]);
   }
@@ -153,7 +154,7 @@ function entryAt(bytes: Buffer, start: number): ChunkEntry {
 
 function readHeader(bytes: Buffer): { format: RowFormat; chunkCount: number } {
   if (bytes.length < HEADER_BYTES || !bytes.subarray(0, 4).equals(MAGIC)) throw corrupt('it does not start with WPC1');
-  const format = FORMATS[bytes.readUInt8(4)];
+  const format = ROW_FORMATS[bytes.readUInt8(4)];
   if (format === undefined || bytes.readUIntBE(5, 3) !== 0) throw corrupt('its header names an unknown format');
   return { format, chunkCount: bytes.readUInt32BE(8) };
 }

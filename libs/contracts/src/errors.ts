@@ -57,6 +57,12 @@ export const ERROR_KINDS = {
     title: 'The range lies outside of the chunk stream',
     hint: 'Ask again without a Range header.',
   },
+  DELTA_NONE: {
+    status: 404,
+    heals: 'retry',
+    title: 'There is no delta from what the device holds',
+    hint: 'Download the chunk stream of the whole table; the detail says why.',
+  },
   MAC_INVALID: {
     status: 400,
     heals: 'operator',

@@ -4,6 +4,8 @@ export * from './canonical-json.js';
 export * from './chunk-stream.js';
 export * from './chunker.js';
 export * from './content-digest.js';
+export * from './delta-segments.js';
+export * from './delta-stream.js';
 export * from './errors.js';
 export * from './hashes.js';
 export * from './identifiers.js';

@@ -1,5 +1,5 @@
-import { BorderKeys, ChunkIndex, WaypostError } from '@waypost/contracts';
-import { type DiskSpace, TtlCache } from '@waypost/runtime';
+import { BorderKeys, type ChunkEntry, ChunkIndex, sha256, WaypostError } from '@waypost/contracts';
+import { decompress, type DiskSpace, TtlCache } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blobs/blob-store.js';
 import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
@@ -93,6 +93,13 @@ export class PackStore implements SnapshotStore {
     return undefined;
   }
 
+  async *readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer> {
+    const { blobs, catalog } = this.options;
+    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, chunks) };
+    const frames = splitFrames(chunks, this.forgetting(id, readFrames(source, { at: 0, skip: 0 })));
+    for await (const { frame, entry } of frames) yield checkedChunk(frame, entry);
+  }
+
   openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot): AsyncGenerator<Buffer> {
     const { blobs, catalog } = this.options;
     const index = ChunkIndex.decode(bytes);
@@ -168,6 +175,27 @@ export class PackStore implements SnapshotStore {
     const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
     this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built again');
   }
+}
+
+/** @param pieces the frames one after another, split anywhere */
+async function* splitFrames(chunks: ChunkIndex, pieces: AsyncGenerator<Buffer>): AsyncGenerator<{ frame: Buffer; entry: ChunkEntry }> {
+  let rest: Buffer = Buffer.alloc(0);
+  let at = 0;
+  for await (const piece of pieces) {
+    rest = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+    for (; at < chunks.length && rest.length >= chunks.entry(at).frameBytes; at += 1) {
+      const entry = chunks.entry(at);
+      yield { entry, frame: rest.subarray(0, entry.frameBytes) };
+      rest = rest.subarray(entry.frameBytes);
+    }
+  }
+}
+
+/** @throws WaypostError CHUNK_CORRUPT where its bytes are not those that its digest names */
+function checkedChunk(frame: Buffer, { rawBytes, digest }: ChunkEntry): Buffer {
+  const bytes = decompress(frame, rawBytes);
+  if (sha256(bytes).equals(digest)) return bytes;
+  throw new WaypostError('CHUNK_CORRUPT', { detail: `The store has other bytes under the digest ${digest.toString('hex')}.` });
 }
 
 function lostPack(packId: string, size: number | undefined): LostChunks {

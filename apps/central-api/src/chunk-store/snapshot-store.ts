@@ -71,6 +71,12 @@ export interface SnapshotStore {
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot): AsyncGenerator<Buffer>;
   /**
+   * The canonical bytes of chunks that are stored, in the index's order, each checked. What proves to be lost or damaged is forgotten.
+   * @param id a table that needs them
+   * @throws WaypostError SNAPSHOT_MISSING then
+   */
+  readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer>;
+  /**
    * Of a table that is stored.
    * @param isWhole nothing is given if not all of its packs are there in full; without it that is seen when they are read
    */

@@ -1,11 +1,12 @@
-import { Controller, Get, Inject, Param, Req, Res } from '@nestjs/common';
-import { CHUNK_STREAM_TYPE, WaypostError } from '@waypost/contracts';
+import { Controller, Get, Inject, Param, Query, Req, Res } from '@nestjs/common';
+import { CHUNK_STREAM_TYPE, DELTA_STREAM_TYPE, WaypostError } from '@waypost/contracts';
 import { describeSpan } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { DownloadLimiter } from '../admission/download-limiter.js';
 import type { RequestFacts } from '../audit/request-audit.js';
-import { ChunkStreamService } from '../manifests/chunk-stream-service.js';
+import { ChunkStreamService, startOf } from '../manifests/chunk-stream-service.js';
+import { DeltaService } from '../manifests/delta-service.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
@@ -18,6 +19,7 @@ import { DeviceOperation } from './operation.js';
 export class DownloadController {
   constructor(
     private readonly chunkStreams: ChunkStreamService,
+    private readonly deltas: DeltaService,
     private readonly limiter: DownloadLimiter,
     private readonly unchanged: UnchangedLookup,
     private readonly dataSource: DataSource,
@@ -72,6 +74,38 @@ export class DownloadController {
         ...(stream.contentRange ? { 'content-range': stream.contentRange } : {}),
       })
       .send(stream.body);
+  }
+
+  /** What differs from the table of a manifest that the device holds, `base`. */
+  @Get('tables/:table/delta')
+  @DeviceOperation('download')
+  async delta(
+    @Param('manifestId', ManifestIdPipe) manifestId: string,
+    @Param('table') table: string,
+    @Query('base', ManifestIdPipe) base: string,
+    @Device() { mac }: DeviceIdentity,
+    @Facts() facts: RequestFacts,
+    @Req() { headers }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    facts.manifestId = manifestId;
+    const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
+    this.limitDownload(mac, reply);
+    const range = { from: startOf(headers.range), etag: headers['if-range']?.toString() };
+    const { body, etag, contentRange } = await this.deltas
+      .find(wanted, { base, mac }, range)
+      .catch((error: unknown) => this.noStream(manifestId, error));
+    describeSpan({ 'waypost.table': table, 'waypost.delta_bytes': body.length });
+    await reply
+      .status(contentRange ? 206 : 200)
+      .headers({
+        'content-type': DELTA_STREAM_TYPE,
+        'accept-ranges': 'bytes',
+        'cache-control': 'private, immutable',
+        etag,
+        ...(contentRange ? { 'content-range': contentRange } : {}),
+      })
+      .send(body);
   }
 
   /** The device asks again, and must not get the same manifest without its tables being read and stored. */

@@ -135,6 +135,6 @@ function etagOf(indexSha256: Buffer): string {
 }
 
 /** Where the range begins; 0 for the whole. */
-function startOf(range: string | undefined): number {
+export function startOf(range: string | undefined): number {
   return Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
 }

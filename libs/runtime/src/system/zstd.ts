@@ -3,7 +3,9 @@ import { WaypostError } from '@waypost/contracts';
 
 /** Without its checksum, zstd accepted 45 of 60 flipped bits; with it, none. */
 const LEVEL_1_WITH_CHECKSUM = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 };
-/** 8 MiB, the most that level 1 needs; a frame that asks for more memory is refused. */
+/** With a dictionary level 3 is as fast, and finds more in it. */
+const LEVEL_3_WITH_CHECKSUM = { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 };
+/** 8 MiB, the most that these levels need; a frame that asks for more memory is refused. */
 const MAX_WINDOW_LOG = { [constants.ZSTD_d_windowLogMax]: 23 };
 /** One output buffer holds a usual frame: 0.40 s instead of 0.50 s for 232 MB. */
 const OUTPUT_PIECE_BYTES = 32 << 10;
@@ -22,29 +24,40 @@ export function compress(chunk: Buffer): Buffer {
   return zstdCompressSync(chunk, { chunkSize, params: LEVEL_1_WITH_CHECKSUM });
 }
 
+/** As `compress`, for bytes that are much like others: what the dictionary has costs next to nothing. */
+export function compressAgainst(dictionary: Buffer, bytes: Buffer): Buffer {
+  return zstdCompressSync(bytes, { dictionary, params: LEVEL_3_WITH_CHECKSUM });
+}
+
 /**
  * Restores a chunk; synchronous for the same reason.
  * @param rawBytes its length by its index entry: more is never written, less is refused
+ * @param dictionary what it was compressed against
  * @throws WaypostError CHUNK_CORRUPT
  */
-export function decompress(frame: Buffer, rawBytes: number): Buffer {
-  const chunk = inflate(frame, rawBytes);
+export function decompress(frame: Buffer, rawBytes: number, dictionary?: Buffer): Buffer {
+  const chunk = inflate(frame, rawBytes, dictionary);
   if (chunk.length !== rawBytes) {
     throw new WaypostError('CHUNK_CORRUPT', { detail: `A chunk holds ${chunk.length} bytes, ${rawBytes} were announced.` });
   }
   return chunk;
 }
 
-function inflate(frame: Buffer, rawBytes: number): Buffer {
-  const { buffer, engine } = inflateFirstFrame(frame, rawBytes);
+function inflate(frame: Buffer, rawBytes: number, dictionary: Buffer | undefined): Buffer {
+  const { buffer, engine } = inflateFirstFrame(frame, rawBytes, dictionary);
   // zlib drops silently what follows the first frame.
   if (engine.bytesWritten === frame.length) return buffer;
   throw new WaypostError('CHUNK_CORRUPT', { detail: `${frame.length - engine.bytesWritten} bytes follow the zstd frame of a chunk.` });
 }
 
-function inflateFirstFrame(frame: Buffer, rawBytes: number): { buffer: Buffer; engine: { bytesWritten: number } } {
+function inflateFirstFrame(
+  frame: Buffer,
+  rawBytes: number,
+  dictionary: Buffer | undefined,
+): { buffer: Buffer; engine: { bytesWritten: number } } {
   // One byte more, else zlib allocates a second buffer to check for further output.
-  const options = { chunkSize: Math.max(rawBytes + 1, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG, info: true };
+  const limits = { chunkSize: Math.max(rawBytes + 1, 64), maxOutputLength: rawBytes, params: MAX_WINDOW_LOG };
+  const options = { ...limits, ...(dictionary ? { dictionary } : {}), info: true };
   try {
     // Its types do not know what `info` does: the engine says how much of the input it took.
     return zstdDecompressSync(frame, options) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };

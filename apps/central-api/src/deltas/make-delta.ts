@@ -1,0 +1,104 @@
+import {
+  type ChunkIndex,
+  ChunkIndexBuilder,
+  DELTA_HEADER_BYTES,
+  type DeltaSegment,
+  encodeDeltaHeader,
+  encodeSegments,
+  findSegments,
+  MAX_SEGMENT_BYTES,
+  SEGMENT_CHECK_BYTES,
+  type SegmentEntry,
+  sha256,
+} from '@waypost/contracts';
+import { compress, compressAgainst } from '@waypost/runtime';
+import type { SnapshotId, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
+
+/** A state of a table, and what is stored of it. */
+export interface StoredState {
+  id: SnapshotId;
+  stored: StoredBase;
+}
+
+/** A delta is kept in memory, and in the database: a longer one gives way to the table. */
+const MAX_DELTA_BYTES = 16 << 20;
+
+/**
+ * What leads from one state of a table to another, as a delta stream. Reads the chunks that differ, of both.
+ * @returns a text where the table itself is the better answer: why
+ * @throws WaypostError SNAPSHOT_MISSING, CHUNK_CORRUPT
+ */
+export async function makeDelta(store: Pick<SnapshotStore, 'readChunks'>, from: StoredState, to: StoredState): Promise<Buffer | string> {
+  const segments = findSegments(from.stored, to.stored);
+  const isLong = ({ from: old, to: now }: DeltaSegment): boolean =>
+    rawBytes(from.stored.index, old) > MAX_SEGMENT_BYTES || rawBytes(to.stored.index, now) > MAX_SEGMENT_BYTES;
+  if (segments.some(isLong)) return 'a part of it that differs is too long';
+  const limit = Math.min(MAX_DELTA_BYTES, to.stored.index.totals().frameBytes);
+  const older = store.readChunks(from.id, chunksOf(from.stored.index, segments, 'from'));
+  const newer = store.readChunks(to.id, chunksOf(to.stored.index, segments, 'to'));
+  const entries: SegmentEntry[] = [];
+  const frames: Buffer[] = [];
+  let kept = 0;
+  let bytes = DELTA_HEADER_BYTES;
+  try {
+    for (const segment of segments) {
+      const dictionary = await take(older, countOf(segment.from));
+      const chunks = await take(newer, countOf(segment.to));
+      const frame = chunks.length === 0 ? chunks : dictionary.length === 0 ? compress(chunks) : compressAgainst(dictionary, chunks);
+      entries.push({
+        keptChunks: segment.from.first - kept,
+        oldChunks: countOf(segment.from),
+        newChunks: countOf(segment.to),
+        rawBytes: chunks.length,
+        frameBytes: frame.length,
+        check: sha256(chunks).subarray(0, SEGMENT_CHECK_BYTES),
+      });
+      frames.push(frame);
+      kept = segment.from.end;
+      if ((bytes += frame.length) >= limit) return 'what differs is no shorter than the table';
+    }
+  } finally {
+    await older.return(undefined);
+    await newer.return(undefined);
+  }
+  const list = entries.length === 0 ? Buffer.alloc(0) : compress(encodeSegments(entries));
+  const head = encodeDeltaHeader({
+    format: to.id.format,
+    baseSha256: from.id.sha256,
+    sha256: to.id.sha256,
+    segmentCount: entries.length,
+    listBytes: list.length,
+  });
+  const delta = Buffer.concat([head, list, ...frames]);
+  return delta.length < limit ? delta : 'what differs is no shorter than the table';
+}
+
+type Places = DeltaSegment['from'];
+
+function countOf({ first, end }: Places): number {
+  return end - first;
+}
+
+function rawBytes(index: ChunkIndex, { first, end }: Places): number {
+  let bytes = 0;
+  for (let at = first; at < end; at += 1) bytes += index.entry(at).rawBytes;
+  return bytes;
+}
+
+/** The chunks of all segments, of one side. */
+function chunksOf(index: ChunkIndex, segments: readonly DeltaSegment[], side: 'from' | 'to'): ChunkIndex {
+  const chunks = new ChunkIndexBuilder(index.format);
+  for (const { [side]: places } of segments) for (let at = places.first; at < places.end; at += 1) chunks.add(index.entry(at));
+  return chunks.build();
+}
+
+/** The next chunks, one after another. */
+async function take(chunks: AsyncGenerator<Buffer>, count: number): Promise<Buffer> {
+  const taken: Buffer[] = [];
+  while (taken.length < count) {
+    const next = await chunks.next();
+    if (next.done) break;
+    taken.push(next.value);
+  }
+  return taken.length === 1 ? (taken[0] as Buffer) : Buffer.concat(taken);
+}

@@ -1,0 +1,200 @@
+import {
+  ChunkIndex,
+  decodeDeltaHeader,
+  decodeSegments,
+  DELTA_HEADER_BYTES,
+  deltaPath,
+  type Manifest,
+  type ManifestTable,
+  type Problem,
+  SEGMENT_ENTRY_BYTES,
+  sha256,
+  tableSha256,
+} from '@waypost/contracts';
+import { decompress } from '@waypost/runtime';
+import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { installCapture } from '../../testing/capture.js';
+import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
+
+const MACS = ['02:00:00:00:00:01', '02:00:00:00:00:02'] as const;
+const ROWS = 20_000;
+const SCHEMA = `
+  CREATE TABLE devices (mac macaddr PRIMARY KEY);
+  INSERT INTO devices VALUES ('${MACS[0]}'), ('${MACS[1]}');
+  CREATE TABLE items (id int PRIMARY KEY, v int NOT NULL, note text);
+  INSERT INTO items SELECT g, g, md5(g::text) FROM generate_series(1, ${ROWS}) g;
+  CREATE TABLE words (word text PRIMARY KEY, v int);
+  INSERT INTO words SELECT md5(g::text), g FROM generate_series(1, 2000) g`;
+const PLAN = `
+version: 1
+schemaVersion: 1
+changes: triggers
+scope:
+  query: SELECT 1 AS one FROM devices WHERE mac = :mac
+tables:
+  - name: items
+  - name: words
+`;
+
+let server: TestServer;
+let central: OwnCentral;
+
+beforeAll(async () => {
+  server = await startTestServer();
+});
+afterAll(() => server?.[Symbol.asyncDispose]());
+
+beforeEach(async () => {
+  central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN, env: { MAX_SHRINK: 'off' } });
+  await installCapture(central.databaseUrl, PLAN);
+});
+afterEach(() => central?.[Symbol.asyncDispose]());
+
+interface Answer {
+  status: number;
+  headers: Headers;
+  body: Buffer;
+}
+
+async function getDelta(
+  manifest: Manifest,
+  base: string,
+  headers = {},
+  { table = 'items', mac = manifest.device.mac } = {},
+): Promise<Answer> {
+  const response = await fetch(`${central.url}${deltaPath(manifest.manifestId, table)}?mac=${mac}&base=${base}`, { headers });
+  return { status: response.status, headers: response.headers, body: Buffer.from(await response.arrayBuffer()) };
+}
+
+const problemOf = ({ body }: Answer): Problem => JSON.parse(body.toString()) as Problem;
+const tableOf = (manifest: Manifest, table = 'items'): ManifestTable => manifest.tables.find(({ name }) => name === table)!;
+
+async function chunksOf(manifest: Manifest, table = 'items'): Promise<Buffer[]> {
+  const { body } = await central.download(manifest, table);
+  const index = ChunkIndex.decode(body.subarray(0, ChunkIndex.encodedBytes(body)));
+  let at = ChunkIndex.encodedBytes(body);
+  return [...index].map(({ frameBytes, rawBytes }) => decompress(body.subarray(at, (at += frameBytes)), rawBytes));
+}
+
+/** What a device has after it applied a delta: the canonical bytes of kept chunks and of changed segments, in order. */
+function apply(delta: Buffer, held: readonly Buffer[]): { pieces: Buffer[]; frameBytes: number[] } {
+  const { segmentCount, listBytes } = decodeDeltaHeader(delta);
+  const frame = delta.subarray(DELTA_HEADER_BYTES, DELTA_HEADER_BYTES + listBytes);
+  const list = segmentCount > 0 ? decompress(frame, segmentCount * SEGMENT_ENTRY_BYTES) : frame;
+  const segments = decodeSegments(list, segmentCount);
+  const pieces: Buffer[] = [];
+  let [chunk, at] = [0, DELTA_HEADER_BYTES + listBytes];
+  for (const { keptChunks, oldChunks, rawBytes, frameBytes, check } of segments) {
+    pieces.push(...held.slice(chunk, chunk + keptChunks));
+    chunk += keptChunks;
+    const dictionary = Buffer.concat(held.slice(chunk, chunk + oldChunks));
+    chunk += oldChunks;
+    if (rawBytes > 0) {
+      const bytes = decompress(delta.subarray(at, at + frameBytes), rawBytes, dictionary.length > 0 ? dictionary : undefined);
+      expect(sha256(bytes).subarray(0, check.length).equals(check)).toBe(true);
+      pieces.push(bytes);
+    }
+    at += frameBytes;
+  }
+  expect(at).toBe(delta.length);
+  return { pieces: [...pieces, ...held.slice(chunk)], frameBytes: segments.map((segment) => segment.frameBytes) };
+}
+
+test.each([
+  ['one row', 'UPDATE items SET v = -1 WHERE id = 10000', 1],
+  [
+    'rows that come, change and go',
+    'DELETE FROM items WHERE id = 5; UPDATE items SET note = NULL WHERE id = 9000; INSERT INTO items VALUES (100000, 1, $$x$$)',
+    3,
+  ],
+  ['a key', 'UPDATE items SET id = -5 WHERE id = 15000', 2],
+  ['many rows', 'DELETE FROM items WHERE id BETWEEN 3000 AND 9000', 1],
+  ['half of all rows', 'DELETE FROM items WHERE id > 10000', 1],
+])('%s: the delta makes the new table of the old one', async (_, sql, segments) => {
+  const first = await central.manifestFor(MACS[0]);
+  const held = await chunksOf(first);
+  await central.sql(sql);
+  const next = await central.poll(first);
+  const { status, headers, body } = await getDelta(next, first.manifestId);
+  expect([status, headers.get('content-type')]).toEqual([200, 'application/vnd.waypost.delta']);
+  expect(decodeDeltaHeader(body)).toMatchObject({ format: 'binary', baseSha256: tableOf(first).sha256, sha256: tableOf(next).sha256 });
+  const { pieces, frameBytes } = apply(body, held);
+  expect(Buffer.concat(pieces).equals(Buffer.concat(await chunksOf(next)))).toBe(true);
+  expect(frameBytes.length).toBeLessThanOrEqual(segments);
+  for (const length of frameBytes) expect(length).toBeLessThan(300);
+});
+
+test('a table that has not changed: nothing is kept but the chunks', async () => {
+  const first = await central.manifestFor(MACS[0]);
+  await central.sql('UPDATE items SET v = -1 WHERE id = 10000');
+  const next = await central.poll(first);
+  const { body } = await getDelta(next, first.manifestId, {}, { table: 'words' });
+  const held = await chunksOf(first, 'words');
+  const { pieces } = apply(body, held);
+  expect(tableSha256(pieces.map(sha256))).toBe(tableOf(next, 'words').sha256);
+  expect(decodeDeltaHeader(body).segmentCount).toBe(0);
+});
+
+test('it is made once for all devices, and resumed like a chunk stream', async () => {
+  const held = await Promise.all(MACS.map((mac) => central.manifestFor(mac)));
+  await central.sql('UPDATE items SET v = -1 WHERE id % 500 = 0');
+  const next = await Promise.all(held.map((manifest) => central.poll(manifest)));
+  const answers = await Promise.all([0, 1, 0, 1].map((at) => getDelta(next[at]!, held[at]!.manifestId)));
+  for (const { body } of answers) expect(body.equals(answers[0]!.body)).toBe(true);
+  expect(await central.sql('SELECT count(*)::int FROM waypost.table_deltas')).toEqual([{ count: 1 }]);
+  const { body: whole, headers } = answers[0]!;
+  const etag = headers.get('etag')!;
+  const rest = await getDelta(next[0]!, held[0]!.manifestId, { range: 'bytes=100-', 'if-range': etag });
+  expect([rest.status, rest.headers.get('content-range')]).toEqual([206, `bytes 100-${whole.length - 1}/${whole.length}`]);
+  expect(rest.body.equals(whole.subarray(100))).toBe(true);
+  const other = await getDelta(next[0]!, held[0]!.manifestId, { range: 'bytes=100-', 'if-range': '"another"' });
+  expect([other.status, other.body.length]).toEqual([200, whole.length]);
+  const beyond = await getDelta(next[0]!, held[0]!.manifestId, { range: `bytes=${whole.length}-`, 'if-range': etag });
+  expect([beyond.status, problemOf(beyond).code]).toEqual([416, 'RANGE_INVALID']);
+});
+
+test('where there is none, the answer says why', async () => {
+  const first = await central.manifestFor(MACS[0]);
+  await central.sql('DELETE FROM items WHERE id > 10');
+  const next = await central.poll(first);
+  const longer = await getDelta(next, first.manifestId);
+  expect([longer.status, problemOf(longer)]).toMatchObject([
+    404,
+    { code: 'DELTA_NONE', detail: 'There is no delta of items: what differs is no shorter than the table.' },
+  ]);
+  expect(problemOf(await getDelta(next, first.manifestId)).detail).toBe(problemOf(longer).detail);
+  await central.sql('DELETE FROM waypost.table_contents WHERE sha256 = $1', [tableOf(first).sha256]);
+  await central.sql('UPDATE items SET v = 0 WHERE id = 1');
+  const last = await central.poll(next);
+  expect(problemOf(await getDelta(last, first.manifestId)).detail).toBe(
+    'There is no delta of items: what the device holds is not in the store any more.',
+  );
+  expect((await getDelta(last, next.manifestId)).status).toBe(200);
+});
+
+test('a device names manifests of its own', async () => {
+  const [mine, theirs] = [await central.manifestFor(MACS[0]), await central.manifestFor(MACS[1])];
+  const answers = [
+    await getDelta(mine, theirs.manifestId),
+    await getDelta(mine, mine.manifestId, {}, { mac: MACS[1] }),
+    await getDelta(mine, '01ARZ3NDEKTSV4RRFFQ69G5FAV'),
+    await getDelta(mine, 'nothing'),
+    await getDelta(mine, mine.manifestId, {}, { table: 'none' }),
+  ];
+  expect(answers.map((answer) => problemOf(answer).code)).toEqual([
+    'MANIFEST_NOT_YOURS',
+    'MANIFEST_NOT_YOURS',
+    'MANIFEST_UNKNOWN',
+    'MANIFEST_UNKNOWN',
+    'TABLE_NOT_IN_MANIFEST',
+  ]);
+});
+
+test('deltas go with the contents that they lead to', async () => {
+  const first = await central.manifestFor(MACS[0]);
+  await central.sql('UPDATE items SET v = -1 WHERE id = 10000');
+  const next = await central.poll(first);
+  await getDelta(next, first.manifestId);
+  await central.sql('DELETE FROM waypost.table_contents WHERE sha256 = $1', [tableOf(next).sha256]);
+  expect(await central.sql('SELECT FROM waypost.table_deltas')).toEqual([]);
+});
