@@ -4,7 +4,7 @@ import pg from 'pg';
 import type { Logger } from 'pino';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { STORE_POOL } from '../database/pools.js';
-import { FIND_DELTA, KEEP_DELTA } from './deltas.sql.js';
+import { FIND_DELTA, KEEP_DELTA, REMOVE_DELTAS } from './deltas.sql.js';
 import { makeDelta } from './make-delta.js';
 
 interface Found {
@@ -36,6 +36,11 @@ export class DeltaStore {
     const started = this.making.get(key) ?? this.make(base, table).finally(() => this.making.delete(key));
     this.making.set(key, started);
     return started;
+  }
+
+  /** Removes what leads to tables that are not in the chunk store any more. */
+  async sweep(): Promise<void> {
+    await this.query('remove deltas', REMOVE_DELTAS, []);
   }
 
   private async make(from: SnapshotId, to: SnapshotId): Promise<Buffer | string> {

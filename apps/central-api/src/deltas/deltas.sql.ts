@@ -9,5 +9,9 @@ export const KEEP_DELTA = `
   INSERT INTO waypost.table_deltas (base_sha256, sha256, format, bytes, reason)
   SELECT $1, sha256, format, $4::bytea, $5 FROM waypost.table_contents WHERE sha256 = $2 AND format = $3
     AND (SELECT coalesce(sum(octet_length(bytes)), 0) FROM waypost.table_deltas d WHERE d.sha256 = $2 AND d.format = $3) < ${MAX_KEPT_BYTES}
-  FOR KEY SHARE
   ON CONFLICT (sha256, format, base_sha256) DO NOTHING`;
+
+/** Those that lead to nothing that is stored. */
+export const REMOVE_DELTAS = `
+  DELETE FROM waypost.table_deltas d
+  WHERE NOT EXISTS (SELECT FROM waypost.table_contents content WHERE content.sha256 = d.sha256 AND content.format = d.format)`;

@@ -15,6 +15,7 @@ import { decompress } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { installCapture } from '../../testing/capture.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
+import { SnapshotSweeper } from '../maintenance/snapshot-sweeper.js';
 
 const MACS = ['02:00:00:00:00:01', '02:00:00:00:00:02'] as const;
 const ROWS = 20_000;
@@ -196,5 +197,7 @@ test('deltas go with the contents that they lead to', async () => {
   const next = await central.poll(first);
   await getDelta(next, first.manifestId);
   await central.sql('DELETE FROM waypost.table_contents WHERE sha256 = $1', [tableOf(next).sha256]);
+  await central.app.get(SnapshotSweeper).run(new AbortController().signal);
   expect(await central.sql('SELECT FROM waypost.table_deltas')).toEqual([]);
+  expect(await central.poll(next)).toMatchObject({ tables: next.tables });
 });

@@ -2,6 +2,7 @@ import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap
 import { ScheduleModule } from '@nestjs/schedule';
 import { ON_DEMAND, PeriodicTasks } from '@waypost/runtime';
 import { CaptureModule } from '../capture/capture.module.js';
+import { DeltasModule } from '../deltas/deltas.module.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { PackStore } from '../chunk-store/pack-store.js';
 import { AuditSweeper } from './audit-sweeper.js';
@@ -18,7 +19,7 @@ const CANARY_JITTER = 0.1;
 /** What runs in the background, and when. */
 @Global()
 @Module({
-  imports: [ScheduleModule.forRoot(), CaptureModule],
+  imports: [ScheduleModule.forRoot(), CaptureModule, DeltasModule],
   providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
   exports: [ShadowReads],
 })

@@ -6,6 +6,7 @@ import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-opti
 import { pruneChanges } from './prune-changes.js';
 import { collectGarbage, type Garbage } from '../chunk-store/gc/collect-garbage.js';
 import { PackStore } from '../chunk-store/pack-store.js';
+import { DeltaStore } from '../deltas/delta-store.js';
 import { STORE_POOL } from '../database/pools.js';
 
 /** A full store is swept again after so long at the earliest. */
@@ -31,17 +32,19 @@ export class SnapshotSweeper {
   constructor(
     @Inject(STORE_POOL) private readonly pool: pg.Pool,
     private readonly store: PackStore,
+    private readonly deltas: DeltaStore,
     @Inject(MAINTENANCE_OPTIONS) private readonly options: MaintenanceOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
   /**
-   * Sweeps and measures the store, then prunes captured changes. What fails is logged, and keeps nothing else from being done.
+   * Sweeps and measures the store, sweeps deltas, then prunes captured changes. What fails is logged, and keeps nothing else from being done.
    * @returns false when builds in progress did not end in time: then it is worth trying again soon
    */
   async run(signal: AbortSignal): Promise<boolean> {
     const steps = {
       'snapshots could not be swept': async () => (await this.sweep({ signal })) !== undefined,
+      'deltas could not be swept': () => this.deltas.sweep(),
       'the snapshot store could not be measured': () => this.store.measure(),
       'captured changes could not be pruned': async () => (await this.prune({ signal })) !== undefined,
     };

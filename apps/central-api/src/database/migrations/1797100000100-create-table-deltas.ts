@@ -12,12 +12,11 @@ export class CreateTableDeltas1797100000100 implements MigrationInterface {
         reason text,
         made_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (sha256, format, base_sha256),
-        FOREIGN KEY (sha256, format) REFERENCES waypost.table_contents ON DELETE CASCADE,
         CHECK ((bytes IS NULL) <> (reason IS NULL))
       );
       -- It is compressed already.
       ALTER TABLE waypost.table_deltas ALTER bytes SET STORAGE EXTERNAL;
-      COMMENT ON TABLE waypost.table_deltas IS 'Delta streams between contents of the chunk store. They go with the content that they lead to; all of it can be made again.';
+      COMMENT ON TABLE waypost.table_deltas IS 'Delta streams between contents of the chunk store. A sweep removes those whose content is gone; all of it can be made again.';
       COMMENT ON COLUMN waypost.table_deltas.base_sha256 IS 'Of the content that a device holds.';
       COMMENT ON COLUMN waypost.table_deltas.reason IS 'Why there is none: the whole table is the better answer.';`);
   }
