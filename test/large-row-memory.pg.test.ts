@@ -87,12 +87,20 @@ test.each([
   { rows: 1, central: 4, edge: 2 },
   { rows: 3, central: 4, edge: 4 },
 ])('with long rows ($rows) memory grows by no more of them than docs/operations.md says', async ({ rows, ...bounds }) => {
-  const large = await peaksWith(LARGE, rows);
-  for (const way of ['first', 'changed'] as const) {
-    for (const side of ['central', 'edge'] as const) {
-      const held = (large[way][side] - base[way][side]) / (LARGE - SMALL);
-      // Less than one row more, for what V8 has not collected yet.
-      expect(`${way} ${side}: ${held < bounds[side] + 0.75 ? 'bounded' : held}`).toBe(`${way} ${side}: bounded`);
-    }
-  }
+  // What V8 has not collected yet adds to a peak, the more the busier the machine is: what is over the bound is measured once more.
+  const peaks = [await peaksWith(LARGE, rows)];
+  if (findUnbounded(peaks, bounds).length > 0) peaks.push(await peaksWith(LARGE, rows));
+  expect(findUnbounded(peaks, bounds)).toEqual([]);
 });
+
+/** Peaks that are over their bound in each of the measurements, in rows. */
+function findUnbounded(peaks: readonly Record<'first' | 'changed', Peaks>[], bounds: Peaks): string[] {
+  const ways = ['first', 'changed'] as const;
+  return ways.flatMap((way) =>
+    (['central', 'edge'] as const).flatMap((side) => {
+      const held = Math.min(...peaks.map((large) => (large[way][side] - base[way][side]) / (LARGE - SMALL)));
+      // Less than one row more, for what V8 has not collected yet.
+      return held < bounds[side] + 0.75 ? [] : [`${way} ${side}: ${held}`];
+    }),
+  );
+}
