@@ -20,8 +20,8 @@ export interface StoredState {
   stored: StoredBase;
 }
 
-/** A delta is kept in memory, and in the database: a longer one gives way to the table. */
-const MAX_DELTA_BYTES = 16 << 20;
+/** Each download of a delta holds it in memory as a whole: a longer one gives way to the table, which is streamed. */
+const MAX_DELTA_BYTES = 4 << 20;
 
 /**
  * What leads from one state of a table to another, as a delta stream. Reads the chunks that differ, of both.
