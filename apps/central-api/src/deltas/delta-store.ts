@@ -1,22 +1,38 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
 import { LOGGER, queryPrepared, traced, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { STORE_POOL } from '../database/pools.js';
-import { FIND_DELTA, KEEP_DELTA, REMOVE_DELTAS } from './deltas.sql.js';
+import { DeltaWriter } from './delta-writer.js';
+import { ADD_PARTS, FIND_DELTA, KEEP_DELTA, KEEP_REASON, READ_PART, REMOVE_DELTAS, REMOVE_PARTS } from './deltas.sql.js';
 import { makeDelta } from './make-delta.js';
 
-interface Found {
-  bytes: Buffer | null;
-  reason: string | null;
+/** A delta stream that is stored. */
+export interface StoredDelta {
+  /** Names its bytes. */
+  deltaId: string;
+  /** Length of what stands before its first frame. */
+  headBytes: number;
+  /** Its length. */
+  bytes: number;
 }
+
+type Found = StoredDelta | { deltaId: null; reason: string };
+
+/** Parts without their delta are of one that is being made; after so long its process is gone. */
+const UNFINISHED_MS = 6 * 3_600_000;
+/** Each holds a few MB: both indexes, and a segment. */
+const MAX_MAKING = 2;
 
 /** Deltas between tables of the chunk store. Each is made once, for all devices that need it. */
 @Injectable()
 export class DeltaStore {
   /** Those that are being made in this process. Another one may make the same: the first is kept. */
-  private readonly making = new Map<string, Promise<Buffer | string>>();
+  private readonly making = new Map<string, Promise<StoredDelta | string>>();
+  private busy = 0;
+  private readonly waiting: (() => void)[] = [];
 
   constructor(
     @Inject(STORE_POOL) private readonly pool: pg.Pool,
@@ -29,38 +45,83 @@ export class DeltaStore {
    * @returns a text where there is none: why
    * @throws WaypostError SNAPSHOT_MISSING, STORAGE_FAILED
    */
-  async get(base: SnapshotId, table: SnapshotId): Promise<Buffer | string> {
-    const [found] = await this.query<Found>('find delta', FIND_DELTA, [base.sha256, table.sha256, table.format]);
-    if (found) return found.bytes ?? (found.reason as string);
+  async get(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string> {
+    const found = await this.find(base, table);
+    if (found !== undefined) return found;
     const key = `${base.sha256} ${table.sha256} ${table.format}`;
-    const started = this.making.get(key) ?? this.make(base, table).finally(() => this.making.delete(key));
+    const started = this.making.get(key) ?? this.inTurn(() => this.make(base, table)).finally(() => this.making.delete(key));
     this.making.set(key, started);
     return started;
   }
 
-  /** Removes what leads to tables that are not in the chunk store any more. */
-  async sweep(): Promise<void> {
-    await this.query('remove deltas', REMOVE_DELTAS, []);
+  /**
+   * A delta's bytes from a position on. Memory holds a part of it.
+   * @throws WaypostError SNAPSHOT_MISSING where it is removed meanwhile
+   */
+  async *read({ deltaId, headBytes, bytes }: StoredDelta, from: number): AsyncGenerator<Buffer> {
+    for (let at = from; at < bytes;) {
+      const [part] = await this.query<{ bytes: Buffer }>('read delta part', READ_PART, [deltaId, at - headBytes]);
+      if (!part?.bytes.length) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The delta ${deltaId} was removed meanwhile.` });
+      yield part.bytes;
+      at += part.bytes.length;
+    }
   }
 
-  private async make(from: SnapshotId, to: SnapshotId): Promise<Buffer | string> {
+  /** Removes what leads to tables that are not in the chunk store any more. */
+  async sweep(): Promise<void> {
+    const [deltas, unfinished] = REMOVE_DELTAS;
+    await this.query('remove deltas', deltas, []);
+    await this.query('remove delta parts', unfinished, [UNFINISHED_MS]);
+  }
+
+  private async find(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string | undefined> {
+    const [found] = await this.query<Found>('find delta', FIND_DELTA, [base.sha256, table.sha256, table.format]);
+    return found?.deltaId === null ? found.reason : found;
+  }
+
+  private async make(from: SnapshotId, to: SnapshotId): Promise<StoredDelta | string> {
     const startedAt = performance.now();
     const [older, newer] = [await this.store.findBase(from), await this.store.findBase(to)];
     // Both may be there again later.
     if (!older) return 'what the device holds is not in the store any more';
     if (!newer) return 'where its chunks end is not known';
-    const made = await traced('make delta', {}, () => makeDelta(this.store, { id: from, stored: older }, { id: to, stored: newer }));
-    const [bytes, reason] = typeof made === 'string' ? [null, made] : [made, null];
-    await this.query('keep delta', KEEP_DELTA, [from.sha256, to.sha256, to.format, bytes, reason]);
-    const facts = {
-      base: from.sha256,
-      sha256: to.sha256,
-      bytes: bytes?.length,
-      reason,
-      durationMs: Math.round(performance.now() - startedAt),
-    };
-    this.logger.info(facts, reason === null ? 'delta made' : 'no delta: the table is sent whole');
-    return made;
+    const pair = [from.sha256, to.sha256, to.format];
+    const writer = new DeltaWriter(
+      async ({ starts, parts }) => void (await this.query('add parts', ADD_PARTS, [writer.deltaId, starts, parts])),
+    );
+    let isKept = false;
+    try {
+      const states = { from: { id: from, stored: older }, to: { id: to, stored: newer } };
+      const made = await traced('make delta', {}, () => makeDelta(this.store, states, writer));
+      const facts = { base: from.sha256, sha256: to.sha256, durationMs: Math.round(performance.now() - startedAt) };
+      if (typeof made === 'string') {
+        await this.query('keep reason', KEEP_REASON, [...pair, made]);
+        this.logger.info({ ...facts, reason: made }, 'no delta: the table is sent whole');
+        return made;
+      }
+      const { head, bytes } = made;
+      const { starts, parts } = writer.finish(head);
+      const { deltaId } = writer;
+      const kept = await this.query('keep delta', KEEP_DELTA, [...pair, deltaId, head.length, bytes, starts, parts]);
+      isKept = kept.length > 0;
+      if (!isKept) return (await this.find(from, to)) ?? 'as many deltas as are kept lead to it already';
+      this.logger.info({ ...facts, bytes }, 'delta made');
+      return { deltaId, headBytes: head.length, bytes };
+    } finally {
+      if (!isKept && writer.hasWritten) await this.query('remove parts', REMOVE_PARTS, [writer.deltaId]);
+    }
+  }
+
+  private async inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.busy < MAX_MAKING) this.busy += 1;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.busy -= 1;
+    }
   }
 
   private query<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {

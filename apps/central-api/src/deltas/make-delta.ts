@@ -13,6 +13,10 @@ import {
 } from '@waypost/contracts';
 import { compress, compressAgainst } from '@waypost/runtime';
 import type { SnapshotId, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
+import type { DeltaWriter } from './delta-writer.js';
+import { MAX_KEPT_BYTES } from './deltas.sql.js';
+
+const LONG = 'what differs is no shorter than the table';
 
 /** A state of a table, and what is stored of it. */
 export interface StoredState {
@@ -20,24 +24,33 @@ export interface StoredState {
   stored: StoredBase;
 }
 
-/** Each download of a delta holds it in memory as a whole: a longer one gives way to the table, which is streamed. */
-const MAX_DELTA_BYTES = 4 << 20;
+interface MadeDelta {
+  /** What stands before the frames. */
+  head: Buffer;
+  /** Of all of it. */
+  bytes: number;
+}
 
 /**
- * What leads from one state of a table to another, as a delta stream. Reads the chunks that differ, of both.
+ * What leads from one state of a table to another, as a delta stream. Reads the chunks that differ, of both. Memory holds a segment of each, and 28 bytes per
+ * segment.
+ * @param writer takes the frames
  * @returns a text where the table itself is the better answer: why
  * @throws WaypostError SNAPSHOT_MISSING, CHUNK_CORRUPT
  */
-export async function makeDelta(store: Pick<SnapshotStore, 'readChunks'>, from: StoredState, to: StoredState): Promise<Buffer | string> {
+export async function makeDelta(
+  store: Pick<SnapshotStore, 'readChunks'>,
+  { from, to }: Record<'from' | 'to', StoredState>,
+  writer: Pick<DeltaWriter, 'add'>,
+): Promise<MadeDelta | string> {
   const segments = findSegments(from.stored, to.stored);
   const isLong = ({ from: old, to: now }: DeltaSegment): boolean =>
     rawBytes(from.stored.index, old) > MAX_SEGMENT_BYTES || rawBytes(to.stored.index, now) > MAX_SEGMENT_BYTES;
   if (segments.some(isLong)) return 'a part of it that differs is too long';
-  const limit = Math.min(MAX_DELTA_BYTES, to.stored.index.totals().frameBytes);
+  const limit = Math.min(MAX_KEPT_BYTES, to.stored.index.totals().frameBytes);
   const older = store.readChunks(from.id, chunksOf(from.stored.index, segments, 'from'));
   const newer = store.readChunks(to.id, chunksOf(to.stored.index, segments, 'to'));
   const entries: SegmentEntry[] = [];
-  const frames: Buffer[] = [];
   let kept = 0;
   let bytes = DELTA_HEADER_BYTES;
   try {
@@ -53,9 +66,9 @@ export async function makeDelta(store: Pick<SnapshotStore, 'readChunks'>, from: 
         frameBytes: frame.length,
         check: sha256(chunks).subarray(0, SEGMENT_CHECK_BYTES),
       });
-      frames.push(frame);
       kept = segment.from.end;
-      if ((bytes += frame.length) >= limit) return 'what differs is no shorter than the table';
+      if ((bytes += frame.length) >= limit) return LONG;
+      await writer.add(frame);
     }
   } finally {
     await older.return(undefined);
@@ -69,8 +82,8 @@ export async function makeDelta(store: Pick<SnapshotStore, 'readChunks'>, from: 
     segmentCount: entries.length,
     listBytes: list.length,
   });
-  const delta = Buffer.concat([head, list, ...frames]);
-  return delta.length < limit ? delta : 'what differs is no shorter than the table';
+  bytes += list.length;
+  return bytes < limit ? { head: Buffer.concat([head, list]), bytes } : LONG;
 }
 
 type Places = DeltaSegment['from'];

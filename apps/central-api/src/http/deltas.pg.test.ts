@@ -154,6 +154,50 @@ test('it is made once for all devices, and resumed like a chunk stream', async (
   expect([beyond.status, problemOf(beyond).code]).toEqual([416, 'RANGE_INVALID']);
 });
 
+test('a long one is stored in parts, and resumed anywhere', async () => {
+  const first = await central.manifestFor(MACS[0]);
+  const held = await chunksOf(first);
+  await central.sql('UPDATE items SET note = md5(random()::text) WHERE id % 2 = 0');
+  const next = await central.poll(first);
+  const { body: whole, headers } = await getDelta(next, first.manifestId);
+  expect(Buffer.concat(apply(whole, held).pieces).equals(Buffer.concat(await chunksOf(next)))).toBe(true);
+  const parts = await central.sql<{ length: number }>('SELECT length(bytes) AS length FROM waypost.delta_parts');
+  expect(parts.length).toBeGreaterThan(3);
+  expect(Math.max(...parts.map(({ length }) => length))).toBe(64 << 10);
+  const head = DELTA_HEADER_BYTES + decodeDeltaHeader(whole).listBytes;
+  for (const from of [1, head - 1, head, head + 1, 65_535, 65_536, head + 65_536, head + 65_537, whole.length - 1]) {
+    const rest = await getDelta(next, first.manifestId, { range: `bytes=${from}-`, 'if-range': headers.get('etag')! });
+    expect([from, rest.status, rest.headers.get('content-length')]).toEqual([from, 206, String(whole.length - from)]);
+    expect(rest.body.equals(whole.subarray(from))).toBe(true);
+  }
+  const { headers: ofHead } = await fetch(`${central.url}${deltaPath(next.manifestId, 'items')}?mac=${MACS[0]}&base=${first.manifestId}`, {
+    method: 'HEAD',
+  });
+  expect([ofHead.get('etag'), ofHead.get('content-length')]).toEqual([headers.get('etag'), String(whole.length)]);
+});
+
+test('nothing is left of a delta that is not kept', async () => {
+  const first = await central.manifestFor(MACS[0]);
+  await central.sql('UPDATE items SET note = md5(random()::text) WHERE id % 2 = 0');
+  const next = await central.poll(first);
+  await central.sql(
+    `INSERT INTO waypost.table_deltas (base_sha256, sha256, format, delta_id, head_bytes, bytes) VALUES ('another', $1, 'binary', 'x', 80, 64 << 20)`,
+    [tableOf(next).sha256],
+  );
+  const answer = await getDelta(next, first.manifestId);
+  expect([answer.status, problemOf(answer).detail]).toEqual([
+    404,
+    'There is no delta of items: as many deltas as are kept lead to it already.',
+  ]);
+  expect(await central.sql('SELECT FROM waypost.delta_parts')).toEqual([]);
+});
+
+test('parts of one that was never finished go once nobody makes it any more', async () => {
+  await central.sql(`INSERT INTO waypost.delta_parts VALUES ('old', 0, '\\x00', now() - interval '1 day'), ('new', 0, '\\x00', now())`);
+  await central.app.get(SnapshotSweeper).run(new AbortController().signal);
+  expect(await central.sql('SELECT delta_id FROM waypost.delta_parts')).toEqual([{ delta_id: 'new' }]);
+});
+
 test('where there is none, the answer says why', async () => {
   const first = await central.manifestFor(MACS[0]);
   await central.sql('DELETE FROM items WHERE id > 10');
@@ -199,5 +243,6 @@ test('deltas go with the contents that they lead to', async () => {
   await central.sql('DELETE FROM waypost.table_contents WHERE sha256 = $1', [tableOf(next).sha256]);
   await central.app.get(SnapshotSweeper).run(new AbortController().signal);
   expect(await central.sql('SELECT FROM waypost.table_deltas')).toEqual([]);
+  expect(await central.sql('SELECT FROM waypost.delta_parts')).toEqual([]);
   expect(await central.poll(next)).toMatchObject({ tables: next.tables });
 });

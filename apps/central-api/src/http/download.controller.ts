@@ -85,21 +85,24 @@ export class DownloadController {
     @Query('base', ManifestIdPipe) base: string,
     @Device() { mac }: DeviceIdentity,
     @Facts() facts: RequestFacts,
-    @Req() { headers }: FastifyRequest,
+    @Req() { method, headers }: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     facts.manifestId = manifestId;
     const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
     this.limitDownload(mac, reply);
-    const range = { from: startOf(headers.range), etag: headers['if-range']?.toString() };
-    const { body, etag, contentRange } = await this.deltas
+    const range = { from: startOf(headers.range), etag: headers['if-range']?.toString(), isHead: method === 'HEAD' };
+    const { body, length, etag, contentRange } = await this.deltas
       .find(wanted, { base, mac }, range)
       .catch((error: unknown) => this.noStream(manifestId, error));
-    describeSpan({ 'waypost.table': table, 'waypost.delta_bytes': body.length });
+    describeSpan({ 'waypost.table': table, 'waypost.delta_bytes': length });
+    // Its client has disconnected, or its permit went to another download of the same device.
+    if (reply.raw.destroyed) return void body.destroy();
     await reply
       .status(contentRange ? 206 : 200)
       .headers({
         'content-type': DELTA_STREAM_TYPE,
+        'content-length': length,
         'accept-ranges': 'bytes',
         'cache-control': 'private, immutable',
         etag,
