@@ -73,7 +73,8 @@ export class PackStore implements SnapshotStore {
     const found = await this.findWhole(id, true);
     const borders = await this.options.catalog.readBorders(id);
     if (!found?.index || !borders) return undefined;
-    return { index: ChunkIndex.decode(found.index), borders: BorderKeys.decode(borders), packs: found.packs };
+    const readChunks = (chunks: ChunkIndex): AsyncGenerator<Buffer> => this.readChunks(id, chunks);
+    return { index: ChunkIndex.decode(found.index), borders: BorderKeys.decode(borders), packs: found.packs, readChunks };
   }
 
   /** A content, if all of its packs are there in full. */

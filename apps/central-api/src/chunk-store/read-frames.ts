@@ -11,6 +11,9 @@ const READ_BYTES = 64 << 10;
 /** A longer frame, one of a long row, is never in memory as a whole. */
 const LONG_FRAME_BYTES = 2 << 20;
 
+/** Packs that stay open while others are read. */
+const OPEN_PACKS = 4;
+
 /** What should be stored is not, or not as it was written. */
 export class LostChunks extends Error {
   override readonly name = 'LostChunks';
@@ -47,12 +50,12 @@ export interface FramePosition {
 
 /**
  * The frames of an index, from a position on. Frames that lie side by side in a pack are read together; each is compared with its checksum
- * before it is given. Memory holds what is read at once, and the places of 512 frames. One pack is open at a time.
+ * before it is given. Memory holds what is read at once, and the places of 512 frames. Four packs are open at a time.
  * @throws LostChunks
  */
 export async function* readFrames({ openPack, locate }: FrameSource, from: FramePosition): AsyncGenerator<Buffer> {
   let { at, skip } = from;
-  let open: { packId: string; reader: BlobReader } | undefined;
+  const packs = new OpenPacks(openPack);
   /** Where a pack was found to be gone: its chunks may have moved to another, once. */
   let goneAt = -1;
   try {
@@ -60,21 +63,16 @@ export async function* readFrames({ openPack, locate }: FrameSource, from: Frame
       for (const range of contiguousRanges(places, READ_BYTES)) {
         const [first] = range as [PlacedChunk];
         const { packId } = first;
-        if (open?.packId !== packId) {
-          await open?.reader.close();
-          open = undefined;
-          const reader = await openPack(packId);
-          if (!reader && goneAt === at) throw new LostChunks('it is gone', packId);
-          if (!reader) {
-            goneAt = at;
-            break;
-          }
-          open = { packId, reader };
+        const reader = await packs.get(packId);
+        if (!reader && goneAt === at) throw new LostChunks('it is gone', packId);
+        if (!reader) {
+          goneAt = at;
+          break;
         }
         if (lengthOf(range) > LONG_FRAME_BYTES) {
-          yield* readLongFrame(open.reader, first, skip);
+          yield* readLongFrame(reader, first, skip);
         } else {
-          const frames = await readRange(open.reader, range);
+          const frames = await readRange(reader, range);
           yield skip === 0 ? frames : frames.subarray(skip);
         }
         at += range.length;
@@ -82,7 +80,30 @@ export async function* readFrames({ openPack, locate }: FrameSource, from: Frame
       }
     }
   } finally {
-    await open?.reader.close();
+    await packs.close();
+  }
+}
+
+/** Chunks that changed at different times lie in different packs: those that were read last stay open. */
+class OpenPacks {
+  private readonly readers = new Map<string, BlobReader>();
+
+  constructor(private readonly openPack: FrameSource['openPack']) {}
+
+  async get(packId: string): Promise<BlobReader | undefined> {
+    const reader = this.readers.get(packId) ?? (await this.openPack(packId));
+    this.readers.delete(packId);
+    if (reader) this.readers.set(packId, reader);
+    const [oldest] = this.readers;
+    if (oldest && this.readers.size > OPEN_PACKS) {
+      this.readers.delete(oldest[0]);
+      await oldest[1].close();
+    }
+    return reader;
+  }
+
+  async close(): Promise<void> {
+    for (const reader of this.readers.values()) await reader.close();
   }
 }
 

@@ -17,6 +17,8 @@ export interface ChunkedTable {
 export interface StoredBase extends ChunkedTable {
   /** Those that hold its chunks. */
   packs: readonly string[];
+  /** As of SnapshotStore. */
+  readChunks(chunks: ChunkIndex): AsyncGenerator<Buffer>;
 }
 
 export interface RawChunk {
@@ -71,7 +73,7 @@ export interface SnapshotStore {
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot): AsyncGenerator<Buffer>;
   /**
-   * The canonical bytes of chunks that are stored, in the index's order, each checked. What proves to be lost or damaged is forgotten.
+   * The canonical bytes of chunks that are stored, in the index's order, each checked, in memory of its own: the caller may release it. What proves to be lost or damaged is forgotten.
    * @param id a table that needs them
    * @throws WaypostError SNAPSHOT_MISSING then
    */

@@ -11,7 +11,7 @@ import {
   type SegmentEntry,
   sha256,
 } from '@waypost/contracts';
-import { compress, compressAgainst } from '@waypost/runtime';
+import { compress, compressAgainst, releaseMemory, ZSTD_SLACK_BYTES } from '@waypost/runtime';
 import type { SnapshotId, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
 import type { DeltaWriter } from './delta-writer.js';
 import { MAX_KEPT_BYTES } from './deltas.sql.js';
@@ -57,7 +57,8 @@ export async function makeDelta(
     for (const segment of segments) {
       const dictionary = await take(older, countOf(segment.from));
       const chunks = await take(newer, countOf(segment.to));
-      const frame = chunks.length === 0 ? chunks : dictionary.length === 0 ? compress(chunks) : compressAgainst(dictionary, chunks);
+      const frame =
+        chunks.length === 0 ? Buffer.alloc(0) : dictionary.length === 0 ? compress(chunks) : compressAgainst(dictionary, chunks);
       entries.push({
         keptChunks: segment.from.first - kept,
         oldChunks: countOf(segment.from),
@@ -66,6 +67,7 @@ export async function makeDelta(
         frameBytes: frame.length,
         check: sha256(chunks).subarray(0, SEGMENT_CHECK_BYTES),
       });
+      for (const bytes of [dictionary, chunks]) releaseMemory(bytes, ZSTD_SLACK_BYTES);
       kept = segment.from.end;
       if ((bytes += frame.length) >= limit) return LONG;
       await writer.add(frame);
@@ -113,5 +115,8 @@ async function take(chunks: AsyncGenerator<Buffer>, count: number): Promise<Buff
     if (next.done) break;
     taken.push(next.value);
   }
-  return taken.length === 1 ? (taken[0] as Buffer) : Buffer.concat(taken);
+  if (taken.length === 1) return taken[0] as Buffer;
+  const bytes = Buffer.concat(taken);
+  for (const chunk of taken) releaseMemory(chunk, ZSTD_SLACK_BYTES);
+  return bytes;
 }

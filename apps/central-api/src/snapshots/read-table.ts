@@ -96,8 +96,17 @@ async function readChanges(
 ): Promise<FreshReading | string> {
   const base = await store.findBase(id);
   if (!base) return 'what was read of it earlier is not in the store any more';
-  const rebuilt = await rebuildTable(client, { base, source: ranges, keys, store, signal });
-  return rebuilt ? { ...rebuilt, source: 'changed' } : 'its changed rows lie in too many of its chunks';
+  const rebuilt = await rebuildTable(client, { base, source: ranges, keys, store, signal }).catch(unlessLost);
+  return rebuilt === 'lost'
+    ? 'what was read of it earlier is damaged in the store'
+    : rebuilt
+      ? { ...rebuilt, source: 'changed' }
+      : 'its changed rows lie in too many of its chunks';
+}
+
+function unlessLost(error: unknown): 'lost' {
+  if (error instanceof WaypostError && (error.code === 'SNAPSHOT_MISSING' || error.code === 'CHUNK_CORRUPT')) return 'lost';
+  throw error;
 }
 
 function isRowTooLarge(error: unknown): error is WaypostError {

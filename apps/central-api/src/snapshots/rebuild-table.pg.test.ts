@@ -1,3 +1,5 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ChunkIndex, type Manifest, sha256 } from '@waypost/contracts';
 import { decompress } from '@waypost/runtime';
 import { Random } from '../../../../scripts/fleet/random.js';
@@ -185,6 +187,23 @@ describe.each([
       held = await central.poll(held);
       expect(held.tables).toEqual((await rescanning.manifestFor(mac)).tables);
     }
+  });
+
+  test('a store whose chunks are damaged: the table is read whole', async () => {
+    const mac = MACS[0] as string;
+    const held = await central.manifestFor(mac);
+    for (const pack of await readdir(join(central.store, 'packs'))) {
+      const path = join(central.store, 'packs', pack);
+      await writeFile(
+        path,
+        (await readFile(path)).map((byte) => byte ^ 1),
+      );
+    }
+    await central.sql("UPDATE readings SET note = 'y' WHERE id = (SELECT min(id) FROM readings WHERE site = 1)");
+    const before = await count('built');
+    const next = await central.poll(held);
+    expect(next.tables).toEqual((await rescanning.manifestFor(mac)).tables);
+    expect(await count('built')).toBeGreaterThan(before);
   });
 
   test('a store that lost what was read earlier: the table is read whole', async () => {

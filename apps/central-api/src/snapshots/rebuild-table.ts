@@ -1,5 +1,15 @@
-import { BorderKeysBuilder, type ChunkEntry, ChunkIndexBuilder, keyFieldsOf } from '@waypost/contracts';
-import { type ChunkRun, type CutRun, cutRuns, describeSpan, type KeyedSource, locateChunks, runsOf } from '@waypost/runtime';
+import { BorderKeysBuilder, type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf } from '@waypost/contracts';
+import {
+  type ChunkRun,
+  chunksOf,
+  type CutRun,
+  cutRuns,
+  describeSpan,
+  type KeyedSource,
+  locateKeys,
+  runsOf,
+  spliceRows,
+} from '@waypost/runtime';
 import type pg from 'pg';
 import type { ChunkedTable, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
 import { ChunkBatcher } from './chunk-batcher.js';
@@ -22,6 +32,8 @@ export interface RebuiltTable extends Pick<ChunkedTable, 'index'> {
 
 /** Where more of the chunks are to be read than this part, reading all of them in one go is cheaper. */
 const MAX_PART = 0.3;
+/** Where more keys than this lie in a chunk, on average, reading its range is cheaper than looking for each of them. */
+const MAX_KEYS_PER_CHUNK = 16;
 
 /**
  * Reads the chunks that changed keys lie in, within the scope, and takes all others from the base: the tree is the same, bit for bit, as if the table were
@@ -35,8 +47,19 @@ export async function rebuildTable(
   const keyFields = keyFieldsOf(source.layout);
   const isFitting = base.borders.keyFields.join() === keyFields.join() && base.borders.length === base.index.length;
   if (!isFitting || base.borders.length === 0) return undefined;
-  const runs = runsOf(await locateChunks(client, source, base.borders, keys));
-  if (countChunks(runs) > Math.max(1, base.borders.length * MAX_PART)) return undefined;
+  const located = await locateKeys(client, source, base.borders, keys);
+  const places = chunksOf(located, base.borders.length);
+  if (places.length > Math.max(1, base.borders.length * MAX_PART)) return undefined;
+  const runs = runsOf(places);
+  const spliced = spliceRows(client, {
+    source,
+    borders: base.borders,
+    keys: located,
+    readChunks: (chunks) => base.readChunks(partOf(base.index, chunks)),
+    chunkBytes: (at) => base.index.entry(at).rawBytes,
+    signal,
+  });
+  const readsRows = located.length <= places.length * MAX_KEYS_PER_CHUNK;
   const writer = store.create(base);
   const batcher = new ChunkBatcher(writer);
   try {
@@ -45,7 +68,14 @@ export async function rebuildTable(
       batcher.add(bytes, rowCount, (entry) => (cut.entry = entry));
       return cut;
     };
-    const read = await cutRuns(client, runs, { source, borders: base.borders, onChunk, afterInput: () => batcher.flushIfFull(), signal });
+    const read = await cutRuns(client, runs, {
+      source,
+      borders: base.borders,
+      readRows: readsRows ? spliced : undefined,
+      onChunk,
+      afterInput: () => batcher.flushIfFull(),
+      signal,
+    });
     await batcher.finish();
     const index = await writer.commit(replaceRuns(base, read, keyFields));
     const entries = read.flatMap(({ chunks }) => chunks.map(({ entry }) => entry as ChunkEntry));
@@ -85,6 +115,12 @@ function replaceRuns(base: ChunkedTable, runs: readonly CutRun<Cut>[], keyFields
   }
   keep(next, base.index.length);
   return { index: index.build(), borders: borders.build() };
+}
+
+function partOf(index: ChunkIndex, chunks: readonly number[]): ChunkIndex {
+  const part = new ChunkIndexBuilder(index.format);
+  for (const at of chunks) part.add(index.entry(at));
+  return part.build();
 }
 
 function countChunks(runs: readonly ChunkRun[]): number {

@@ -56,23 +56,46 @@ function compare({ layout, keyOrders }: KeyedSource, operator: '>' | '<=', value
 }
 
 /**
- * In which chunk each key lies: how many border keys are less than it, and how many are not more. $1 and so on: the columns of the border keys as arrays, then the
- * columns of the keys as arrays of text.
+ * Rows with these keys, each with its key's number in front. Parameters: the numbers as an array, in order, then the columns of the keys as arrays. What is in
+ * the database's own form is compared by the type's own operator: any index on the key serves, whatever its order.
  */
-export function locateQuery({ layout, keyOrders, keyColumns }: KeyedSource): string {
-  const names = keyColumns.map((_, at) => `key_${at}`);
-  const typed = (first: number, cast: (at: number) => string): string =>
-    keyColumns.map((_, at) => `pg_catalog.unnest(CAST($${first + at} AS ${cast(at)}[]))`).join(', ');
+export function rowsQuery({ layout, table, where, keyColumns }: KeyedSource): string {
+  const arrays = ['CAST($1 AS pg_catalog.int4[])', ...keyColumns.map(({ type }, at) => `CAST($${2 + at} AS ${type}[])`)];
+  const from = `ROWS FROM (${arrays.map((array) => `pg_catalog.unnest(${array})`).join(', ')}) AS r(range, ${namesOf(keyColumns).join(', ')})`;
+  const conditions = [
+    ...(where === undefined ? [] : [`(${where}\n)`]),
+    ...keyColumns.map(({ name }, at) => `${quoteIdentifier(name)} = r.key_${at}`),
+  ];
+  const columns = layout.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
+  // Its OFFSET keeps it a subquery of its own: for each key it is looked up once, in the order of the numbers.
+  return `SELECT r.range, t.* FROM ${from} CROSS JOIN LATERAL (SELECT ${columns} FROM ${table} WHERE ${conditions.join(' AND ')} OFFSET 0) AS t`;
+}
+
+/**
+ * In which chunk each key lies: how many border keys are less than it, and how many are not more; then the key. In the order of the keys. $1 and so on: the
+ * columns of the border keys as arrays, then the columns of the keys as arrays of text, or of their types.
+ */
+export function locateQuery({ layout, keyOrders, keyColumns }: KeyedSource, keysAs: 'text' | 'typed' = 'text'): string {
+  const names = namesOf(keyColumns).join(', ');
+  const arrays = (first: number, typeOf: (at: number) => string): string =>
+    keyColumns.map((_, at) => `pg_catalog.unnest(CAST($${first + at} AS ${typeOf(at)}[]))`).join(', ');
+  const typeOf = (at: number): string => keyColumns[at]!.type;
   const keys = keyColumns.map(({ type }, at) => `CAST(key_${at} AS ${type})`);
   const order = orderOfKey(layout.key, keyOrders, (name) => `key_${layout.key.indexOf(name)}`).join(', ');
   return `
-    SELECT DISTINCT less::int4, "notMore"::int4 FROM (
-      SELECT is_border, count(*) FILTER (WHERE is_border) OVER (ORDER BY ${order}, is_border) AS less, count(*) FILTER (WHERE is_border) OVER (ORDER BY ${order}) AS "notMore"
+    SELECT less::int4, "notMore"::int4, ${names} FROM (
+      SELECT is_border, ${names}, count(*) FILTER (WHERE is_border) OVER (ORDER BY ${order}, is_border) AS less,
+             count(*) FILTER (WHERE is_border) OVER (ORDER BY ${order}) AS "notMore"
       FROM (
-        SELECT true AS is_border, b.* FROM ROWS FROM (${typed(1, (at) => keyColumns[at]!.type)}) AS b(${names.join(', ')})
-        UNION ALL SELECT false, ${keys.join(', ')} FROM ROWS FROM (${typed(1 + keyColumns.length, () => 'pg_catalog.text')}) AS k(${names.join(', ')})
+        SELECT true AS is_border, b.* FROM ROWS FROM (${arrays(1, typeOf)}) AS b(${names})
+        UNION ALL SELECT false, ${keys.join(', ')}
+        FROM ROWS FROM (${arrays(1 + keyColumns.length, keysAs === 'text' ? () => 'pg_catalog.text' : typeOf)}) AS k(${names})
       ) AS merged
-    ) AS counted WHERE NOT is_border ORDER BY 1`;
+    ) AS counted WHERE NOT is_border ORDER BY ${order}`;
+}
+
+function namesOf(keyColumns: KeyedSource['keyColumns']): string[] {
+  return keyColumns.map((_, at) => `key_${at}`);
 }
 
 /** Columns' types that are domains: what a domain's check refuses cannot be a bound. $1: oids of types. */

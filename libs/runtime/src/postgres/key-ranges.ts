@@ -1,7 +1,7 @@
 import { type BorderKeys, Chunker, type ChunkSink, keyFieldsOf } from '@waypost/contracts';
 import type pg from 'pg';
 import { HAS_ORDERED_INDEX, type KeyedSource, locateQuery, rangeQuery, READ_DOMAINS } from './key-ranges.sql.js';
-import { type RangeStatement, readRangeRows } from './range-rows.js';
+import { collectRangeRows, type RangeStatement, type RangeTaker, readRangeRows } from './range-rows.js';
 
 export type { KeyedSource } from './key-ranges.sql.js';
 
@@ -16,10 +16,15 @@ export interface CutRun<Chunk> extends ChunkRun {
   chunks: Chunk[];
 }
 
+/** Gives the rows that the key ranges of chunks have now, chunk by chunk. @param chunks places, ascending */
+export type ReadRows = (chunks: readonly number[], taker: RangeTaker) => Promise<void>;
+
 interface Cutting<Chunk> {
   source: KeyedSource;
   /** Of the table's chunks as they were; at least one. */
   borders: BorderKeys;
+  /** How rows come; by default from the database, range by range. */
+  readRows?: ReadRows | undefined;
   /** Takes each chunk, as of ChunkSink; what it returns is of the run. It may be called for chunks that are cut once more later. */
   onChunk: (...chunk: Parameters<ChunkSink>) => Chunk;
   /** As of readChunks. */
@@ -55,22 +60,65 @@ async function hasOrderedIndex(
   return rows[0]?.hasIndex === true;
 }
 
+/** A key, and where it lies among border keys. */
+export interface LocatedKey {
+  /** In the form of BorderKeys. */
+  key: Buffer;
+  /** How many border keys are less than it, and how many are not more. */
+  less: number;
+  notMore: number;
+}
+
 /**
- * Finds the chunks that keys lie in, and those that end differently where a row with that key comes or goes: in order, each once.
- * @param keys the values of each key column as text, column by column
+ * Where keys lie, in their order.
+ * @param keys the values of each key column, column by column: as text, or as PostgreSQL takes arrays in binary form
  */
-export async function locateChunks(
+export async function locateKeys(
   client: pg.ClientBase,
   source: KeyedSource,
   borders: BorderKeys,
-  keys: readonly (readonly string[])[],
-): Promise<number[]> {
+  keys: readonly (readonly string[] | Buffer)[],
+): Promise<LocatedKey[]> {
+  const isText = !Buffer.isBuffer(keys[0]);
   const all = Array.from({ length: borders.length }, (_, at) => at);
-  const values = [...arraysOf(source, borders, all), ...keys];
-  const { rows } = await client.query<{ less: number; notMore: number }>(locateQuery(source), values);
-  const last = borders.length - 1;
+  const arrays = keys.map((values) => (Buffer.isBuffer(values) ? values : arrayOf(TEXT_OID, values.map(textField))));
+  const statement = { text: locateQuery(source, isText ? 'text' : 'typed'), values: [...arraysOf(source, borders, all), ...arrays] };
+  const located: LocatedKey[] = [];
+  for (const [less, rows] of await collectRangeRows(client, statement)) {
+    for (let at = 0; at < rows.length;) {
+      // Number of fields, then the first of them: length and value.
+      const notMore = rows.readInt32BE(at + 2 + 4);
+      const start = at + 2 + 8;
+      at = fieldsEnd(rows, start, source.keyColumns.length);
+      located.push({ key: rows.subarray(start, at), less, notMore });
+    }
+  }
+  return located;
+}
+
+const TEXT_OID = 25;
+
+function textField(value: string): Buffer {
+  const bytes = Buffer.from(value);
+  const length = Buffer.allocUnsafe(4);
+  length.writeInt32BE(bytes.length);
+  return Buffer.concat([length, bytes]);
+}
+
+function fieldsEnd(bytes: Buffer, start: number, count: number): number {
+  let at = start;
+  for (let field = 0; field < count; field += 1) at += 4 + bytes.readInt32BE(at);
+  return at;
+}
+
+/**
+ * Finds the chunks that keys lie in, and those that end differently where a row with that key comes or goes: in order, each once.
+ * @param chunks how many there are, at least one
+ */
+export function chunksOf(keys: readonly LocatedKey[], chunks: number): number[] {
   // The row that a chunk ends with is not more than its border, and not less: without it the chunk goes on.
-  return [...new Set(rows.flatMap(({ less, notMore }) => (notMore > less ? [less, less + 1] : [less])).map((at) => Math.min(at, last)))];
+  const places = keys.flatMap(({ less, notMore }) => (notMore > less ? [less, less + 1] : [less]));
+  return [...new Set(places.map((at) => Math.min(at, chunks - 1)))];
 }
 
 /** Runs of chunks, in order. @param chunks places, ascending */
@@ -122,34 +170,46 @@ function united(runs: readonly ChunkRun[]): ChunkRun[] {
 }
 
 interface OpenRun<Chunk> extends CutRun<Chunk> {
-  chunker: Chunker;
   isInStep: boolean;
 }
 
 async function cutOnce<Chunk>(
   client: pg.ClientBase,
   runs: readonly ChunkRun[],
-  { source, borders, onChunk, afterInput, signal }: Cutting<Chunk>,
+  { source, borders, readRows, onChunk, afterInput, signal }: Cutting<Chunk>,
 ): Promise<OpenRun<Chunk>[]> {
-  const shape = {
-    format: 'binary',
-    fieldCount: source.layout.columns.length,
-    keyFields: keyFieldsOf(source.layout),
-    isBare: true,
-  } as const;
-  const open = runs.map((run): OpenRun<Chunk> => {
-    const chunks: Chunk[] = [];
-    return { ...run, chunks, chunker: new Chunker(shape, (...chunk) => void chunks.push(onChunk(...chunk))), isInStep: true };
-  });
+  const open = runs.map((run): OpenRun<Chunk> => ({ ...run, chunks: [], isInStep: true }));
   const runOf = new Map(open.flatMap((run) => range(run).map((at) => [at, run] as const)));
-  const taker = { onRows: (at: number, bytes: Buffer) => runOf.get(at)!.chunker.push(bytes), afterInput };
-  for (const statement of statementsOf(source, borders, [...runOf.keys()])) await readRangeRows(client, statement, taker, signal);
-  for (const run of open) {
-    run.isInStep = run.chunker.pendingRows === 0 || run.end === borders.length;
-    if (run.isInStep) run.chunker.end();
-  }
+  // Rows come run by run: one chunker, with its buffer, serves all of them.
+  let current: OpenRun<Chunk> | undefined;
+  const newChunker = (): Chunker =>
+    new Chunker({ ...shapeOf(source), format: 'binary', isBare: true }, (...chunk) => void current?.chunks.push(onChunk(...chunk)));
+  let chunker = newChunker();
+  const enter = (run: OpenRun<Chunk> | undefined): void => {
+    if (current) {
+      current.isInStep = chunker.pendingRows === 0 || current.end === borders.length;
+      if (current.isInStep) chunker.end();
+      else chunker = newChunker();
+    }
+    current = run;
+  };
+  const onRows = (at: number, bytes: Buffer): void => {
+    const run = runOf.get(at);
+    if (run !== current) enter(run);
+    chunker.push(bytes);
+  };
+  const places = [...runOf.keys()];
+  const taker = { onRows, afterInput };
+  if (readRows) await readRows(places, taker);
+  else for (const statement of statementsOf(source, borders, places)) await readRangeRows(client, statement, taker, signal);
+  enter(undefined);
   await afterInput?.();
   return open;
+}
+
+/** How a source's rows are framed. */
+export function shapeOf({ layout }: KeyedSource): { fieldCount: number; keyFields: number[] } {
+  return { fieldCount: layout.columns.length, keyFields: keyFieldsOf(layout) };
 }
 
 function range({ first, end }: ChunkRun): number[] {
@@ -173,14 +233,17 @@ function statementsOf(source: KeyedSource, borders: BorderKeys, chunks: readonly
   return statements;
 }
 
-/** Columns of border keys, as PostgreSQL takes arrays in binary form: number of dimensions, whether there are NULLs, type, length, first subscript, elements. */
-function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: readonly number[]): Buffer[] {
-  return keyColumns.map(({ typeOid }, at) => {
-    const header = Buffer.alloc(20);
-    header.writeInt32BE(1, 0);
-    header.writeUInt32BE(typeOid, 8);
-    header.writeInt32BE(chunks.length, 12);
-    header.writeInt32BE(1, 16);
-    return Buffer.concat([header, ...borders.column(at, chunks)]);
-  });
+/** Columns of border keys, as PostgreSQL takes arrays in binary form. */
+export function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: readonly number[]): Buffer[] {
+  return keyColumns.map(({ typeOid }, at) => arrayOf(typeOid, borders.column(at, chunks)));
+}
+
+/** Number of dimensions, whether there are NULLs, type, length, first subscript, elements, each with its length before it. */
+function arrayOf(typeOid: number, elements: readonly Buffer[]): Buffer {
+  const header = Buffer.alloc(20);
+  header.writeInt32BE(1, 0);
+  header.writeUInt32BE(typeOid, 8);
+  header.writeInt32BE(elements.length, 12);
+  header.writeInt32BE(1, 16);
+  return Buffer.concat([header, ...elements]);
 }

@@ -35,6 +35,23 @@ export async function readRangeRows(
   await runRowMessages(client, new RangeRows(statement, taker), signal);
 }
 
+/** As readRangeRows: the rows of each range that has some, in one piece. */
+export async function collectRangeRows(
+  client: pg.ClientBase,
+  statement: RangeStatement,
+  signal?: AbortSignal,
+): Promise<Map<number, Buffer>> {
+  const pieces = new Map<number, Buffer[]>();
+  const onRows = (range: number, bytes: Buffer): void => {
+    const copy = Buffer.from(bytes);
+    const before = pieces.get(range);
+    if (before) before.push(copy);
+    else pieces.set(range, [copy]);
+  };
+  await readRangeRows(client, statement, { onRows }, signal);
+  return new Map([...pieces].map(([range, rows]) => [range, rows.length === 1 ? (rows[0] as Buffer) : Buffer.concat(rows)]));
+}
+
 class RangeRows extends RowMessages {
   /** Of the current row, as far as it has arrived; whole once it has PREFIX_BYTES. */
   private readonly prefix = Buffer.alloc(PREFIX_BYTES);
