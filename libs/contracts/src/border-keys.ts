@@ -85,7 +85,8 @@ export class BorderKeysBuilder {
 
 function fieldEnd(bytes: Buffer, start: number): number {
   const length = bytes.readInt32BE(start);
-  const end = start + 4 + length;
-  if (length < 0 || end > bytes.length) throw new RangeError('a field ends outside');
+  // -1: NULL, in a table whose key is none.
+  const end = start + 4 + Math.max(length, 0);
+  if (length < -1 || end > bytes.length) throw new RangeError('a field ends outside');
   return end;
 }

@@ -1,5 +1,5 @@
-import type { BorderKeys } from './border-keys.js';
-import type { ChunkIndex } from './chunk-stream.js';
+import { type BorderKeys, BorderKeysBuilder } from './border-keys.js';
+import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder } from './chunk-stream.js';
 
 /** A table in chunks, and where they end. */
 export interface BorderedIndex {
@@ -35,4 +35,34 @@ export function findSegments(from: BorderedIndex, to: BorderedIndex): DeltaSegme
   }
   endAt(from.borders.length, to.borders.length);
   return segments;
+}
+
+/** Chunks, by their places from `first` to before `end`, and what is in their place now. */
+export interface ReplacedChunks {
+  first: number;
+  end: number;
+  chunks: readonly { entry: ChunkEntry; lastKey: Buffer }[];
+}
+
+/** A table whose runs of chunks were replaced. @param runs in order */
+export function replaceChunks(base: BorderedIndex, runs: readonly ReplacedChunks[]): BorderedIndex {
+  const index = new ChunkIndexBuilder(base.index.format);
+  const borders = new BorderKeysBuilder(base.borders.keyFields);
+  const keep = (from: number, end: number): void => {
+    for (let at = from; at < end; at += 1) {
+      index.add(base.index.entry(at));
+      borders.add(base.borders.key(at));
+    }
+  };
+  let next = 0;
+  for (const { first, end, chunks } of runs) {
+    keep(next, first);
+    for (const { entry, lastKey } of chunks) {
+      index.add(entry);
+      borders.add(lastKey);
+    }
+    next = end;
+  }
+  keep(next, base.index.length);
+  return { index: index.build(), borders: borders.build() };
 }

@@ -235,6 +235,12 @@ export const ERROR_KINDS = {
     title: 'A mirrored table was altered during the cycle',
     hint: 'The cycle starts over by itself. If this lasts, look for what drops or alters mirrored tables on the device.',
   },
+  MIRROR_DRIFTED: {
+    status: 409,
+    heals: 'retry',
+    title: 'Rows of the mirror are not those that were verified last',
+    hint: 'They are replaced by themselves. Look for what writes to mirrored tables on the device.',
+  },
   LOCAL_REFERENCE: {
     status: 409,
     heals: 'operator',

@@ -20,10 +20,11 @@ export const FAIL_CYCLE = `
   WHERE log.status = 'Running'
   RETURNING id`;
 
-/** $1: cycle; from `first` on: names, row counts, hashes, actions, downloaded bytes. */
+/** $1: cycle; from `first` on: names, row counts, hashes, actions, downloaded bytes, ways, reasons. */
 export const insertTables = (first: number): string => `
-  INSERT INTO waypost.edge_sync_tables (edge_sync_id, table_name, row_count, sha256, action, downloaded_bytes)
-  SELECT $1, * FROM unnest($${first}::text[], $${first + 1}::bigint[], $${first + 2}::text[], $${first + 3}::text[], $${first + 4}::bigint[])`;
+  INSERT INTO waypost.edge_sync_tables (edge_sync_id, table_name, row_count, sha256, action, downloaded_bytes, way, reason)
+  SELECT $1, * FROM unnest($${first}::text[], $${first + 1}::bigint[], $${first + 2}::text[], $${first + 3}::text[], $${first + 4}::bigint[],
+                           $${first + 5}::text[], $${first + 6}::text[])`;
 export const INSERT_TABLES = insertTables(2);
 
 /** $1: id, $2: what triggered it. */

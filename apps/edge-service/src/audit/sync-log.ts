@@ -10,6 +10,10 @@ export interface TableOutcome {
   rowCount: number;
   sha256: string;
   action: 'loaded' | 'unchanged';
+  /** How a loaded one came: what changed, or all of it. */
+  way?: 'delta' | 'whole';
+  /** Why all of it came. */
+  reason?: string;
   downloadedBytes: number;
 }
 
@@ -106,6 +110,8 @@ export function tableParameters(tables: readonly TableOutcome[]): unknown[][] {
     tables.map(({ sha256 }) => sha256),
     tables.map(({ action }) => action),
     tables.map(({ downloadedBytes }) => downloadedBytes),
+    tables.map(({ way }) => way ?? null),
+    tables.map(({ reason }) => reason ?? null),
   ];
 }
 

@@ -8,6 +8,7 @@ import {
   contentDigest,
   CYCLE_ID_HEADER,
   DATABASE_HEADER,
+  deltaPath,
   type Have,
   LIVE_STREAM_TYPE,
   PREFER_MINIMAL,
@@ -35,6 +36,11 @@ export interface ChunkStreamRequest {
   table: string;
   /** Resume the stream at this byte, if it still has this ETag. */
   resume?: { offset: number; etag: string } | undefined;
+}
+
+export interface DeltaRequest extends ChunkStreamRequest {
+  /** The manifest that the device holds. */
+  base: string;
 }
 
 interface ManifestAnswer {
@@ -128,9 +134,23 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** The caller reads the body to its end or destroys it. */
   async openChunkStream({ manifestId, table, resume }: ChunkStreamRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
-    const path = `${chunkStreamPath(manifestId, table)}?mac=${encodeURIComponent(this.options.deviceMac)}`;
+    return this.openStream(chunkStreamPath(manifestId, table), {}, resume, signal);
+  }
+
+  /** As openChunkStream. @throws WaypostError DELTA_NONE where the table itself is to be downloaded */
+  async openDelta({ manifestId, table, base, resume }: DeltaRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
+    return this.openStream(deltaPath(manifestId, table), { base }, resume, signal);
+  }
+
+  private async openStream(
+    streamPath: string,
+    parameters: Record<string, string>,
+    resume: ChunkStreamRequest['resume'],
+    signal: AbortSignal,
+  ): Promise<ChunkStreamAnswer> {
+    const path = `${streamPath}?${new URLSearchParams({ mac: this.options.deviceMac, ...parameters }).toString()}`;
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
-    const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a chunk stream within STALL_TIMEOUT.' });
+    const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a stream within STALL_TIMEOUT.' });
     using headersDeadline = startDeadline(this.options.stallTimeoutMs, signal, stalled);
     const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });

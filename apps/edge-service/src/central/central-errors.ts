@@ -23,6 +23,9 @@ export class RefusedAnswer extends Error {
 /** Statuses of a proxy, or of a starting central, that call for a retry. */
 const LATER = new Set([408, 425, 429, 502, 503, 504]);
 
+/** Central's codes that the caller decides by. */
+const SAME_HERE: ReadonlySet<string> = new Set<ErrorCode>(['CENTRAL_BUSY', 'RANGE_INVALID', 'DELTA_NONE']);
+
 /**
  * An answer that is not a success, as the error that tells the cycle how it heals: central's own code where trying again or a new
  * manifest helps, CENTRAL_REFUSED where an operator has to act, CENTRAL_UNREACHABLE where central is not really there.
@@ -40,7 +43,7 @@ export function refusalError({ status, body }: Refusal): WaypostError {
   }
   const detail = `Central: ${problem.code}: ${problem.detail ?? problem.title}`;
   const kind = Object.hasOwn(ERROR_KINDS, problem.code) ? ERROR_KINDS[problem.code as ErrorCode] : undefined;
-  const sameHere = kind?.heals === 'resnapshot' || problem.code === 'CENTRAL_BUSY' || problem.code === 'RANGE_INVALID';
+  const sameHere = kind?.heals === 'resnapshot' || SAME_HERE.has(problem.code);
   if (sameHere) return new WaypostError(problem.code as ErrorCode, { detail, hint: problem.hint, cause });
   const later = kind ? kind.heals === 'retry' : LATER.has(status);
   return new WaypostError(later ? 'CENTRAL_UNREACHABLE' : 'CENTRAL_REFUSED', { detail, hint: problem.hint, cause });

@@ -9,18 +9,41 @@ import { CentralClient } from '../central/central-client.js';
 import { Metrics } from '../metrics/metrics.js';
 import { checkExpectation } from '../chunk-source/check-index.js';
 import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
-import { downloadTable } from './download-table.js';
+import { downloadDelta } from './download-delta.js';
+import { downloadTable, type Transfer } from './download-table.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
+import { SpooledDelta } from './spooled-delta.js';
 import { SpooledTable } from './spooled-table.js';
 
-/** Chunk streams that are being written to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
+/** What a delta of a table can start from. */
+export interface DeltaBase {
+  /** The manifest that the device holds. */
+  manifestId: string;
+  /** The hash of the table in it. */
+  sha256: string;
+}
+
+/** Chunk streams and deltas that are being written to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
+  /** Of tables that are downloaded whole. After `run` also of those for which there turned out to be no delta. */
   byTable: ReadonlyMap<string, SpooledTable>;
+  /** Deltas that are there, by table, after `run`. */
+  deltas: ReadonlyMap<string, SpooledDelta>;
+  /** Why there is no delta of a table that has a base, after `run`. */
+  refusals: ReadonlyMap<string, string>;
   /** Received in this cycle so far, by table, without what earlier cycles received. */
   receivedBytes: ReadonlyMap<string, number>;
   /** Downloads what is missing, one table after another. Call it once. */
   run(): Promise<void>;
+}
+
+/** What a download has opened. */
+interface Spool {
+  byTable: Map<string, SpooledTable>;
+  deltas: Map<string, SpooledDelta>;
+  refusals: Map<string, string>;
+  interrupted: InterruptedStream | undefined;
 }
 
 /** The folder of chunk streams in progress. Each device has its own within the download folder. */
@@ -38,29 +61,36 @@ export class Downloads {
     this.folder = join(options.folder, options.deviceMac.replaceAll(':', '-'));
   }
 
-  /** Opens the chunk streams of `tables` as far as they are on disk, and removes what this manifest does not need. */
+  /**
+   * Opens the chunk streams of `tables` as far as they are on disk, and removes what this manifest does not need.
+   * @param bases of tables of which a delta is tried first
+   */
   async open(
     manifest: Manifest,
-    tables: readonly ManifestTable[],
+    { tables, bases }: { tables: readonly ManifestTable[]; bases: ReadonlyMap<string, DeltaBase> },
     signal: AbortSignal,
     onReceived: (bytes: number) => void,
   ): Promise<Download> {
     tables.forEach(checkExpectation);
-    await this.keepOnly(tables);
-    const byTable = new Map<string, SpooledTable>();
+    await this.keepOnly(tables, bases);
+    const spool: Spool = { byTable: new Map(), deltas: new Map(), refusals: new Map(), interrupted: undefined };
+    const { byTable, deltas } = spool;
     const receivedBytes = new Map<string, number>();
     const ended = new AbortController();
     const interrupted = await InterruptedStream.open(this.livePath, this.logger);
+    spool.interrupted = interrupted;
     let running: Promise<void> = Promise.resolve();
     const close = async (): Promise<void> => {
       ended.abort();
       await running.catch(() => undefined);
-      await Promise.all([...byTable.values(), ...(interrupted ? [interrupted] : [])].map((opened) => opened.close()));
+      await Promise.all([...byTable.values(), ...deltas.values(), ...(interrupted ? [interrupted] : [])].map((opened) => opened.close()));
     };
     try {
       for (const table of tables) {
-        byTable.set(table.name, await SpooledTable.open(this.pathOf(table), table));
         receivedBytes.set(table.name, 0);
+        const base = bases.get(table.name);
+        if (base) deltas.set(table.name, await this.openDelta(table, base));
+        else byTable.set(table.name, await SpooledTable.open(this.pathOf(table), table));
       }
     } catch (error) {
       await close();
@@ -72,31 +102,49 @@ export class Downloads {
       onReceived(count);
     };
     const run = (): Promise<void> =>
-      (running = this.fetchAll(manifest, tables, { byTable, interrupted }, AbortSignal.any([signal, ended.signal]), onBytes));
-    return { byTable, receivedBytes, run, [Symbol.asyncDispose]: close };
+      (running = this.fetchAll(manifest, { tables, bases }, spool, AbortSignal.any([signal, ended.signal]), onBytes));
+    return { ...spool, receivedBytes, run, [Symbol.asyncDispose]: close };
   }
 
   private async fetchAll(
     { manifestId }: Manifest,
-    tables: readonly ManifestTable[],
-    { byTable, interrupted }: Pick<Download, 'byTable'> & { interrupted: InterruptedStream | undefined },
+    { tables, bases }: { tables: readonly ManifestTable[]; bases: ReadonlyMap<string, DeltaBase> },
+    spool: Spool,
     signal: AbortSignal,
     onBytes: (table: string, count: number) => void,
   ): Promise<void> {
     const { client, circuit } = this;
+    const { interrupted } = spool;
     const watch = { stallMs: this.options.stallTimeoutMs, endsAtMs: performance.now() + this.options.deadlineMs };
-    for (const { name, streamBytes, rowCount } of tables) {
+    for (const table of tables) {
+      const { name, streamBytes, rowCount } = table;
       let received = 0;
       const count = (bytes: number): void => {
         received += bytes;
         onBytes(name, bytes);
       };
+      const transfer: Transfer = { client, circuit, manifestId, watch, signal, interrupted, onBytes: count };
       const attributes = { 'waypost.table': name, 'waypost.stream_bytes': streamBytes, 'waypost.rows': rowCount };
       await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
-        await downloadTable(byTable.get(name)!, { client, circuit, manifestId, watch, signal, interrupted, onBytes: count });
+        const base = bases.get(name);
+        if (base && !(await this.fetchDelta(spool, table, base, transfer))) spool.byTable.set(name, await SpooledTable.open(this.pathOf(table), table));
+        const whole = spool.byTable.get(name);
+        if (whole) await downloadTable(whole, transfer);
         describeSpan({ 'waypost.received_bytes': received });
       });
     }
+  }
+
+  /** @returns false where the table itself is to be downloaded */
+  private async fetchDelta(spool: Spool, { name }: ManifestTable, base: DeltaBase, transfer: Transfer): Promise<boolean> {
+    const delta = spool.deltas.get(name)!;
+    const refusal = await downloadDelta(delta, base.manifestId, transfer);
+    if (refusal === undefined) return true;
+    spool.refusals.set(name, refusal);
+    spool.deltas.delete(name);
+    await delta.restart(undefined);
+    await delta.close();
+    return false;
   }
 
   /** For the frames of a live stream. */
@@ -116,14 +164,22 @@ export class Downloads {
 
   /** Removes all chunk streams: their rows are in the database, or no manifest wants them any more. */
   async clear(): Promise<void> {
-    await this.keepOnly([]);
+    await this.keepOnly([], new Map());
     await this.removeInterrupted();
   }
 
-  private async keepOnly(tables: readonly ManifestTable[]): Promise<void> {
+  private openDelta(table: ManifestTable, base: DeltaBase): Promise<SpooledDelta> {
+    return SpooledDelta.open(this.deltaPathOf(table, base), { table, baseSha256: base.sha256 });
+  }
+
+  private async keepOnly(tables: readonly ManifestTable[], bases: ReadonlyMap<string, DeltaBase>): Promise<void> {
     try {
       await mkdir(this.folder, { recursive: true });
-      const wanted = new Set(tables.map((table) => this.pathOf(table)).flatMap((path) => [path, `${path}.etag`]));
+      const paths = tables.flatMap((table) => {
+        const base = bases.get(table.name);
+        return [this.pathOf(table), ...(base ? [this.deltaPathOf(table, base)] : [])];
+      });
+      const wanted = new Set(paths.flatMap((path) => [path, `${path}.etag`]));
       for (const file of await readdir(this.folder)) {
         const path = join(this.folder, file);
         if (!wanted.has(path) && /^[0-9a-f]{64}\.\w+\.part(\.etag)?$/.test(file)) await rm(path, { force: true });
@@ -135,5 +191,9 @@ export class Downloads {
 
   private pathOf({ sha256, format }: ManifestTable): string {
     return join(this.folder, `${sha256}.${format}.part`);
+  }
+
+  private deltaPathOf({ sha256 }: ManifestTable, base: DeltaBase): string {
+    return join(this.folder, `${sha256}.from_${base.sha256}.part`);
   }
 }

@@ -19,3 +19,8 @@ export async function* copyDataOf(source: ChunkSource, format: RowFormat): Async
   if (!source.complete) throw new WaypostError('CHUNK_CORRUPT', { detail: `The chunk stream of ${source.expected.name} is not complete.` });
   if (format === 'binary') yield Buffer.from(BINARY_TRAILER);
 }
+
+/** Rows in binary form as COPY FROM STDIN takes them. */
+export async function* rowsAsCopyData(rows: readonly Buffer[]): AsyncGenerator<Buffer, void> {
+  yield await Promise.resolve(Buffer.concat([BINARY_HEADER, ...rows, BINARY_TRAILER]));
+}

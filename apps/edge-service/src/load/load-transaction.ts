@@ -17,6 +17,7 @@ import type { LoadOrder } from './load-order.js';
 import { withReferencing } from './local-references.js';
 import { mergeTables, stageTable } from './merge-tables.js';
 import { type MergedTable, mergedTable } from './merged-table.js';
+import { type StagedChanges, stageChanges } from './stage-changes.js';
 import { verifyLoad } from './verify-load.js';
 import { WriteLedger } from './write-ledger.js';
 import { FIND_ROW_TRIGGERS } from './write-ledger.sql.js';
@@ -76,26 +77,26 @@ export class LoadTransaction {
   }
 
   private async once(client: pg.PoolClient, order: LoadOrder): Promise<void> {
-    const { shape, tables, settle, record, step } = order;
+    const { tables, settle, record, step } = order;
     await withTransaction(client, 'READ WRITE', async () => {
       await pinSession(client);
       await this.limitTransaction(client);
       await faultPoint('edge.transaction-begun');
-      const prepared = await step('prepare', {}, () => this.prepare(client, shape, tables));
+      const prepared = await step('prepare', {}, () => this.prepare(client, order));
       await pinSession(client);
       await faultPoint('edge.tables-prepared');
       await this.loadEmptyTables(client, order, prepared);
-      await this.merge(client, order, prepared);
+      const staged = await this.merge(client, order, prepared);
       // What constraint triggers would do at COMMIT they do now, before it is accounted for and verified.
       await client.query('SET CONSTRAINTS ALL IMMEDIATE');
       await faultPoint('edge.before-verify');
-      await verifyLoad(client, { ...prepared, loaded: tables, manifest: await settle(), allowed: this.options.sideEffectTables, step });
-      await record(client);
+      const loaded = { ...prepared, staged, loaded: tables, manifest: await settle(), allowed: this.options.sideEffectTables, step };
+      await record(client, await verifyLoad(client, loaded));
     });
   }
 
   /** Creates what is missing, checks again what may have changed during the download, and empties the tables that are to be truncated. */
-  private async prepare(client: pg.ClientBase, shape: MirrorShape, tables: readonly TableShape[]): Promise<Prepared> {
+  private async prepare(client: pg.ClientBase, { shape, tables, changes }: LoadOrder): Promise<Prepared> {
     const ledger = await WriteLedger.open(client);
     const before = await inspectMirror(client, shape);
     const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
@@ -118,7 +119,7 @@ export class LoadTransaction {
     } else {
       await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
-    const modes = await chooseLoadModes(client, this.options.strategy, tables, mirror);
+    const modes = await chooseLoadModes(client, { strategy: this.options.strategy, tables, changes }, mirror);
     return { ...mirror, modes, created, ledger };
   }
 
@@ -155,18 +156,26 @@ export class LoadTransaction {
   }
 
   /** Also deletes rows that earlier cycles retained and that nothing references any more. */
-  private async merge(client: pg.ClientBase, order: LoadOrder, { modes, tables: locals, references, ledger }: Prepared): Promise<void> {
-    const { shape, tables, spooled, step } = order;
+  private async merge(
+    client: pg.ClientBase,
+    { shape, tables, spooled, changes, step }: LoadOrder,
+    { modes, tables: locals, references, ledger }: Prepared,
+  ): Promise<Map<string, StagedChanges>> {
     const withRetained = await tablesWithRetainedRows(client);
     const merged: MergedTable[] = [];
+    const changed = new Map<string, StagedChanges>();
     for (const [position, table] of shape.tables.entries()) {
-      const staged = tables.includes(table) && modes.get(table.name) === 'merge';
-      if (!staged && (!withRetained.has(table.name) || !locals.has(table.name))) continue;
-      const entry = await mergedTable(client, { table, local: locals.get(table.name)!, position, staged });
-      if (staged) await step('load', factsOf(table, 'merge'), () => stageTable(client, entry, spooled.get(table.name)!));
+      const { name } = table;
+      const hasRetained = withRetained.has(name);
+      const change = changes?.get(name);
+      const staged = !tables.includes(table) || modes.get(name) !== 'merge' ? undefined : change ? 'changes' : 'all';
+      if (!staged && (!hasRetained || !locals.has(name))) continue;
+      const entry = await mergedTable(client, { table, local: locals.get(name)!, position, staged, hasRetained });
+      if (staged === 'all') await step('load', factsOf(table, 'merge'), () => stageTable(client, entry, spooled.get(name)!));
+      if (staged === 'changes') changed.set(name, await step('load', { table: name, way: 'delta' }, () => stageChanges(client, entry, change!)));
       merged.push(entry);
     }
-    if (merged.length === 0) return;
+    if (merged.length === 0) return changed;
     const counts = await step('merge', { tables: merged.map(({ table }) => table.name) }, () =>
       mergeTables(client, merged, references, ledger),
     );
@@ -174,6 +183,7 @@ export class LoadTransaction {
       ledger.note(locals.get(table)!.oid, written);
       this.logger[written.kept > 0 ? 'warn' : 'info']({ table, ...written }, 'table merged');
     }
+    return changed;
   }
 
   /**

@@ -41,8 +41,10 @@ export async function mergeTables(
 ): Promise<Map<string, MergeCounts>> {
   const repeated = new Map<MergedTable, number>();
   for (const merged of tables) {
-    if (merged.staged && !isGuarded(merged)) repeated.set(merged, (await client.query(sql.deleteRepeatedKeys(merged))).rowCount ?? 0);
-    await client.query(merged.staged ? sql.createDifferences(merged) : sql.createDifferencesOfRetainedRows(merged));
+    // Chunks with a key twice have another digest: changes are never staged beside them.
+    const mayRepeat = merged.staged === 'all' && !isGuarded(merged);
+    if (mayRepeat) repeated.set(merged, (await client.query(sql.deleteRepeatedKeys(merged))).rowCount ?? 0);
+    await client.query(createDifferences(merged));
     await client.query(`ANALYZE ${sql.differences(merged)}`);
   }
   const retained = await retainReferencedRows(client, tables, references);
@@ -56,6 +58,17 @@ export async function mergeTables(
       return [name, { deleted, updated: count('updated'), inserted: count('inserted'), kept: retained.get(name)?.total ?? 0 }];
     }),
   );
+}
+
+function createDifferences(merged: MergedTable): string {
+  switch (merged.staged) {
+    case 'all':
+      return sql.createDifferences(merged);
+    case 'changes':
+      return sql.createDifferencesOfChanges(merged);
+    case undefined:
+      return sql.createDifferencesOfRetainedRows(merged);
+  }
 }
 
 /** A retained row retains what it references itself, so this is repeated until nothing is added. */
@@ -88,7 +101,7 @@ async function retainReferencedRows(
 function retainStatement(merged: MergedTable, reference: LocalReference, referencing: MergedTable | undefined): string {
   const { from, fromTable, match, equal, columns, actsOnDelete } = reference;
   if (referencing) return sql.retainReferencedByRetained(merged, match, referencing);
-  const isStaged = merged.staged && columns.every((name) => merged.table.columns.some((column) => column.name === name));
+  const isStaged = merged.staged !== undefined && columns.every((name) => merged.table.columns.some((column) => column.name === name));
   // Only the key says which row is which: another one may have the value, which is all that a reference wants. An action that would fire nevertheless can be held back in the mirror alone.
   const mayPassOn = isStaged && (from !== undefined || !actsOnDelete);
   return sql.retainReferenced(merged, { match, fromTable, ...(mayPassOn && { unless: equal }) });

@@ -10,6 +10,9 @@ export const stagedRows = ({ position }: MergedTable): string => `pg_temp.waypos
  */
 export const differences = ({ position }: MergedTable): string => `pg_temp.waypost_differences_${position}`;
 
+/** Keys of the rows that have gone, where only what changed is staged. */
+export const goneKeys = ({ position }: MergedTable): string => `pg_temp.waypost_gone_${position}`;
+
 const OLD_ROW = 't.tableoid = d.part AND t.ctid = d.old';
 const LEAVES = `d.new IS NULL AND d.referenced_by IS NULL AND ${OLD_ROW}`;
 
@@ -32,6 +35,24 @@ export function copyIntoStagedRows(merged: MergedTable): string {
   return `COPY ${stagedRows(merged)} (${columnList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
 }
 
+/** As createStagedRows. */
+export function createGoneKeys(merged: MergedTable): string {
+  const name = goneKeys(merged).replace('pg_temp.', '');
+  return `CREATE TEMPORARY TABLE ${name} ON COMMIT DROP AS SELECT ${keyList(merged)} FROM ${mirror(merged)} WITH NO DATA`;
+}
+
+export function copyIntoGoneKeys(merged: MergedTable): string {
+  return `COPY ${goneKeys(merged)} (${keyList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
+}
+
+function keyList({ table }: MergedTable): string {
+  return table.key.map(quoteIdentifier).join(', ');
+}
+
+function matchKeys({ table, equality }: MergedTable, one: string, other: string): string {
+  return table.key.map((name) => `${one}.${quoteIdentifier(name)} ${equality.get(name)} ${other}.${quoteIdentifier(name)}`).join(' AND ');
+}
+
 /** Where no unique index guards the key, a row may be there twice. */
 export function deleteRepeatedKeys(merged: MergedTable): string {
   const key = merged.table.key.map(quoteIdentifier).join(', ');
@@ -43,16 +64,31 @@ export function deleteRepeatedKeys(merged: MergedTable): string {
 
 /** Keys are matched as their unique index does, rows are compared by their bytes: 1.0 and 1.00 are one key, and two values. */
 export function createDifferences(merged: MergedTable): string {
-  const match = merged.table.key.map((name) => {
-    const column = quoteIdentifier(name);
-    return `t.${column} ${merged.equality.get(name)} s.${column}`;
-  });
   return `
     CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
     SELECT t.tableoid AS part, t.ctid AS old, s.ctid AS new, NULL::pg_catalog.text AS referenced_by
-    FROM ${mirror(merged)} AS t FULL JOIN ${stagedRows(merged)} AS s ON ${match.join(' AND ')}
-    WHERE t.ctid IS NULL OR s.ctid IS NULL
-       OR ROW(${columnList(merged, 't')})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(${columnList(merged, 's')})::pg_catalog.record`;
+    FROM ${mirror(merged)} AS t FULL JOIN ${stagedRows(merged)} AS s ON ${matchKeys(merged, 't', 's')}
+    WHERE t.ctid IS NULL OR s.ctid IS NULL OR ${rowsDiffer(merged)}`;
+}
+
+/**
+ * As createDifferences, where only what changed is staged. A key that has gone may have come back as an equal one with other bytes (1.0 and 1.00): then its row
+ * stays and changes. Rows that earlier cycles retained are looked at again, like every time.
+ */
+export function createDifferencesOfChanges(merged: MergedTable): string {
+  const isStaged = `EXISTS (SELECT FROM ${stagedRows(merged)} AS s WHERE ${matchKeys(merged, 't', 's')})`;
+  const retained = `
+    UNION ALL SELECT t.tableoid, t.ctid, NULL, NULL FROM ${mirror(merged)} AS t WHERE NOT ${isNotRetained('t', merged.table)} AND NOT ${isStaged}`;
+  return `
+    CREATE TEMPORARY TABLE ${differences(merged).replace('pg_temp.', '')} ON COMMIT DROP AS
+    SELECT t.tableoid AS part, t.ctid AS old, s.ctid AS new, NULL::pg_catalog.text AS referenced_by
+    FROM ${stagedRows(merged)} AS s LEFT JOIN ${mirror(merged)} AS t ON ${matchKeys(merged, 't', 's')} WHERE t.ctid IS NULL OR ${rowsDiffer(merged)}
+    UNION ALL SELECT t.tableoid, t.ctid, NULL, NULL FROM ${goneKeys(merged)} AS g JOIN ${mirror(merged)} AS t ON ${matchKeys(merged, 't', 'g')} WHERE NOT ${isStaged}
+    ${merged.hasRetained ? retained : ''}`;
+}
+
+function rowsDiffer(merged: MergedTable): string {
+  return `ROW(${columnList(merged, 't')})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(${columnList(merged, 's')})::pg_catalog.record`;
 }
 
 /** As if the retained rows had just left the share: those that nothing references any more are deleted. */

@@ -11,8 +11,10 @@ export interface MergedTable {
   position: number;
   /** The operator of each key column, by the column's name. */
   equality: ReadonlyMap<string, string>;
-  /** False where the manifest's rows are here already, and only retained rows are to be checked. */
-  staged: boolean;
+  /** All of the manifest's rows, or only what changed; undefined where they are here already, and only retained rows are to be checked. */
+  staged: 'all' | 'changes' | undefined;
+  /** Earlier cycles retained rows of it. */
+  hasRetained: boolean;
 }
 
 /** Rows of a table that left the share and stay, since others reference them. */
@@ -25,10 +27,11 @@ export interface RetainedRows {
 /** Looks up the operators of the key. */
 export async function mergedTable(
   client: pg.ClientBase,
-  { table, local, position, staged }: Omit<MergedTable, 'equality'>,
+  shape: Omit<MergedTable, 'equality'>,
 ): Promise<MergedTable> {
+  const { table, local } = shape;
   const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
   const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);
   const operators = new Map(rows.map(({ type, operator }) => [Number(type), operator]));
-  return { table, local, position, staged, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
+  return { ...shape, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
 }

@@ -1,17 +1,20 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { matches, assertMatches, hashTable, type TableFacts } from '../verify/verify-table.js';
+import { matches, assertMatches, hashRuns, hashTable, type TableFacts, type VerifiedTable } from '../verify/verify-table.js';
 import type { LoadMode } from './choose-load-modes.js';
 import type { Mirror } from './inspect-mirror.js';
 import { lockWritersStatement } from './load-table.js';
 import type { LoadOrder } from './load-order.js';
+import type { StagedChanges } from './stage-changes.js';
 import type { SideEffect, WriteLedger } from './write-ledger.js';
 
 interface Loaded {
   tables: Mirror['tables'];
   modes: ReadonlyMap<string, LoadMode>;
   ledger: WriteLedger;
+  /** What was staged of tables of which only the changes came. */
+  staged: ReadonlyMap<string, StagedChanges>;
   /** The tables that were loaded. */
   loaded: readonly TableShape[];
   /** All tables of the manifest. */
@@ -23,10 +26,12 @@ interface Loaded {
 
 /**
  * Proves, before COMMIT, that the loaded tables hold what the manifest says and that nothing else was changed: a table of the device's own has no write, and a
- * mirrored table that something else wrote to is read again, too, whether it was to be loaded or not.
+ * mirrored table that something else wrote to is read again, too, whether it was to be loaded or not. Of a table of which only changes came, the key ranges
+ * that they lie in are read; no other row can have been written.
+ * @returns by table name
  * @throws WaypostError SIDE_EFFECT that names the table, and what can have written to it; VERIFICATION_FAILED
  */
-export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<void> {
+export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<Map<string, VerifiedTable>> {
   const { manifest, loaded, tables, step } = load;
   const effects = await load.ledger.findSideEffects();
   const names = new Map([...tables].map(([name, { oid }]) => [oid, name]));
@@ -40,6 +45,7 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
     affected.set(name, effect);
   }
   const verified = manifest.filter(({ name }) => affected.has(name) || loaded.some((table) => table.name === name));
+  const result = new Map<string, VerifiedTable>();
   for (const table of verified) {
     const facts = { table: table.name, rowCount: table.rowCount, sha256: table.sha256 };
     const effect = affected.get(table.name);
@@ -47,11 +53,20 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<v
     await step('verify', facts, async () => {
       // Tables that were to be loaded are locked already.
       if (effect) await client.query(lockWritersStatement([table], tables));
-      const held = await hashTable(client, table, tables.get(table.name)!, reading);
+      const staged = effect ? undefined : load.staged.get(table.name);
+      const held = staged ? await hashChanges(client, staged) : await hashTable(client, table, tables.get(table.name)!, reading);
       if (effect && !matches(held, table)) throw await sideEffect(load, effect);
       if (!matches(held, table)) await explainMismatch(load, held, table);
+      result.set(table.name, held);
     });
   }
+  return result;
+}
+
+async function hashChanges(client: pg.ClientBase, { source, held, runs, rows }: StagedChanges): Promise<VerifiedTable> {
+  const { replaced, ...read } = await hashRuns(client, source, held, runs);
+  const rawBytes = replaced.flatMap(({ chunks }) => chunks).reduce((total, { entry }) => total + entry.rawBytes, 0);
+  return { ...read, changed: { before: held, runs: replaced, rows, rawBytes } };
 }
 
 /** @throws WaypostError VERIFICATION_FAILED that names what can have altered the rows */

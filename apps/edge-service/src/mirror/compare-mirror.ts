@@ -9,9 +9,11 @@ import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
-import { hashTable } from '../verify/verify-table.js';
+import { hashTable, type ReadTable } from '../verify/verify-table.js';
+import type { DeltaBase, Download } from '../download/downloads.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
+import { DeltaBases } from './delta-bases.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 import { PROVE_MIRROR } from './mirror.sql.js';
 
@@ -21,8 +23,12 @@ export interface MirrorDiff {
   before: AppliedState | undefined;
   /** To download and load, in the manifest's order. */
   changed: ManifestTable[];
-  /** Read back and hashed again in this cycle, and as they should be. */
-  rehashed: ManifestTable[];
+  /** Read back and hashed again in this cycle, and as they should be, by name. */
+  rehashed: ReadonlyMap<string, ReadTable>;
+  /** What deltas of changed tables can start from. */
+  bases: ReadonlyMap<string, DeltaBase>;
+  /** Why all of a changed table is to be downloaded. */
+  reasons: ReadonlyMap<string, string>;
   /** None of the changed tables is there yet: no session reads them or waits for their locks. */
   allNew: boolean;
   /** Nothing at all is to be done: every table holds what it should, and nothing is beside the mirror. */
@@ -43,6 +49,7 @@ export class CompareMirror {
     @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly state: MirrorState,
     private readonly owned: OwnedTables,
+    private readonly deltas: DeltaBases,
   ) {}
 
   /** What was inspected last, and found to be as the manifest says. */
@@ -58,7 +65,7 @@ export class CompareMirror {
     const { inspected } = this;
     const isProven = !verify && inspected?.manifestSha256 === manifest.sha256 && inspected.fingerprint === fingerprint;
     if (isProven && isWhole(manifest, knownTablesOf(rows))) {
-      return { manifest, before, changed: [], rehashed: [], allNew: false, isUntouched: !hasRetained };
+      return { ...unchangedDiff(manifest, before), isUntouched: !hasRetained };
     }
     this.inspected = undefined;
     const diff = await this.inspect(verify, client, manifest, before);
@@ -84,8 +91,9 @@ export class CompareMirror {
       );
       const { known, rehashed: hashed } = await this.knownTables(verify, client, manifest, mirror);
       const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
-      const rehashed = hashed.filter((table) => !changed.includes(table));
-      return { manifest, before, changed, rehashed, allNew: changed.every(({ name }) => !mirror.tables.has(name)) };
+      const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
+      const bases = await this.deltas.find(client, changed, { mirror, known, before });
+      return { manifest, before, changed, rehashed, ...bases, allNew: changed.every(({ name }) => !mirror.tables.has(name)) };
     });
   }
 
@@ -101,23 +109,34 @@ export class CompareMirror {
     const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
     await pinSession(client);
     const withRetained = await tablesWithRetainedRows(client);
+    const hashed = new Map<string, ReadTable>();
     for (const table of rehashed) {
       const facts = await hashTable(client, table, mirror.tables.get(table.name)!, { hasRetained: withRetained.has(table.name) });
-      known.set(table.name, { ...facts, format: table.format, intact: true });
+      hashed.set(table.name, facts);
+      known.set(table.name, { sha256: facts.sha256, rowCount: facts.rowCount, format: table.format, intact: true });
     }
-    return { known: known as KnownTables, rehashed };
+    return { known: known as KnownTables, rehashed: hashed };
   }
 }
 
-/** What becomes of each table. @param receivedBytes in this cycle, by table */
-export function outcomesOf({ manifest, changed }: MirrorDiff, receivedBytes?: ReadonlyMap<string, number>): TableOutcome[] {
-  return manifest.tables.map((table) => ({
-    name: table.name,
-    rowCount: table.rowCount,
-    sha256: table.sha256,
-    action: changed.includes(table) ? 'loaded' : 'unchanged',
-    downloadedBytes: receivedBytes?.get(table.name) ?? 0,
-  }));
+/** What becomes of each table. @param download what came in this cycle */
+export function outcomesOf(
+  { manifest, changed, reasons }: MirrorDiff,
+  download?: Pick<Download, 'receivedBytes' | 'deltas' | 'refusals'>,
+): TableOutcome[] {
+  return manifest.tables.map((table) => {
+    const { name, rowCount, sha256 } = table;
+    const facts = { name, rowCount, sha256, downloadedBytes: download?.receivedBytes.get(name) ?? 0 };
+    if (!changed.includes(table)) return { ...facts, action: 'unchanged' };
+    if (download?.deltas.has(name)) return { ...facts, action: 'loaded', way: 'delta' };
+    const reason = download?.refusals.get(name) ?? reasons.get(name);
+    return { ...facts, action: 'loaded', way: 'whole', ...(reason === undefined ? {} : { reason }) };
+  });
+}
+
+/** Where every table is what it should be. */
+function unchangedDiff(manifest: Manifest, before: AppliedState | undefined): MirrorDiff {
+  return { manifest, before, changed: [], rehashed: new Map(), bases: new Map(), reasons: new Map(), allNew: false };
 }
 
 /** Whether the rows of all tables lie where they were hashed, with the manifest's hashes. */

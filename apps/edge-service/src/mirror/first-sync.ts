@@ -128,7 +128,7 @@ export class FirstSync {
         settled = { diff: diffOf(manifest), applied: loaded(manifest, live) };
         return manifest.tables;
       },
-      record: (transaction) => this.recording.run(cycle, transaction, settled!.diff, settled!.applied),
+      record: (transaction, read) => this.recording.run(cycle, transaction, settled!.diff, settled!.applied, read),
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.forceStop,
     });
@@ -184,7 +184,7 @@ function shapeOf({ types, tables }: MirrorShape): MirrorShape {
 }
 
 function diffOf(manifest: Manifest): MirrorDiff {
-  return { manifest, before: undefined, changed: manifest.tables, rehashed: [], allNew: true };
+  return { manifest, before: undefined, changed: manifest.tables, rehashed: new Map(), bases: new Map(), reasons: new Map(), allNew: true };
 }
 
 function loaded(manifest: Manifest, live: LiveDownload): Applied {

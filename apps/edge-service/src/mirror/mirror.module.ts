@@ -1,6 +1,7 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { PhaseModule } from '../phase/phase.module.js';
 import { CompareMirror } from './compare-mirror.js';
+import { DeltaBases } from './delta-bases.js';
 import { FirstSync } from './first-sync.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 import { RecordSuccess } from './record-success.js';
@@ -11,7 +12,7 @@ import { UpdateMirror } from './update-mirror.js';
 @Global()
 @Module({
   imports: [PhaseModule],
-  providers: [RequestManifest, CompareMirror, FirstSync, ReplaceTables, RecordSuccess, UpdateMirror],
+  providers: [RequestManifest, CompareMirror, DeltaBases, FirstSync, ReplaceTables, RecordSuccess, UpdateMirror],
   exports: [UpdateMirror],
 })
 export class MirrorModule {

@@ -41,9 +41,9 @@ export const PROVE_MIRROR = `
          EXISTS (SELECT FROM ${RETAINED_ROWS}) AS "hasRetained"`;
 
 /**
- * Writes down that the device still holds its manifest, as one transaction. $1…$8: as FINISH_CYCLE, $9…$13: as insertTables, $14: verified_at.
+ * Writes down that the device still holds its manifest, as one transaction. $1…$8: as FINISH_CYCLE, $9…$15: as insertTables, $16: verified_at.
  */
 export const CONFIRM_CYCLE = `
-  WITH state AS (UPDATE waypost.edge_sync_state SET value = $14 WHERE key = 'verified_at'), cycle AS (${FINISH_CYCLE}),
+  WITH state AS (UPDATE waypost.edge_sync_state SET value = $16 WHERE key = 'verified_at'), cycle AS (${FINISH_CYCLE}),
   tables AS (${insertTables(9)})
   ${COMMIT_DURABLY}`;

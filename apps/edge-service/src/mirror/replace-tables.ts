@@ -5,6 +5,9 @@ import { shuttingDown } from '../central/race-abort.js';
 import { type Download, Downloads } from '../download/downloads.js';
 import { TailReader } from '../chunk-source/tail-reader.js';
 import type { ChunkSource } from '../chunk-source/chunk-source.js';
+import type { ChangeSource } from '../chunk-source/change-source.js';
+import { isUnusableChange } from '../load/stage-changes.js';
+import type { VerifiedTable } from '../verify/verify-table.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { type MirrorDiff, outcomesOf } from './compare-mirror.js';
 import { RecordSuccess } from './record-success.js';
@@ -13,6 +16,7 @@ import { CycleSteps } from '../phase/cycle-steps.js';
 
 interface LoadParts {
   spooled?: ReadonlyMap<string, ChunkSource>;
+  changes?: ReadonlyMap<string, ChangeSource>;
   /** Settles when all that is loaded is on disk, and counted. */
   whenArrived?: () => Promise<void>;
 }
@@ -28,10 +32,22 @@ export class ReplaceTables {
   ) {}
 
   async run(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
-    const { manifest, changed } = diff;
+    try {
+      return await this.replace(cycle, client, diff);
+    } catch (error) {
+      if (diff.bases.size === 0 || cycle.stop.aborted || !isUnusableChange(error)) throw error;
+      cycle.log.warn({ err: error, tables: [...diff.bases.keys()] }, 'deltas do not lead to what the manifest says: the tables are downloaded whole');
+      const why = `its delta could not be applied: ${error.code}: ${error.detail ?? error.message}`;
+      const reasons = new Map([...diff.reasons, ...[...diff.bases.keys()].map((name) => [name, why] as const)]);
+      return await this.replace(cycle, client, { ...diff, bases: new Map(), reasons });
+    }
+  }
+
+  private async replace(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
+    const { manifest, changed, bases } = diff;
     const facts = { tables: changed.map(({ name }) => name), streamBytes: sum(changed, (table) => table.streamBytes) };
     const count = (bytes: number): void => void (cycle.progress.downloadedBytes += bytes);
-    await using download = await this.downloads.open(manifest, changed, cycle.stop, count);
+    await using download = await this.downloads.open(manifest, { tables: changed, bases }, cycle.stop, count);
     const arrival = this.steps.download(cycle, facts, () => download.run());
     arrival.catch(() => undefined); // reported by `whenArrived` and the load
     const applied: Applied = {
@@ -45,12 +61,12 @@ export class ReplaceTables {
     const whenArrived = async (): Promise<void> => {
       await arrival;
       if (cycle.stop.aborted) throw shuttingDown();
-      applied.tables = outcomesOf(diff, download.receivedBytes);
+      applied.tables = outcomesOf(diff, download);
     };
     const isLoaded = diff.allNew && (await this.loadOnArrival(cycle, client, diff, applied, { download, arrival, whenArrived }));
     if (!isLoaded) {
       await whenArrived();
-      await this.load(cycle, client, diff, applied, { spooled: download.byTable });
+      await this.load(cycle, client, diff, applied, { spooled: download.byTable, changes: download.deltas });
     }
     await this.clearDownloads(cycle);
     return applied;
@@ -97,21 +113,32 @@ export class ReplaceTables {
     client: pg.PoolClient,
     diff: MirrorDiff,
     applied: Applied,
-    { spooled = new Map(), whenArrived }: LoadParts = {},
+    { spooled = new Map(), changes = new Map(), whenArrived }: LoadParts = {},
   ): Promise<void> {
     await this.loading.run(client, {
       shape: diff.manifest,
       tables: diff.changed,
       spooled,
+      changes,
       settle: async () => {
         await whenArrived?.();
         return diff.manifest.tables;
       },
-      record: (transaction) => this.recording.run(cycle, transaction, diff, applied),
+      record: (transaction, read) => {
+        countChanges(applied, diff, read);
+        return this.recording.run(cycle, transaction, diff, applied, read);
+      },
       step: (name, facts, work) => this.steps.run(cycle, name, facts, work),
       signal: cycle.forceStop,
     });
   }
+}
+
+/** Of tables of which only changes came, no more counts as loaded. */
+function countChanges(applied: Applied, { changed }: MirrorDiff, read: ReadonlyMap<string, VerifiedTable>): void {
+  if (applied.status !== 'Success') return;
+  applied.rowsLoaded = sum(changed, ({ name, rowCount }) => read.get(name)?.changed?.rows ?? rowCount);
+  applied.rawBytes = sum(changed, ({ name, rawBytes }) => read.get(name)?.changed?.rawBytes ?? rawBytes);
 }
 
 function sum(tables: readonly ManifestTable[], value: (table: ManifestTable) => number): number {

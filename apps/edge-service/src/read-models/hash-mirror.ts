@@ -1,4 +1,4 @@
-import { type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
+import { type Manifest, parseTableName, quoteTable } from '@waypost/contracts';
 import { describeTables, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from '../load/compare-columns.js';
@@ -34,7 +34,7 @@ export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Pro
     const local = described.get(quoteTable(parseTableName(table.name)));
     const differences = local ? compareColumns(table, local) : ['the table is not there'];
     const keptRows = retained.get(table.name) ?? 0;
-    const actual = local && differences.length === 0 ? await hashTable(client, table, local, { hasRetained: keptRows > 0 }) : null;
+    const actual = local && differences.length === 0 ? factsOf(await hashTable(client, table, local, { hasRetained: keptRows > 0 })) : null;
     const state = !local ? 'missing' : !actual ? 'altered' : matches(actual, table) ? 'ok' : 'drifted';
     tables.push({ name: table.name, state, expected: factsOf(table), actual, keptRows, differences });
   }
@@ -48,6 +48,6 @@ async function countRetained(client: pg.ClientBase): Promise<Map<string, number>
   return new Map(rows.map(({ name, count }) => [name, count]));
 }
 
-function factsOf({ rowCount, sha256 }: ManifestTable): TableFacts {
+function factsOf({ rowCount, sha256 }: TableFacts): TableFacts {
   return { rowCount, sha256 };
 }

@@ -2,10 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
+import type { VerifiedTable } from '../verify/verify-table.js';
 import { Not, Repository } from 'typeorm';
 import { RetainedRowEntity } from '../database/entities/retained-row.entity.js';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
+import { writeHeldChunks } from './held-chunks.js';
+import { FORGET_CHUNKS } from './held-chunks.sql.js';
 import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
 
 /** What the device holds, as of the last manifest that was applied or confirmed. */
@@ -77,13 +80,13 @@ export class MirrorState {
 
   /**
    * Writes down, in the current transaction, that the device holds what `manifest` says.
-   * @param hashed the tables that were read back and hashed in this cycle
+   * @param read the tables that were read back and hashed in this cycle, by name: what the device holds of them is what the manifest says
    */
   async record(
     client: pg.ClientBase,
     manifest: Manifest,
     before: AppliedState | undefined,
-    hashed: readonly ManifestTable[],
+    read: ReadonlyMap<string, VerifiedTable>,
   ): Promise<void> {
     const retired = [...(before?.retiredEpochs ?? [])];
     if (before && before.epoch !== manifest.epoch) retired.push(before.epoch);
@@ -98,7 +101,10 @@ export class MirrorState {
       retired_epochs: JSON.stringify(retired),
     };
     await client.query(UPSERT_STATE, [Object.keys(entries), Object.values(entries)]);
-    await client.query(FORGET_MIRROR_TABLES, [manifest.tables.map(({ name }) => name)]);
+    const names = manifest.tables.map(({ name }) => name);
+    await client.query(FORGET_MIRROR_TABLES, [names]);
+    await client.query(FORGET_CHUNKS, [names]);
+    const hashed = manifest.tables.filter(({ name }) => read.has(name));
     await client.query(UPSERT_MIRROR_TABLES, [
       hashed.map(({ name }) => name),
       hashed.map(({ sha256 }) => sha256),
@@ -107,5 +113,9 @@ export class MirrorState {
       hashed.map(({ name }) => quoteTable(parseTableName(name))),
       manifest.manifestId,
     ]);
+    for (const { name } of hashed) {
+      const { chunks, changed } = read.get(name)!;
+      await writeHeldChunks(client, name, chunks, changed);
+    }
   }
 }

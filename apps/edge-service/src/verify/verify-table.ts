@@ -1,13 +1,50 @@
-import { createHash } from 'node:crypto';
-import { type ManifestTable, parseTableName, quoteIdentifier, quoteTable, sha256, WaypostError } from '@waypost/contracts';
-import { type CatalogTable, canonicalQuery, describeSpan, faultPoint, keyOrdersOf, readChunks, statementOf } from '@waypost/runtime';
+import {
+  BorderKeysBuilder,
+  type BorderedIndex,
+  type ChunkEntry,
+  ChunkIndexBuilder,
+  keyFieldsOf,
+  type ManifestTable,
+  parseTableName,
+  quoteIdentifier,
+  quoteTable,
+  type ReplacedChunks,
+  replaceChunks,
+  sha256,
+  type TableShape,
+  WaypostError,
+} from '@waypost/contracts';
+import {
+  type CatalogTable,
+  canonicalQuery,
+  type ChunkRun,
+  cutRuns,
+  describeSpan,
+  faultPoint,
+  type KeyedSource,
+  keyOrdersOf,
+  readChunks,
+  statementOf,
+} from '@waypost/runtime';
 import type pg from 'pg';
+import type { HeldChunks, ReplacedRun } from '../state/held-chunks.js';
 import { isNotRetained } from '../state/retained-rows.js';
 
 /** What a table really holds. */
 export interface TableFacts {
   rowCount: number;
   sha256: string;
+}
+
+/** A table as it was read back. */
+export interface ReadTable extends TableFacts {
+  chunks: BorderedIndex;
+}
+
+/** A table that was read back, and is as the manifest says. */
+export interface VerifiedTable extends ReadTable {
+  /** Where only the key ranges of some chunks were read back: what was there before, which chunks were replaced, how many rows differed, and the length of the new chunks. */
+  changed?: { before: HeldChunks; runs: readonly ReplacedRun[]; rows: number; rawBytes: number };
 }
 
 interface Reading {
@@ -33,15 +70,50 @@ export async function hashTable(
   table: ManifestTable,
   local: CatalogTable,
   { hasRetained, merged = false, signal }: Reading,
-): Promise<TableFacts> {
-  const source = quoteTable(parseTableName(table.name));
-  const where = hasRetained ? isNotRetained(source, table) : undefined;
+): Promise<ReadTable> {
+  const source = keyedSource(table, local, hasRetained);
   if (!merged) {
     const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-    const asStored = await hashRows(client, `SELECT ${columns} FROM ${source}${where ? ` WHERE ${where}` : ''}`, table, signal);
+    const filter = source.where === undefined ? '' : ` WHERE ${source.where}`;
+    const asStored = await hashRows(client, `SELECT ${columns} FROM ${source.table}${filter}`, table, signal);
     if (matches(asStored, table) || asStored.rowCount !== table.rowCount) return asStored;
   }
-  return hashRows(client, canonicalQuery({ layout: table, table: source, keyOrders: keyOrdersOf(local.columns), where }), table, signal);
+  return hashRows(client, canonicalQuery(source), table, signal);
+}
+
+/**
+ * Reads back only the key ranges of some chunks, hashes them, and takes all others as they are held: what that says of the table is true if no row outside of
+ * those ranges was written since. Call it as hashTable.
+ * @param held as of the table's last reading
+ * @param runs in order
+ */
+export async function hashRuns(
+  client: pg.ClientBase,
+  source: KeyedSource,
+  held: BorderedIndex,
+  runs: readonly ChunkRun[],
+): Promise<ReadTable & { replaced: readonly ReplacedChunks[] }> {
+  const replaced = await cutRuns(client, runs, {
+    source,
+    borders: held.borders,
+    onChunk: (bytes, rowCount, lastKey) => ({ entry: entryOf(bytes, rowCount), lastKey: lastKey() }),
+    afterInput: () => faultPoint('edge.mid-verify'),
+  });
+  const chunks = replaceChunks(held, replaced);
+  const { rowCount, sha256: hash } = chunks.index.totals();
+  return { rowCount, sha256: hash, chunks, replaced };
+}
+
+/** A local table's rows, as far as they are the mirror's. */
+export function keyedSource(table: TableShape, local: CatalogTable, hasRetained: boolean): KeyedSource {
+  const name = quoteTable(parseTableName(table.name));
+  return {
+    layout: table,
+    table: name,
+    keyOrders: keyOrdersOf(local.columns),
+    where: hasRetained ? isNotRetained(name, table) : undefined,
+    keyColumns: table.key.map((key) => local.columns.find((column) => column.name === key)!),
+  };
 }
 
 /** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */
@@ -57,15 +129,22 @@ export function matches(facts: TableFacts, table: ManifestTable): boolean {
   return facts.sha256 === table.sha256 && facts.rowCount === table.rowCount;
 }
 
-async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTable, signal?: AbortSignal): Promise<TableFacts> {
+async function hashRows(client: pg.ClientBase, query: string, layout: ManifestTable, signal?: AbortSignal): Promise<ReadTable> {
   describeSpan(statementOf(query));
-  const hasher = createHash('sha256');
-  let rowCount = 0;
-  const onChunk = (bytes: Buffer, rows: number): void => {
-    hasher.update(sha256(bytes));
-    rowCount += rows;
+  const index = new ChunkIndexBuilder(layout.format);
+  const borders = new BorderKeysBuilder(keyFieldsOf(layout));
+  const onChunk = (bytes: Buffer, rows: number, lastKey: () => Buffer): void => {
+    index.add(entryOf(bytes, rows));
+    borders.add(lastKey());
   };
   const afterInput = (): Promise<void> | undefined => faultPoint('edge.mid-verify');
   await readChunks(client, { query, layout, onChunk, afterInput, signal });
-  return { rowCount, sha256: hasher.digest('hex') };
+  const chunks = { index: index.build(), borders: borders.build() };
+  const { rowCount, sha256: hash } = chunks.index.totals();
+  return { rowCount, sha256: hash, chunks };
+}
+
+/** Chunks in a database have no frames. */
+function entryOf(bytes: Buffer, rowCount: number): ChunkEntry {
+  return { digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: 0 };
 }

@@ -1,0 +1,31 @@
+import { type BorderedIndex, sha256, WaypostError } from '@waypost/contracts';
+
+/** Chunks that the device holds, by their places from `first` to before `end`, and what comes in their place. Either side may be empty. */
+export interface ChunkChange {
+  first: number;
+  end: number;
+  /** Length of the new chunks together. */
+  rawBytes: number;
+  /**
+   * Restores the new chunks' canonical bytes.
+   * @param old the old chunks' canonical bytes, one after another
+   * @throws WaypostError CHUNK_CORRUPT
+   */
+  open: (old: Buffer) => Buffer;
+}
+
+/** What leads from the rows that a device holds to those of the manifest. */
+export interface ChangeSource {
+  /** The chunks that it starts from, where they are not those that the device has stored. */
+  readonly from?: BorderedIndex;
+  /** The hash of the table that it starts from. */
+  readonly baseSha256: string;
+  /** In key order. A change is valid until the next one is asked for. */
+  changes(): AsyncIterable<ChunkChange>;
+}
+
+/** @throws WaypostError CHUNK_CORRUPT where the bytes have another SHA-256, as far as it is known */
+export function checkDigest(bytes: Buffer, digest: Buffer): void {
+  if (sha256(bytes).subarray(0, digest.length).equals(digest)) return;
+  throw new WaypostError('CHUNK_CORRUPT', { detail: 'What a change leads to has another SHA-256 than its list says.' });
+}

@@ -1,0 +1,154 @@
+import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
+import {
+  decodeDeltaHeader,
+  decodeSegments,
+  DELTA_HEADER_BYTES,
+  type ManifestTable,
+  SEGMENT_ENTRY_BYTES,
+  type SegmentEntry,
+  WaypostError,
+} from '@waypost/contracts';
+import { decompress } from '@waypost/runtime';
+import { type ChangeSource, checkDigest, type ChunkChange } from '../chunk-source/change-source.js';
+import { readFully, storageFailed, writeFully } from '../chunk-source/chunk-file.js';
+
+/** What a delta is to be. */
+export interface DeltaExpectation {
+  table: Pick<ManifestTable, 'name' | 'sha256' | 'format' | 'streamBytes'>;
+  /** The hash of the table that the device holds. */
+  baseSha256: string;
+}
+
+/**
+ * A delta on disk: exactly the bytes of the wire, as far as they have come. Header and list are checked when they are there; a frame can be checked only
+ * beside the rows that it was made against.
+ */
+export class SpooledDelta implements ChangeSource {
+  /** Bytes on disk. */
+  length = 0;
+  /** The delta's ETag at central, without which its rest cannot be asked for. */
+  etag: string | undefined;
+  private list: { segments: readonly SegmentEntry[]; start: number; totalBytes: number } | undefined;
+
+  private constructor(
+    readonly expected: DeltaExpectation,
+    private readonly path: string,
+    private readonly file: FileHandle,
+  ) {}
+
+  /** Resumes what an earlier attempt left, as far as it is good. @throws WaypostError STORAGE_FAILED */
+  static async open(path: string, expected: DeltaExpectation): Promise<SpooledDelta> {
+    const file = await open(path, 'a+').catch((error: unknown) => failed(path, error));
+    const spooled = new SpooledDelta(expected, path, file);
+    try {
+      await spooled.resume();
+      return spooled;
+    } catch (error) {
+      await file.close();
+      return failed(path, error);
+    }
+  }
+
+  get baseSha256(): string {
+    return this.expected.baseSha256;
+  }
+
+  /** Whether all of it has come. */
+  get complete(): boolean {
+    return this.list?.totalBytes === this.length;
+  }
+
+  /** Of all segments; before they are there, none. */
+  get segments(): readonly SegmentEntry[] {
+    return this.list?.segments ?? [];
+  }
+
+  /** Discards what is there: the delta starts over, under this ETag. */
+  async restart(etag: string | undefined): Promise<void> {
+    this.length = 0;
+    this.list = undefined;
+    this.etag = etag;
+    await this.file.truncate(0).catch((error: unknown) => failed(this.path, error));
+    const remember = etag === undefined ? rm(`${this.path}.etag`, { force: true }) : writeFile(`${this.path}.etag`, etag);
+    await remember.catch((error: unknown) => failed(this.path, error));
+  }
+
+  /** @throws WaypostError CHUNK_CORRUPT where it cannot be the delta that is expected, STORAGE_FAILED */
+  async append(bytes: Buffer): Promise<void> {
+    const most = this.list?.totalBytes ?? this.expected.table.streamBytes;
+    if (this.length + bytes.length > most) throw this.corrupt('it is longer than it may be');
+    await writeFully(this.file, this.path, bytes, null);
+    this.length += bytes.length;
+    if (!this.list) await this.readList();
+    if (this.list && this.length > this.list.totalBytes) throw this.corrupt('bytes follow its last frame');
+  }
+
+  async *changes(): AsyncGenerator<ChunkChange, void> {
+    if (!this.list || !this.complete) throw this.corrupt('it is not complete');
+    let position = this.list.start;
+    let place = 0;
+    for (const segment of this.list.segments) {
+      const first = place + segment.keptChunks;
+      const end = first + segment.oldChunks;
+      const frame = await readFully(this.file, this.path, Buffer.allocUnsafeSlow(segment.frameBytes), position);
+      yield { first, end, rawBytes: segment.rawBytes, open: (old) => openSegment(segment, frame, old) };
+      position += segment.frameBytes;
+      place = end;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.file.close();
+  }
+
+  private async resume(): Promise<void> {
+    const { size } = await this.file.stat();
+    this.etag = await readFile(`${this.path}.etag`, 'utf8').catch(() => undefined);
+    this.length = size;
+    await this.readList().catch((error: unknown) => {
+      if (!(error instanceof WaypostError) || error.code !== 'CHUNK_CORRUPT') throw error;
+      this.etag = undefined;
+    });
+    const isGood = this.etag !== undefined && (this.list === undefined || this.length <= this.list.totalBytes);
+    if (!isGood) await this.restart(undefined);
+  }
+
+  /** Reads header and list once they are there. */
+  private async readList(): Promise<void> {
+    if (this.length < DELTA_HEADER_BYTES) return;
+    const { table, baseSha256 } = this.expected;
+    const header = decodeDeltaHeader(await this.read(0, DELTA_HEADER_BYTES));
+    if (header.format !== table.format || header.baseSha256 !== baseSha256 || header.sha256 !== table.sha256)
+      throw this.corrupt('it leads from, or to, another table');
+    const start = DELTA_HEADER_BYTES + header.listBytes;
+    const rawBytes = header.segmentCount * SEGMENT_ENTRY_BYTES;
+    // Before memory is taken for it.
+    if (start > table.streamBytes || rawBytes > (header.listBytes + 1) * MAX_RATIO) throw this.corrupt('its header announces an impossible list');
+    if (this.length < start) return;
+    const list = rawBytes === 0 ? Buffer.alloc(0) : decompress(await this.read(DELTA_HEADER_BYTES, header.listBytes), rawBytes);
+    const segments = decodeSegments(list, header.segmentCount);
+    this.list = { segments, start, totalBytes: segments.reduce((total, { frameBytes }) => total + frameBytes, start) };
+    if (this.list.totalBytes > table.streamBytes) throw this.corrupt('it is longer than the table');
+  }
+
+  private read(position: number, length: number): Promise<Buffer> {
+    return readFully(this.file, this.path, Buffer.alloc(length), position);
+  }
+
+  private corrupt(why: string): WaypostError {
+    return new WaypostError('CHUNK_CORRUPT', { detail: `The delta of ${this.expected.table.name} is damaged: ${why}.` });
+  }
+}
+
+const MAX_RATIO = 20_000;
+
+function openSegment({ newChunks, rawBytes, check }: SegmentEntry, frame: Buffer, old: Buffer): Buffer {
+  if (newChunks === 0) return Buffer.alloc(0);
+  const bytes = decompress(frame, rawBytes, old.length > 0 ? old : undefined);
+  checkDigest(bytes, check);
+  return bytes;
+}
+
+function failed(path: string, error: unknown): never {
+  throw storageFailed(path, error);
+}
