@@ -13,6 +13,9 @@ export interface Fault {
 /** A process's end, or its last line, may be heard of a little after the answer to the cycle that broke. */
 const SIGN_MS = 2000;
 
+/** Reached only where a table comes whole, as to a device whose database has no list of its chunks yet. */
+const OF_WHOLE_TABLES: readonly FaultPoint[] = ['central.mid-download', 'edge.chunks-received', 'edge.chunks-spooled', 'edge.mid-copy'];
+
 /** Where the first hit would come before there is anything half done. */
 const NTH: Partial<Record<FaultPoint, number>> = { 'central.mid-build': 2, 'edge.chunks-spooled': 2, 'edge.mid-copy': 3 };
 
@@ -46,6 +49,7 @@ export class FaultBench implements AsyncDisposable {
     const side = point.split('.')[0] as Side;
     this.generation += 1;
     await pair.history.change(changeAll(this.generation));
+    if (OF_WHOLE_TABLES.includes(point)) await pair.forgetChunks();
     await pair.startService(side, `${point}:${action}@${NTH[point] ?? 1}`);
     const armed = pair.services[side];
     const cycle = pair.sync();

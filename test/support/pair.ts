@@ -98,6 +98,11 @@ export class Pair implements AsyncDisposable {
     }
   }
 
+  /** As after an update from a version that did not keep them: the next change of a table comes whole. */
+  async forgetChunks(): Promise<void> {
+    await this.pools.edge.query('DELETE FROM waypost.edge_table_chunks');
+  }
+
   /**
    * Runs as many cycles as healing may take.
    * @returns how many it took, and what is wrong after the last; nothing where both sides are equal, everything is acknowledged once and

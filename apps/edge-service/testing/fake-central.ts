@@ -4,8 +4,10 @@ import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import {
   type Ack,
+  CHUNK_STREAM_TYPE,
   ChunkIndex,
   DATABASE_HEADER,
+  DELTA_STREAM_TYPE,
   type ErrorCode,
   LIVE_STREAM_TYPE,
   liveChunkHead,
@@ -22,6 +24,7 @@ import {
   WaypostError,
 } from '@waypost/contracts';
 import pg from 'pg';
+import { deltaOf, type DeltaParts, encodeDelta } from './delta-of.js';
 import { readStreams, type TableStream } from './table-stream.js';
 
 export const TEST_MAC = '48:b0:2d:e9:c3:b7';
@@ -72,6 +75,10 @@ export class FakeCentral implements AsyncDisposable {
   /** Turns the whole manifest into what is sent. */
   manifestFault: ((manifest: Manifest) => unknown) | undefined;
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
+  /** Whether it knows deltas; what becomes of one before it is sent. */
+  deltas: boolean | ((delta: DeltaParts) => Buffer | 'DELTA_NONE') = false;
+  /** What becomes of a delta's answer. */
+  deltaFault: ((bytes: Buffer) => StreamFault | undefined) | undefined;
   /** What becomes of a live stream's records; without it there are none. */
   live: ((records: Buffer[]) => AsyncIterable<Buffer> | Iterable<Buffer>) | undefined;
   /** Refuses requests whose path contains the key. */
@@ -148,8 +155,15 @@ export class FakeCentral implements AsyncDisposable {
     return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/chunks`)).length;
   }
 
+  /** How often deltas of a table were asked for. */
+  deltaDownloads(table: string): number {
+    return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/delta`)).length;
+  }
+
   /** Clears all faults. */
   heal(): void {
+    if (this.deltas !== false) this.deltas = true;
+    this.deltaFault = undefined;
     this.manifestFault = undefined;
     this.unchangedFault = undefined;
     this.clock = undefined;
@@ -213,6 +227,11 @@ export class FakeCentral implements AsyncDisposable {
       else refuse(response, refusal);
       return;
     }
+    const delta = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/delta\?.*base=(\w+)/.exec(path);
+    if (delta && this.deltas !== false) {
+      const [, manifestId, table, base] = delta as unknown as [string, string, string, string];
+      return this.sendDelta(decodeURIComponent(table), { manifestId, base }, request, response);
+    }
     const chunks = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/chunks/.exec(path);
     if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
     if (path === '/api/device-sync/request') {
@@ -254,17 +273,35 @@ export class FakeCentral implements AsyncDisposable {
   private sendStream(key: string, request: IncomingMessage, response: ServerResponse): void {
     const stream = this.streams.get(key);
     if (!stream) return refuse(response, 'MANIFEST_UNKNOWN');
-    const etag = `"${stream.table.sha256}"`;
+    const whole = { bytes: stream.bytes, etag: `"${stream.table.sha256}"`, type: CHUNK_STREAM_TYPE };
+    this.sendRange(whole, request, response, (bytes, offset) => this.streamFault?.({ table: stream.table.name, stream, offset, bytes }));
+  }
+
+  private sendDelta(table: string, ids: { manifestId: string; base: string }, request: IncomingMessage, response: ServerResponse): void {
+    const [from, to] = [this.streams.get(`${ids.base}/${table}`), this.streams.get(`${ids.manifestId}/${table}`)];
+    if (!from || !to) return refuse(response, 'MANIFEST_UNKNOWN');
+    const parts = deltaOf(from, to);
+    const bytes = typeof this.deltas === 'function' ? this.deltas(parts) : encodeDelta(parts);
+    if (bytes === 'DELTA_NONE') return refuse(response, bytes);
+    const whole = { bytes, etag: `"delta ${to.table.sha256}"`, type: DELTA_STREAM_TYPE };
+    this.sendRange(whole, request, response, (rest) => this.deltaFault?.(rest));
+  }
+
+  private sendRange(
+    { bytes: all, etag, type }: { bytes: Buffer; etag: string; type: string },
+    request: IncomingMessage,
+    response: ServerResponse,
+    faultOf: (bytes: Buffer, offset: number) => StreamFault | undefined,
+  ): void {
     const wanted = request.headers['if-range'] === etag && !this.ignoresRanges ? /^bytes=(\d+)-$/.exec(request.headers.range ?? '') : null;
     const offset = wanted ? Number(wanted[1]) : 0;
-    const rest = stream.bytes.subarray(offset);
-    const fault = this.streamFault?.({ table: stream.table.name, stream, offset, bytes: rest });
-    const { bytes, then = 'end', contentLength = bytes.length } = fault ?? { bytes: rest };
+    const rest = all.subarray(offset);
+    const { bytes, then = 'end', contentLength = bytes.length } = faultOf(rest, offset) ?? { bytes: rest };
     response.writeHead(wanted ? 206 : 200, {
       etag,
-      'content-type': 'application/vnd.waypost.chunks',
+      'content-type': type,
       'content-length': contentLength,
-      ...(wanted ? { 'content-range': `bytes ${offset}-${stream.bytes.length - 1}/${stream.bytes.length}` } : {}),
+      ...(wanted ? { 'content-range': `bytes ${offset}-${all.length - 1}/${all.length}` } : {}),
     });
     response.write(bytes, () => {
       if (then === 'break') response.destroy();

@@ -1,4 +1,14 @@
-import { ChunkIndexBuilder, type ManifestTable, parseTableName, quoteTable, sha256, type UserType } from '@waypost/contracts';
+import {
+  type BorderKeys,
+  BorderKeysBuilder,
+  ChunkIndexBuilder,
+  keyFieldsOf,
+  type ManifestTable,
+  parseTableName,
+  quoteTable,
+  sha256,
+  type UserType,
+} from '@waypost/contracts';
 import {
   canonicalQuery,
   compress,
@@ -18,6 +28,8 @@ export interface TableStream {
   bytes: Buffer;
   /** Where each part of `bytes` ends: the index, then each frame. */
   borders: number[];
+  /** Where its chunks end. */
+  keys: BorderKeys;
 }
 
 /** Reads tables as central would, all in one snapshot. */
@@ -39,13 +51,15 @@ export async function readStreams(client: pg.Client, names: readonly string[]): 
       const query = canonicalQuery({ layout, table: quoteTable(parseTableName(name)), keyOrders: keyOrdersOf(columns) });
       const index = new ChunkIndexBuilder(layout.format);
       const frames: Buffer[] = [];
-      const onChunk = (bytes: Buffer, rowCount: number): void => {
+      const keys = new BorderKeysBuilder(keyFieldsOf(layout));
+      const onChunk = (bytes: Buffer, rowCount: number, lastKey: () => Buffer): void => {
+        keys.add(lastKey());
         const frame = compress(bytes);
         frames.push(frame);
         index.add({ digest: sha256(bytes), rowCount, rawBytes: bytes.length, frameBytes: frame.length });
       };
       await readChunks(client, { query, layout, onChunk });
-      streams.push(streamOf(name, layout, columns, index, frames));
+      streams.push({ ...streamOf(name, layout, columns, index, frames), keys: keys.build() });
     }
     return { streams, types: catalog.userTypes(all) };
   });
@@ -57,7 +71,7 @@ function streamOf(
   columns: ManifestTable['columns'],
   builder: ChunkIndexBuilder,
   frames: Buffer[],
-): TableStream {
+): Omit<TableStream, 'keys'> {
   const index = builder.build();
   const head = index.encode();
   const bytes = Buffer.concat([head, ...frames]);

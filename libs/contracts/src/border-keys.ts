@@ -33,10 +33,10 @@ export class BorderKeys {
         for (let field = 0; field < fieldCount; field += 1) at = fieldEnd(bytes, at);
       }
       if (at === bytes.length) return new BorderKeys(keyFields, bytes, starts);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
+      throw new RangeError('bytes follow the last key');
+    } catch (cause) {
+      throw new WaypostError('CHUNK_CORRUPT', { detail: 'The border keys of a table are damaged.', cause });
     }
-    throw new WaypostError('CHUNK_CORRUPT', { detail: 'The border keys of a table are damaged.' });
   }
 
   /** Number of chunks. */

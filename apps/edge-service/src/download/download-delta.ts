@@ -12,7 +12,11 @@ import type { SpooledDelta } from './spooled-delta.js';
  * @returns why there is none, where the table itself is to be downloaded
  * @throws WaypostError TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, STORAGE_FAILED
  */
-export async function downloadDelta(spooled: SpooledDelta, base: string, transfer: Omit<Transfer, 'interrupted'>): Promise<string | undefined> {
+export async function downloadDelta(
+  spooled: SpooledDelta,
+  base: string,
+  transfer: Omit<Transfer, 'interrupted'>,
+): Promise<string | undefined> {
   while (!spooled.complete) {
     assertBefore(transfer.watch.endsAtMs);
     const before = spooled.length;
@@ -62,5 +66,6 @@ async function transferOnce(
     await spooled.append(bytes);
     releaseMemory(bytes);
   }
-  if (!spooled.complete) throw new WaypostError('CENTRAL_UNREACHABLE', { detail: `The delta of ${table} ended after ${spooled.length} bytes.` });
+  if (!spooled.complete)
+    throw new WaypostError('CENTRAL_UNREACHABLE', { detail: `The delta of ${table} ended after ${spooled.length} bytes.` });
 }

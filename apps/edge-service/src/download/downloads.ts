@@ -127,7 +127,8 @@ export class Downloads {
       const attributes = { 'waypost.table': name, 'waypost.stream_bytes': streamBytes, 'waypost.rows': rowCount };
       await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
         const base = bases.get(name);
-        if (base && !(await this.fetchDelta(spool, table, base, transfer))) spool.byTable.set(name, await SpooledTable.open(this.pathOf(table), table));
+        if (base && !(await this.fetchDelta(spool, table, base, transfer)))
+          spool.byTable.set(name, await SpooledTable.open(this.pathOf(table), table));
         const whole = spool.byTable.get(name);
         if (whole) await downloadTable(whole, transfer);
         describeSpan({ 'waypost.received_bytes': received });
@@ -142,8 +143,7 @@ export class Downloads {
     if (refusal === undefined) return true;
     spool.refusals.set(name, refusal);
     spool.deltas.delete(name);
-    await delta.restart(undefined);
-    await delta.close();
+    await delta.discard();
     return false;
   }
 

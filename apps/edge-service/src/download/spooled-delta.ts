@@ -8,7 +8,7 @@ import {
   type SegmentEntry,
   WaypostError,
 } from '@waypost/contracts';
-import { decompress } from '@waypost/runtime';
+import { decompress, faultPoint } from '@waypost/runtime';
 import { type ChangeSource, checkDigest, type ChunkChange } from '../chunk-source/change-source.js';
 import { readFully, storageFailed, writeFully } from '../chunk-source/chunk-file.js';
 
@@ -79,6 +79,7 @@ export class SpooledDelta implements ChangeSource {
     if (this.length + bytes.length > most) throw this.corrupt('it is longer than it may be');
     await writeFully(this.file, this.path, bytes, null);
     this.length += bytes.length;
+    await faultPoint('edge.delta-spooled');
     if (!this.list) await this.readList();
     if (this.list && this.length > this.list.totalBytes) throw this.corrupt('bytes follow its last frame');
   }
@@ -99,6 +100,14 @@ export class SpooledDelta implements ChangeSource {
 
   async close(): Promise<void> {
     await this.file.close();
+  }
+
+  /** Closes and removes it. */
+  async discard(): Promise<void> {
+    await this.file.close();
+    await Promise.all([this.path, `${this.path}.etag`].map((path) => rm(path, { force: true }))).catch((error: unknown) =>
+      failed(this.path, error),
+    );
   }
 
   private async resume(): Promise<void> {
@@ -123,7 +132,8 @@ export class SpooledDelta implements ChangeSource {
     const start = DELTA_HEADER_BYTES + header.listBytes;
     const rawBytes = header.segmentCount * SEGMENT_ENTRY_BYTES;
     // Before memory is taken for it.
-    if (start > table.streamBytes || rawBytes > (header.listBytes + 1) * MAX_RATIO) throw this.corrupt('its header announces an impossible list');
+    if (start > table.streamBytes || rawBytes > (header.listBytes + 1) * MAX_RATIO)
+      throw this.corrupt('its header announces an impossible list');
     if (this.length < start) return;
     const list = rawBytes === 0 ? Buffer.alloc(0) : decompress(await this.read(DELTA_HEADER_BYTES, header.listBytes), rawBytes);
     const segments = decodeSegments(list, header.segmentCount);

@@ -172,7 +172,8 @@ export class LoadTransaction {
       if (!staged && (!hasRetained || !locals.has(name))) continue;
       const entry = await mergedTable(client, { table, local: locals.get(name)!, position, staged, hasRetained });
       if (staged === 'all') await step('load', factsOf(table, 'merge'), () => stageTable(client, entry, spooled.get(name)!));
-      if (staged === 'changes') changed.set(name, await step('load', { table: name, way: 'delta' }, () => stageChanges(client, entry, change!)));
+      if (staged === 'changes')
+        changed.set(name, await step('load', { table: name, way: 'delta' }, () => stageChanges(client, entry, change!)));
       merged.push(entry);
     }
     if (merged.length === 0) return changed;

@@ -25,10 +25,7 @@ export interface RetainedRows {
 }
 
 /** Looks up the operators of the key. */
-export async function mergedTable(
-  client: pg.ClientBase,
-  shape: Omit<MergedTable, 'equality'>,
-): Promise<MergedTable> {
+export async function mergedTable(client: pg.ClientBase, shape: Omit<MergedTable, 'equality'>): Promise<MergedTable> {
   const { table, local } = shape;
   const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
   const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);

@@ -27,11 +27,7 @@ const BATCH_BYTES = 4 << 20;
  * mirror: nothing is compared with rows that are not what the device is known to hold. Memory holds a few MB, or one chunk where that is longer.
  * @throws WaypostError MIRROR_DRIFTED where the rows are other ones; CHUNK_CORRUPT
  */
-export async function stageChanges(
-  client: pg.ClientBase,
-  merged: MergedTable,
-  changes: ChangeSource,
-): Promise<StagedChanges> {
+export async function stageChanges(client: pg.ClientBase, merged: MergedTable, changes: ChangeSource): Promise<StagedChanges> {
   const { table, local } = merged;
   const held = await readHeldChunks(client, table);
   if (held?.index.totals().sha256 !== changes.baseSha256)

@@ -37,7 +37,10 @@ export class DeltaBases {
     for (const table of tables) {
       const { name } = table;
       const base = manifest?.tables.find((other) => other.name === name);
-      const obstacle = withChunks.has(name) || !here.mirror.tables.has(name) ? await this.findObstacle(client, table, base, here) : 'its chunks are not stored here';
+      const obstacle =
+        withChunks.has(name) || !here.mirror.tables.has(name)
+          ? await this.findObstacle(client, table, base, here)
+          : 'its chunks are not stored here';
       if (obstacle !== undefined) reasons.set(name, obstacle);
       else if (manifest && base) bases.set(name, { manifestId: manifest.manifestId, sha256: base.sha256 });
     }
@@ -56,7 +59,8 @@ export class DeltaBases {
     if (this.options.loadStrategy === 'truncate') return 'tables are emptied first (LOAD_STRATEGY)';
     if (!base) return 'the manifest that the device holds does not name it, or is not kept';
     if (layoutOf(base) !== layoutOf(table)) return 'its columns, key or format have changed';
-    if (!here?.intact || here.sha256 !== base.sha256 || here.rowCount !== base.rowCount) return 'its rows are not those that the device held';
+    if (!here?.intact || here.sha256 !== base.sha256 || here.rowCount !== base.rowCount)
+      return 'its rows are not those that the device held';
     if (base.rowCount === 0) return 'it had no rows';
     return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
   }

@@ -36,7 +36,10 @@ export class ReplaceTables {
       return await this.replace(cycle, client, diff);
     } catch (error) {
       if (diff.bases.size === 0 || cycle.stop.aborted || !isUnusableChange(error)) throw error;
-      cycle.log.warn({ err: error, tables: [...diff.bases.keys()] }, 'deltas do not lead to what the manifest says: the tables are downloaded whole');
+      cycle.log.warn(
+        { err: error, tables: [...diff.bases.keys()] },
+        'deltas do not lead to what the manifest says: the tables are downloaded whole',
+      );
       const why = `its delta could not be applied: ${error.code}: ${error.detail ?? error.message}`;
       const reasons = new Map([...diff.reasons, ...[...diff.bases.keys()].map((name) => [name, why] as const)]);
       return await this.replace(cycle, client, { ...diff, bases: new Map(), reasons });

@@ -57,7 +57,8 @@ export async function readHeldChunks(
   let end = 0;
   for (const { position, chunks, keys } of rows) {
     const partKeys = BorderKeys.decode(keys);
-    if (chunks.length !== partKeys.length * ENTRY_BYTES) throw new WaypostError('CHUNK_CORRUPT', { detail: `The stored chunks of ${name} are damaged.` });
+    if (chunks.length !== partKeys.length * ENTRY_BYTES)
+      throw new WaypostError('CHUNK_CORRUPT', { detail: `The stored chunks of ${name} are damaged.` });
     for (let at = 0; at < partKeys.length; at += 1) {
       index.add(entryAt(chunks, at * ENTRY_BYTES));
       borders.add(partKeys.key(at));
@@ -83,7 +84,9 @@ export async function writeHeldChunks(
   chunks: BorderedIndex,
   changed?: { before: HeldChunks; runs: readonly ReplacedRun[] },
 ): Promise<void> {
-  const { written, kept } = changed ? partsOf(changed.before.parts, changed.runs) : { written: divide(0, chunks.index.length, 0), kept: [] };
+  const { written, kept } = changed
+    ? partsOf(changed.before.parts, changed.runs)
+    : { written: divide(0, chunks.index.length, 0), kept: [] };
   await queryPrepared(client, 'drop-chunks', DELETE_PARTS, [name, [...written, ...kept].map(({ position }) => position)]);
   if (written.length === 0) return;
   const encoded = written.map((part) => encodePart(chunks, part));

@@ -28,6 +28,7 @@ export const FAULT_POINTS = {
   'edge.download-complete': 'all chunk streams are on disk',
   'edge.transaction-begun': 'the loading transaction is open',
   'edge.tables-prepared': 'tables are created, locked and ready to take rows',
+  'edge.delta-spooled': 'a part of a delta is on disk',
   'edge.changes-opened': 'what changed in a table was compared with its rows, and is about to be staged',
   'edge.mid-copy': 'a chunk is about to be loaded',
   'edge.before-verify': 'all rows are loaded',
