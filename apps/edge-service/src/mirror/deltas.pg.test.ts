@@ -47,7 +47,7 @@ interface Outcome {
 type Synced = Omit<Awaited<ReturnType<Edge['sync']>>, 'tables'> & { tables: Outcome[] };
 
 async function sync(): Promise<Synced> {
-  return (await edge.sync());
+  return await edge.sync();
 }
 
 const tableIn = ({ tables }: Synced, name = 'readings') => tables.find((table) => table.name === name);
