@@ -39,6 +39,13 @@ export interface ReplacedRun {
   chunks: readonly unknown[];
 }
 
+/** A table's chunks as they are now. */
+export interface CurrentChunks {
+  chunks: BorderedIndex;
+  /** What was stored before, where only so much of it was replaced. */
+  changed?: { before: HeldChunks; runs: readonly ReplacedRun[] };
+}
+
 /**
  * Reads the chunks of a table as they are stored. Compare their hash with what the device is known to hold before you rely on them.
  * @returns undefined where there are none
@@ -76,14 +83,9 @@ export async function tablesWithChunks(client: pg.ClientBase): Promise<Set<strin
 }
 
 /**
- * Stores a table's chunks in the current transaction. Where `before` and `runs` say what was replaced, only the parts that it lies in are written.
+ * Stores a table's chunks in the current transaction. Where it is known what was replaced, only the parts that it lies in are written.
  */
-export async function writeHeldChunks(
-  client: pg.ClientBase,
-  name: string,
-  chunks: BorderedIndex,
-  changed?: { before: HeldChunks; runs: readonly ReplacedRun[] },
-): Promise<void> {
+export async function writeHeldChunks(client: pg.ClientBase, name: string, { chunks, changed }: CurrentChunks): Promise<void> {
   const { written, kept } = changed
     ? partsOf(changed.before.parts, changed.runs)
     : { written: divide(0, chunks.index.length, 0), kept: [] };

@@ -2,12 +2,11 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
-import type { VerifiedTable } from '../verify/verify-table.js';
 import { Not, Repository } from 'typeorm';
 import { RetainedRowEntity } from '../database/entities/retained-row.entity.js';
 import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
-import { writeHeldChunks } from './held-chunks.js';
+import { type CurrentChunks, writeHeldChunks } from './held-chunks.js';
 import { FORGET_CHUNKS } from './held-chunks.sql.js';
 import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
 
@@ -86,7 +85,7 @@ export class MirrorState {
     client: pg.ClientBase,
     manifest: Manifest,
     before: AppliedState | undefined,
-    read: ReadonlyMap<string, VerifiedTable>,
+    read: ReadonlyMap<string, CurrentChunks>,
   ): Promise<void> {
     const retired = [...(before?.retiredEpochs ?? [])];
     if (before && before.epoch !== manifest.epoch) retired.push(before.epoch);
@@ -113,9 +112,6 @@ export class MirrorState {
       hashed.map(({ name }) => quoteTable(parseTableName(name))),
       manifest.manifestId,
     ]);
-    for (const { name } of hashed) {
-      const { chunks, changed } = read.get(name)!;
-      await writeHeldChunks(client, name, chunks, changed);
-    }
+    for (const { name } of hashed) await writeHeldChunks(client, name, read.get(name)!);
   }
 }
