@@ -61,7 +61,11 @@ export class AppModule {
           maxDownloadsPerDevice: config.MAX_DOWNLOADS_PER_DEVICE,
         }),
         MaintenanceModule.forRoot({
-          snapshotRetention: { idleMs: config.SNAPSHOT_RETENTION, idleCount: config.SNAPSHOT_RETENTION_COUNT },
+          snapshotRetention: {
+            idleMs: config.SNAPSHOT_RETENTION,
+            idleCount: config.SNAPSHOT_RETENTION_COUNT,
+            baseMs: config.BASE_RETENTION,
+          },
           auditRetentionMs: config.AUDIT_RETENTION,
           maxRequestMs: queueTimeoutMs + buildTimeoutMs + payloadTimeoutMs,
           buildTimeoutMs,

@@ -34,6 +34,11 @@ export const schema = z.object({
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),
   SNAPSHOT_RETENTION: durationMs.prefault('0s').describe('How long the store keeps a table that no live manifest names'),
   SNAPSHOT_RETENTION_COUNT: integer(0, 1_000_000).prefault('1000').describe('How many such tables it keeps at most'),
+  BASE_RETENTION: durationMs
+    .prefault('7d')
+    .describe(
+      'How long the store keeps a table that a device holds after the device last said so: from it the next change is sent as a [delta](operations.md#the-chunk-store)',
+    ),
   SNAPSHOT_STORE_LIMIT: byteSize
     .prefault('0')
     .describe(

@@ -57,7 +57,7 @@ async function openStore() {
   const [blobs, catalog] = [new FileBlobStore(folder.path), new ChunkCatalog(pool)];
   const store = new PackStore({ blobs, catalog, logger: pino({ level: 'silent' }), limitBytes: Infinity });
   const collect = (maxWaitMs = 60_000): Promise<Garbage | undefined> => {
-    const retention = { idleMs: 0, idleCount: 0, keepsShared: false };
+    const retention = { idleMs: 0, idleCount: 0, keepsShared: false, baseMs: 0 };
     return collectGarbage({ pool, blobs, catalog, retention, maxWaitMs, signal: new AbortController().signal });
   };
   const packs = (): Promise<string[]> => readdir(join(folder.path, 'packs')).catch(() => []);

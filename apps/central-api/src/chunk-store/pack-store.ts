@@ -13,6 +13,8 @@ import { PackTableWriter } from './table-writer.js';
 const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
 /** A store that is fuller is swept before it reaches its limit. */
 const NEARLY_FULL = 0.75;
+/** A store that has grown by this part since it was measured, and by this many bytes, is swept: changes of large tables leave much that nothing needs. */
+const GROWN = { part: 0.2, bytes: 16 << 20 };
 
 interface PackStoreOptions {
   blobs: BlobStore;
@@ -27,6 +29,8 @@ export class PackStore implements SnapshotStore {
   readonly space: TtlCache<DiskSpace>;
   /** Called when the store is full, or nearly so. */
   onFull: () => void = () => undefined;
+  /** Called when much was added since the store was measured last. */
+  onGrown: () => void = () => undefined;
   private measuredBytes: number | undefined;
   private addedBytes = 0;
 
@@ -58,6 +62,7 @@ export class PackStore implements SnapshotStore {
       onPack: (bytes: number) => {
         this.addedBytes += bytes;
         if (this.isNearlyFull) this.onFull();
+        else if (this.addedBytes > Math.max(GROWN.bytes, (this.measuredBytes ?? Infinity) * GROWN.part)) this.onGrown();
       },
       onFull: () => this.onFull(),
     };

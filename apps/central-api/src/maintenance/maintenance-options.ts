@@ -1,6 +1,6 @@
 export interface MaintenanceOptions {
-  /** How long tables that no live manifest names stay in the chunk store, and how many do at most. */
-  snapshotRetention: { idleMs: number; idleCount: number };
+  /** How long tables that no live manifest names stay in the chunk store, and how many do at most; how long those do that devices hold. */
+  snapshotRetention: { idleMs: number; idleCount: number; baseMs: number };
   /** How long the audit is kept; 0 for ever. */
   auditRetentionMs: number;
   /** From a request's start until its audit row is written. */

@@ -55,6 +55,7 @@ export class MaintenanceModule implements OnApplicationBootstrap {
       failure: 'snapshots could not be swept',
     });
     this.store.onFull = () => sweep.runIn(this.snapshots.expectFull());
+    this.store.onGrown = () => sweep.runIn(this.snapshots.expectGrowth());
   }
 
   private sweepAudit(): void {

@@ -9,8 +9,8 @@ import { PackStore } from '../chunk-store/pack-store.js';
 import { DeltaStore } from '../deltas/delta-store.js';
 import { STORE_POOL } from '../database/pools.js';
 
-/** A full store is swept again after so long at the earliest. */
-const REST_MS = 60_000;
+/** A full store is swept again after so long at the earliest, and one that has grown. */
+const REST_MS = { full: 60_000, grown: 5000 };
 /** Builds in progress are waited for; they take `buildTimeoutMs` at most, and their ends some more. */
 const WAIT_MARGIN_MS = 60_000;
 
@@ -39,11 +39,11 @@ export class SnapshotSweeper {
 
   /**
    * Sweeps and measures the store, sweeps deltas, then prunes captured changes. What fails is logged, and keeps nothing else from being done.
-   * @returns false when builds in progress did not end in time: then it is worth trying again soon
+   * @returns false when builds in progress did not end in time, or packs were retired: then there is something to do soon
    */
   async run(signal: AbortSignal): Promise<boolean> {
     const steps = {
-      'snapshots could not be swept': async () => (await this.sweep({ signal })) !== undefined,
+      'snapshots could not be swept': async () => (await this.sweep({ signal }))?.compacted === 0,
       'deltas could not be swept': () => this.deltas.sweep(),
       'the snapshot store could not be measured': () => this.store.measure(),
       'captured changes could not be pruned': async () => (await this.prune({ signal })) !== undefined,
@@ -60,7 +60,12 @@ export class SnapshotSweeper {
   /** The next sweep leaves nothing in the store that is not needed. @returns how long it should wait */
   expectFull(): number {
     this.isFull = true;
-    return Math.max(0, this.sweptAt + REST_MS - performance.now());
+    return this.restMs(REST_MS.full);
+  }
+
+  /** @returns how long the next sweep should wait, for a store that has grown since the last one */
+  expectGrowth(): number {
+    return this.restMs(REST_MS.grown);
   }
 
   /**
@@ -85,13 +90,19 @@ export class SnapshotSweeper {
     const garbage = await collectGarbage({
       ...this.store.parts,
       pool: this.pool,
-      retention: isFull ? { idleMs: 0, idleCount: 0, keepsShared: false } : { ...this.options.snapshotRetention, keepsShared: true },
+      retention: isFull
+        ? { idleMs: 0, idleCount: 0, baseMs: 0, keepsShared: false }
+        : { ...this.options.snapshotRetention, keepsShared: true },
       ...this.waitOptions(options),
     });
     if (garbage && isFull) this.isFull = false;
     this.sweptAt = performance.now();
     if (garbage && Object.values(garbage).some((count: number) => count > 0)) this.logger.info(garbage, 'unneeded snapshots removed');
     return garbage;
+  }
+
+  private restMs(sinceLastMs: number): number {
+    return Math.max(0, this.sweptAt + sinceLastMs - performance.now());
   }
 
   private waitOptions({ maxWaitMs, signal }: SweepOptions): Required<SweepOptions> {

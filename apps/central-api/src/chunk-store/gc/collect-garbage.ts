@@ -7,15 +7,17 @@ import { compactPacks } from './compact-packs.js';
 import * as sql from './garbage.sql.js';
 import { packName } from '../pack-writer.js';
 
-/** Readers look their chunks up again where a pack is gone; they seldom have to. */
-const RETIRED_MS = 10 * 60_000;
+/** Readers look their chunks up again where a pack is gone; they seldom have to. A store that changes all the time holds as much more. */
+const RETIRED_MS = 10_000;
 /** Packs, and the files that earlier releases wrote, which are of no use any more. Nothing else in the folder is touched. */
 const OURS = /^(packs\/[0-9A-Z]{26}\.pack|[0-9a-f]{2}\/[0-9a-f]{64}\.(binary|text)\.(index|frames))$/;
 
 export interface Retention {
-  /** How long a content stays that no live manifest names any more, and how many do at most. */
+  /** How long a content stays that nothing needs any more, and how many do at most. */
   idleMs: number;
   idleCount: number;
+  /** How long that is needed which a device has proved to hold: it is the base of its next delta. */
+  baseMs: number;
   /** Whether those stay besides that other devices may be given. */
   keepsShared: boolean;
 }
@@ -71,8 +73,8 @@ async function collect(client: pg.ClientBase, options: Collection): Promise<Garb
   const files = (await blobs.list()).map(({ name }) => name).filter((name) => OURS.test(name));
   const unfinished = await blobs.listUnfinished();
   const [{ now: since }] = (await query<{ now: string }>(sql.READ_CLOCK)) as [{ now: string }];
-  await client.query(sql.NOTE_NEEDED);
-  await client.query(sql.MARK_CONTENTS, [retention.idleMs, retention.idleCount, retention.keepsShared]);
+  await client.query(sql.NOTE_NEEDED, [retention.baseMs]);
+  await client.query(sql.MARK_CONTENTS, [retention.idleMs, retention.idleCount, retention.keepsShared, retention.baseMs]);
   if (!(await awaitBuilds(client, options))) return undefined;
 
   const contents = await forgetMarked(client, retention);
@@ -92,10 +94,10 @@ async function collect(client: pg.ClientBase, options: Collection): Promise<Garb
 }
 
 /** Also what an earlier collection had marked. */
-async function forgetMarked(client: pg.ClientBase, { keepsShared }: Retention): Promise<number> {
+async function forgetMarked(client: pg.ClientBase, { keepsShared, baseMs }: Retention): Promise<number> {
   const [found] = await queryOn(client)<{ marked: boolean }>(sql.ARE_CONTENTS_MARKED);
   if (!found?.marked) return 0;
-  await client.query(sql.UNMARK_NAMED);
+  await client.query(sql.UNMARK_NAMED, [baseMs]);
   await client.query(sql.UNMARK_SHARED, [keepsShared]);
   return (await client.query(sql.FORGET_CONTENTS)).rowCount ?? 0;
 }

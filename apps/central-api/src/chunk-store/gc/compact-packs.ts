@@ -25,7 +25,7 @@ interface StoredChunk extends PackedChunk {
 }
 
 /**
- * Writes packs of which less than half is needed, and small ones where there are many, into new ones. The old ones are retired: readers that know of
+ * Writes packs of which less than two thirds are needed, and small ones where there are many, into new ones. The old ones are retired: readers that know of
  * them go on. Chunks that prove to be lost or damaged are forgotten. Killed at any time, it leaves a file that the catalog does not know, no more.
  * Where builds always overlap it does nothing: rows are moved only while nothing builds.
  * @returns how many packs were retired

@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ChunkIndex } from '@waypost/contracts';
+import { ChunkIndex, sha256 } from '@waypost/contracts';
 import { createPool } from '@waypost/runtime';
 import fc from 'fast-check';
 import type pg from 'pg';
@@ -13,13 +14,13 @@ import { SHOP_PLAN, SHOP_SCHEMA } from '../../../testing/shop.js';
 import { runSql } from '../../../testing/sql.js';
 import { enterBuild } from '../builds.js';
 import { ChunkCatalog } from '../chunk-catalog.js';
-import { collectGarbage, type Garbage } from './collect-garbage.js';
+import { collectGarbage, type Garbage, type Retention } from './collect-garbage.js';
 import { FileBlobStore } from '../blobs/file-blob-store.js';
 import { PackStore } from '../pack-store.js';
 import type { SnapshotId } from '../snapshot-store.js';
 import { contentOf, storeContent } from '../../../testing/contents.js';
 
-const KEEP_NOTHING = { idleMs: 0, idleCount: 0, keepsShared: false };
+const KEEP_NOTHING = { idleMs: 0, idleCount: 0, keepsShared: false, baseMs: 0 };
 
 let server: TestServer;
 let url: string;
@@ -44,7 +45,7 @@ beforeEach(() =>
 interface Bench extends AsyncDisposable {
   store: PackStore;
   folder: string;
-  collect: (maxWaitMs?: number) => Promise<Garbage | undefined>;
+  collect: (maxWaitMs?: number, retention?: Retention) => Promise<Garbage | undefined>;
 }
 
 async function openBench(): Promise<Bench> {
@@ -55,8 +56,8 @@ async function openBench(): Promise<Bench> {
   return {
     store,
     folder: folder.path,
-    collect: (maxWaitMs = 10_000) =>
-      collectGarbage({ pool, blobs, catalog, retention: KEEP_NOTHING, maxWaitMs, signal: new AbortController().signal }),
+    collect: (maxWaitMs = 10_000, retention = KEEP_NOTHING) =>
+      collectGarbage({ pool, blobs, catalog, retention, maxWaitMs, signal: new AbortController().signal }),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
@@ -164,6 +165,82 @@ test('whatever is built, read, expired and collected side by side, in whatever o
     }),
     { numRuns: 50 },
   );
+});
+
+/** The device proves that it holds a manifest. */
+async function prove(manifestId: string): Promise<void> {
+  await pool.query(
+    `INSERT INTO waypost.device_states (mac, first_seen_at, last_request_at, last_manifest_id, filters, verified_manifest_id, verified_sequence, verified_epoch, verified_at)
+     SELECT mac, now(), now(), manifest_id, '{}', manifest_id, sequence, epoch, now() FROM waypost.manifests WHERE manifest_id = $1
+     ON CONFLICT (mac) DO UPDATE SET verified_manifest_id = excluded.verified_manifest_id, verified_sequence = excluded.verified_sequence`,
+    [manifestId],
+  );
+}
+
+describe('a device that proves what it holds', () => {
+  afterEach(() => pool.query('TRUNCATE waypost.device_states'));
+
+  test('what its manifests before that name goes; that one and those after it stay', async () => {
+    await using bench = await openBench();
+    const [first, second, third] = [await build(bench.store, [1, 2]), await build(bench.store, [2, 3]), await build(bench.store, [3, 4])];
+    await bench.collect();
+    for (const { id } of [first, second, third]) await read(bench.store, id);
+    await prove(second.manifestId);
+    expect(await bench.collect()).toMatchObject({ contents: 1, chunks: 1 });
+    expect(await bench.store.find(first.id)).toBeUndefined();
+    for (const { id } of [second, third]) await read(bench.store, id);
+    await prove(third.manifestId);
+    await bench.collect();
+    expect(await bench.store.find(second.id)).toBeUndefined();
+    await read(bench.store, third.id);
+  });
+
+  test('of two devices with one content both must have gone on', async () => {
+    await using bench = await openBench();
+    const [first, second] = [await build(bench.store, [1, 2]), await build(bench.store, [2, 3])];
+    const others = await build(bench.store, [1, 2]);
+    await pool.query("UPDATE waypost.manifests SET mac = 'another' WHERE manifest_id = $1", [others.manifestId]);
+    await prove(second.manifestId);
+    await bench.collect();
+    await read(bench.store, first.id);
+    await expire(others.manifestId);
+    await bench.collect();
+    expect(await bench.store.find(first.id)).toBeUndefined();
+  });
+
+  test('what it holds stays when its manifest has expired, for as long as it may be a base', async () => {
+    await using bench = await openBench();
+    const [held, later] = [await build(bench.store, [1, 2]), await build(bench.store, [2, 3])];
+    await prove(held.manifestId);
+    for (const { manifestId } of [held, later]) await expire(manifestId);
+    const withBases = { ...KEEP_NOTHING, baseMs: 3_600_000 };
+    await bench.collect(undefined, withBases);
+    await read(bench.store, held.id);
+    expect(await bench.store.find(later.id)).toBeUndefined();
+    await pool.query("UPDATE waypost.device_states SET verified_at = now() - interval '2 h'");
+    await bench.collect(undefined, withBases);
+    expect(await bench.store.find(held.id)).toBeUndefined();
+  });
+});
+
+test('a store that has grown by a part of what it had says so', async () => {
+  await using bench = await openBench();
+  let calls = 0;
+  bench.store.onGrown = () => (calls += 1);
+  const add = (): Promise<unknown> => {
+    const bytes = randomBytes(9 << 20);
+    return storeContent(bench.store, [{ digest: sha256(bytes), bytes, rowCount: 1 }]);
+  };
+  await add();
+  expect(calls).toBe(0); // what it had is not known yet
+  await bench.store.measure();
+  await add();
+  expect(calls).toBe(0);
+  await add();
+  expect(calls).toBe(1);
+  await bench.store.measure();
+  await add();
+  expect(calls).toBe(1);
 });
 
 test('a pack of which less than half is needed is rewritten, and a reader in progress goes on', async () => {

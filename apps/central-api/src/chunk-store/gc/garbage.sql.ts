@@ -1,22 +1,34 @@
 import { NEEDED } from '../chunk-catalog.sql.js';
 
-/** Contents that a device may still download. Found once for all contents: many live manifests name the same ones. */
-const NAMED = `
+/**
+ * Contents that devices may still download, or hold: found once for all contents, since many manifests name the same ones. Of a device's live manifests those count
+ * that it was given since the one that it last proved to hold, and that one. What it holds is the base of its next delta, also when its manifest has expired.
+ * @param baseMs parameter: how long a device's proof counts
+ */
+const named = (baseMs: string): string => `
   named AS MATERIALIZED (
-    SELECT DISTINCT t.sha256, t.format FROM waypost.manifests m JOIN waypost.sync_manifests t USING (manifest_id) WHERE m.expires_at > now()
+    SELECT DISTINCT t.sha256, t.format FROM (
+      SELECT m.manifest_id FROM waypost.manifests m LEFT JOIN waypost.device_states d ON d.mac = m.mac AND d.verified_epoch = m.epoch
+      WHERE m.expires_at > now() AND (d.verified_sequence IS NULL OR m.sequence >= d.verified_sequence)
+      UNION SELECT verified_manifest_id FROM waypost.device_states WHERE verified_at > now() - ${baseMs} * interval '1 ms'
+    ) AS needed JOIN waypost.sync_manifests t USING (manifest_id)
   )`;
 
+/** $1: ms that a device's proof counts. */
 export const NOTE_NEEDED = `
-  WITH ${NAMED}
+  WITH ${named('$1')}
   UPDATE waypost.table_contents AS content SET needed_at = now() FROM named
   WHERE content.sha256 = named.sha256 AND content.format = named.format`;
 
 /** Others may be given it as long as its tables do not change (capture/table-read-cache.ts). */
 const IS_SHARED = 'EXISTS (SELECT FROM waypost.table_reads r WHERE r.sha256 = content.sha256 AND r.format = content.format)';
 
-/** $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides. */
+/**
+ * $1: ms that a content stays when nothing names it any more, $2: how many stay so at most, $3: whether those that may be shared stay besides, $4: ms that a
+ * device's proof counts.
+ */
 export const MARK_CONTENTS = `
-  WITH ${NAMED}, idle AS (
+  WITH ${named('$4')}, idle AS (
     SELECT sha256, format, needed_at, row_number() OVER (ORDER BY needed_at DESC) AS place FROM waypost.table_contents AS content
     WHERE NOT EXISTS (SELECT FROM named WHERE named.sha256 = content.sha256 AND named.format = content.format) AND NOT ($3 AND ${IS_SHARED})
   )
@@ -26,9 +38,9 @@ export const MARK_CONTENTS = `
 
 export const ARE_CONTENTS_MARKED = 'SELECT EXISTS (SELECT FROM waypost.table_contents WHERE unneeded) AS marked';
 
-/** What live manifests name by now. */
+/** What is needed by now. $1: as of NOTE_NEEDED. */
 export const UNMARK_NAMED = `
-  WITH ${NAMED}
+  WITH ${named('$1')}
   UPDATE waypost.table_contents AS content SET needed_at = now(), unneeded = false FROM named
   WHERE content.unneeded AND content.sha256 = named.sha256 AND content.format = named.format`;
 
@@ -73,14 +85,15 @@ export const REMOVE_PACKS = `
   SELECT pack_id AS "packId" FROM removed`;
 
 /**
- * Packs to be rewritten: those of which less than half is needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many small ones may be.
+ * Packs to be rewritten: those of which less than two thirds are needed, and small ones where there are many. $1: bytes below which a pack is small, $2: how many
+ * small ones may be.
  */
 export const FIND_SPARSE = `
   WITH pack AS (
     SELECT p.pack_id, p.bytes, count(*) AS chunks, sum(c.frame_bytes) AS live, p.bytes < $1 AS is_small, count(*) FILTER (WHERE p.bytes < $1) OVER () AS small
     FROM waypost.packs p JOIN waypost.chunks c USING (pack_id) WHERE retired_at IS NULL GROUP BY p.pack_id
   )
-  SELECT pack_id AS "packId" FROM pack WHERE live * 2 < bytes OR (is_small AND small > $2) ORDER BY pack_id`;
+  SELECT pack_id AS "packId" FROM pack WHERE live * 3 < bytes * 2 OR (is_small AND small > $2) ORDER BY pack_id`;
 
 /** $1, $2: digests, $3: their new pack, $4: where each one is in it, $5: the packs that they come from. */
 export const MOVE_CHUNKS = `
