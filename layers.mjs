@@ -49,6 +49,7 @@ export const LAYERS = {
     'status',
     'acks',
     'load',
+    'schema',
     'verify',
     'download',
     'chunk-source',

@@ -160,7 +160,7 @@ test('status of a device whose cycles fail says why and what to do, and its serv
   await pair.atEdge('ALTER TABLE shops DROP COLUMN own');
   expect(failing.code).toBe(1);
   expect(failing.out).toMatch(/✗ The last cycle failed: SCHEMA_MISMATCH: shops has a column own/);
-  expect(failing.out).toContain('→ Alter the local table as the detail says');
+  expect(failing.out).toContain('→ The device keeps the data that it has. Run what the detail says');
   const gone = await waypost(['status', '--url', 'http://127.0.0.1:9'], atEdge);
   expect(gone.code).toBe(1);
   expect(gone.out).toContain('✗ edge-service does not answer at http://127.0.0.1:9');

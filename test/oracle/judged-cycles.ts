@@ -1,8 +1,6 @@
-import { withClient } from '../../scripts/with-client.js';
 import type { Device, SyncAnswer } from './device.js';
 import { type Digest, differing, type Judge, type Moment } from './judge.js';
 import type { Supervised } from './supervised.js';
-import { ADDED } from './tables.js';
 
 /** What must not be, at one device. */
 export class DeviceProblem extends Error {
@@ -13,8 +11,6 @@ export class DeviceProblem extends Error {
     super(`device ${device.mac}: ${message}`);
   }
 }
-
-const LACKS = new RegExp(`(\\w+) lacks column (${ADDED}\\d+) (\\w+)`, 'g');
 
 /** Runs cycles of devices, and judges each when it has ended, whatever became of it. */
 export class JudgedCycles {
@@ -44,8 +40,8 @@ export class JudgedCycles {
     const answer = await device.sync();
     const isSuccess = answer?.status === 'Success' || answer?.status === 'Unchanged';
     await this.judgeTables(device, isSuccess ? began : undefined);
-    if (answer?.code === 'SCHEMA_MISMATCH') await this.addColumns(device, answer.detail ?? '');
-    else if (answer && !isSuccess && isQuiet && areSound() && livesOf() === lives) {
+    if (answer?.code === 'SCHEMA_MISMATCH') throw new DeviceProblem(device, `its tables differ: ${answer.detail}`);
+    if (answer && !isSuccess && isQuiet && areSound() && livesOf() === lives) {
       throw new DeviceProblem(device, `a cycle fails that nothing disturbs: ${JSON.stringify(answer)}`);
     }
     device.isTroubled = !isSuccess;
@@ -62,17 +58,6 @@ export class JudgedCycles {
     const differences = await this.judge.explain(device, moment, wrong);
     const text = differences.map(({ table, rows }) => `table ${table} (- missing, + surplus):\n${rows.join('\n')}`);
     throw new DeviceProblem(device, `manifest ${manifestId} at ${moment}\n${text.join('\n')}`);
-  }
-
-  /** As an operator does whom the refusal tells which columns the device lacks. It may name nothing else. */
-  private async addColumns(device: Device, detail: string): Promise<void> {
-    const lacking = [...detail.matchAll(LACKS)];
-    if (lacking.length === 0 || detail.replaceAll(LACKS, '').replaceAll(/[;. ]/g, '') !== '') {
-      throw new DeviceProblem(device, `its tables differ: ${detail}`);
-    }
-    const statements = lacking.map(([, table, column, type]) => `ALTER TABLE public.${table} ADD COLUMN ${column} ${type}`);
-    await withClient(device.url, (client) => client.query(statements.join('; ')));
-    device.held = await this.judge.mirror(device.url);
   }
 
   /** @param began when its cycle began, if that succeeded */

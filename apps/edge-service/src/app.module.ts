@@ -49,6 +49,7 @@ export class AppModule {
         LoadModule.forRoot({
           strategy: config.LOAD_STRATEGY,
           lockTimeoutMs: config.LOCK_TIMEOUT,
+          schemaMode: config.SCHEMA_MODE,
           sideEffectTables: config.SIDE_EFFECT_TABLES,
         }),
         AcksModule.forRoot({ deviceMac }),

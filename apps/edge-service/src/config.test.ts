@@ -5,6 +5,7 @@ const GOOD = { DATABASE_URL: 'postgres://u:p@localhost/edge', CENTRAL_URL: 'http
 test('the defaults are the documented ones', () => {
   expect(readEdgeConfig(GOOD)).toEqual({
     ADOPT_TABLES: new Set(),
+    SCHEMA_MODE: 'managed',
     SIDE_EFFECT_TABLES: new Set(),
     PORT: 8081,
     HOST: '127.0.0.1',

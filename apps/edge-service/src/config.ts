@@ -50,6 +50,12 @@ export const configSchema = z.object({
     .describe(
       '`auto` fills empty tables and merges into the others, so that readers never wait; `merge`; `truncate` ([limits](operations.md#load-strategies))',
     ),
+  SCHEMA_MODE: z
+    .enum(['managed', 'manual'], { error: 'must be managed or manual' })
+    .default('managed')
+    .describe(
+      '`managed`: changes of central’s tables that lose nothing are made on the device by themselves; `manual`: each of them waits for the tables’ owner ([schema changes](operations.md#schema-changes))',
+    ),
   ADOPT_TABLES: z
     .string()
     .default('')

@@ -6,6 +6,7 @@ import {
   type Ack,
   CHUNK_STREAM_TYPE,
   ChunkIndex,
+  type ColumnDefault,
   DATABASE_HEADER,
   DELTA_STREAM_TYPE,
   type ErrorCode,
@@ -62,6 +63,8 @@ export class FakeCentral implements AsyncDisposable {
   onReferenced: ManifestTable['onReferenced'];
   /** Secondary indexes of the next manifest's tables, by name. */
   indexes: Record<string, TableIndex[]> = {};
+  /** Constant defaults of the next manifest's tables, by name. */
+  defaults: Record<string, ColumnDefault[]> = {};
   /** As a central that does not know `Prefer: return=minimal`. */
   ignoresPreferences = false;
   /** Answers a request for a part with the whole stream. */
@@ -130,6 +133,7 @@ export class FakeCentral implements AsyncDisposable {
         tables: streams.map(({ table }) => ({
           ...table,
           ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}),
+          ...(this.defaults[table.name] ? { defaults: this.defaults[table.name] } : {}),
           ...(this.indexes[table.name] ? { indexes: this.indexes[table.name] } : {}),
         })),
       });
@@ -321,7 +325,9 @@ function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, s
     const bytes = Buffer.from(JSON.stringify(document));
     return Buffer.concat([liveHead(type, bytes.length), bytes]);
   };
-  const shapes = tables.map(({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, indexes: _____, ...shape }) => shape);
+  const shapes = tables.map(
+    ({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, indexes: _____, defaults: ______, ...shape }) => shape,
+  );
   const rows = streams.flatMap(({ bytes, borders }) => {
     const index = ChunkIndex.decode(bytes.subarray(0, borders[0]));
     const chunks = [...index].map((entry, at) => Buffer.concat([liveChunkHead(entry), bytes.subarray(borders[at], borders[at + 1])]));

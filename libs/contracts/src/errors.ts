@@ -214,8 +214,8 @@ export const ERROR_KINDS = {
   SCHEMA_MISMATCH: {
     status: 409,
     heals: 'operator',
-    title: 'A local table differs from the manifest’s columns',
-    hint: 'Alter the local table as the detail says, or drop it: the next cycle creates it again.',
+    title: 'A local table or type differs from the manifest’s',
+    hint: 'Alter it as the detail says, or drop the table: the next cycle creates it again.',
   },
   TABLE_NOT_OURS: {
     status: 409,

@@ -10,6 +10,7 @@ const countSchema = z.int().nonnegative();
 /** What is beyond these stays at central. */
 export const MAX_TABLE_INDEXES = 64;
 export const MAX_EXPRESSION_LENGTH = 4096;
+export const MAX_DEFAULT_LENGTH = 1024;
 
 const columnSchema = z.object({
   /** As the catalog spells it, without quotes. */
@@ -74,6 +75,14 @@ const tableIndexSchema = z.object({
   predicate: expressionSchema.optional(),
 });
 
+/** What rows that were there before a column have in it, where they all have the same. */
+const columnDefaultSchema = z.object({
+  /** As the catalog spells it, without quotes. */
+  column: identifierSchema,
+  /** As text. A device quotes it and casts it to the column's type: it is never SQL. */
+  value: z.string().max(MAX_DEFAULT_LENGTH),
+});
+
 export const manifestTableSchema = z.object({
   /** Spelled as in the plan. */
   name: z.string().min(1),
@@ -87,6 +96,8 @@ export const manifestTableSchema = z.object({
   key: z.array(z.string()).min(1),
   /** What happens to a row that left the device's share while rows of the device's own reference it; `fail` where it is absent. */
   onReferenced: onReferencedSchema.optional(),
+  /** Constant defaults of columns at the source; absent where there are none. They tell a device how to add a column without fetching its rows. */
+  defaults: z.array(columnDefaultSchema).min(1).optional(),
   /** What a device makes beside the key of a table that it creates; absent where there is none. */
   indexes: z.array(tableIndexSchema).min(1).max(MAX_TABLE_INDEXES).optional(),
   /** Length of the canonical rows. */
@@ -122,6 +133,7 @@ export const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestTable = z.infer<typeof manifestTableSchema>;
 export type ManifestColumn = z.infer<typeof columnSchema>;
+export type ColumnDefault = z.infer<typeof columnDefaultSchema>;
 export type TableIndex = z.infer<typeof tableIndexSchema>;
 export type IndexKey = z.infer<typeof indexKeySchema>;
 export type UserType = z.infer<typeof userTypeSchema>;

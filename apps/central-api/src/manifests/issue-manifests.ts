@@ -139,10 +139,11 @@ function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | un
 }
 
 function toManifestTable(snapshot: TableSnapshot): ManifestTable {
-  const { index, indexes } = snapshot;
+  const { index, indexes, defaults } = snapshot;
   const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
   const streamBytes = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes;
-  return { ...shapeOf(snapshot), ...(indexes.length > 0 ? { indexes } : {}), rowCount, sha256, rawBytes, streamBytes };
+  const optional = { ...(defaults.length > 0 && { defaults }), ...(indexes.length > 0 && { indexes }) };
+  return { ...shapeOf(snapshot), ...optional, rowCount, sha256, rawBytes, streamBytes };
 }
 
 /** What two manifests must share to mean the same state. */

@@ -3,6 +3,7 @@ import { canonicalQuery, describeTables, pinSession, TypeCatalog, typesOf } from
 import type pg from 'pg';
 import type { CheckedPlan } from '../plan/check-plan.js';
 import { keyedSource, resolveTable } from '../plan/resolve-table.js';
+import { readDefaults } from '../plan/source-defaults.js';
 import { chooseIndexes } from '../plan/source-indexes.js';
 import type { OpenReads } from '../capture/table-read-cache.js';
 import { bindScope, readParameter, type Scope } from '../scopes/resolve-scope.js';
@@ -88,11 +89,12 @@ export async function scopeTables(
   });
   const choices = await chooseIndexes(client, resolved);
   await pinSession(client);
+  const defaults = await readDefaults(client, resolved);
   await bindScope(client, scope);
   const scoped = resolved.map(({ table, resolved: shape }, at) => {
     const layout = { ...shape, format: types.formatFor(typesOf([shape])) };
     const ranges = keyedSource(table, layout, (name) => readParameter(plan, scope, name));
-    return { table, ...layout, indexes: choices[at]!.mirrored, ranges, query: canonicalQuery(ranges) };
+    return { table, ...layout, indexes: choices[at]!.mirrored, defaults: defaults[at]!, ranges, query: canonicalQuery(ranges) };
   });
   return { scoped, types: types.userTypes(typesOf(scoped)) };
 }

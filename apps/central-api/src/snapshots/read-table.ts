@@ -1,4 +1,4 @@
-import { type ChunkIndex, type TableIndex, WaypostError } from '@waypost/contracts';
+import { type ChunkIndex, type ColumnDefault, type TableIndex, WaypostError } from '@waypost/contracts';
 import { type KeyedSource, type RowLayout, statementOf, traced } from '@waypost/runtime';
 import type pg from 'pg';
 import type { EarlierRead } from '../capture/changed-keys.js';
@@ -17,6 +17,8 @@ export interface ScopedTable extends RowLayout, ResolvedTable {
   key: string[];
   /** What a device that creates the table makes beside its key. */
   indexes: TableIndex[];
+  /** Constant defaults of its columns. */
+  defaults: ColumnDefault[];
   /** The canonical query, its parameters read from the transaction's settings. */
   query: string;
   /** The same, for reading ranges of keys. */

@@ -86,3 +86,8 @@ export const PRUNE_REFUSED_ACKS = `
     RETURNING 1
   )
   SELECT count(*)::int AS removed FROM gone`;
+
+/** $1: cycle, then objects, statements, fingerprints before, fingerprints after. */
+export const INSERT_SCHEMA_CHANGES = `
+  INSERT INTO waypost.edge_schema_changes (edge_sync_id, object, statement, shape_from, shape_to)
+  SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])`;

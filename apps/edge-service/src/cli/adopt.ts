@@ -2,7 +2,7 @@ import { type Answer, type Cell, type CommandContext, ExitCode, formatTime, plur
 import { parseTableName, quoteTable, type TableIdentifier, WaypostError } from '@waypost/contracts';
 import { queryOn, readDatabaseIdentity, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { isReservedSchema } from '../load/inspect-mirror.js';
+import { isReservedSchema } from '../load/check-table-names.js';
 import { listTables, type TableOwnership } from '../read-models/table-ownership.js';
 import { recordOwnership } from '../state/record-ownership.js';
 import { FIND_RELATIONS } from './adopt.sql.js';

@@ -12,6 +12,7 @@ import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create
 import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
 import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-create-owned-tables.js';
 import { CreateTableChunks1797200000000 } from './migrations/1797200000000-create-table-chunks.js';
+import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-create-schema-changes.js';
 
 export const ENTITIES = [SyncLogEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
 
@@ -30,6 +31,7 @@ export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error:
       IndexRunningCycles1795600000000,
       CreateOwnedTables1796600000001,
       CreateTableChunks1797200000000,
+      CreateSchemaChanges1797300000000,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

@@ -7,12 +7,7 @@ import {
   type TableIdentifier,
   type TableIndex,
 } from '@waypost/contracts';
-
-const NAME_DIGITS = 16;
-/** Names of the device's indexes that Waypost made; what bears such a name without its comment is the owner's. */
-export const OWN_NAME = `^waypost_[0-9a-f]{${NAME_DIGITS}}$`;
-/** Comments of the device's indexes that Waypost made begin so. */
-export const OWN_COMMENT = 'Made by Waypost';
+import { NAME_DIGITS } from '../state/own-index-names.js';
 
 /** The name on a device: it changes with the definition. Two indexes of central that differ only in uniqueness or name are one here. */
 export function ownName(table: TableIdentifier, { name: _, ...definition }: TableIndex): string {

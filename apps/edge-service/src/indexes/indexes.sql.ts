@@ -1,4 +1,4 @@
-import { OWN_COMMENT, OWN_NAME } from './index-statement.js';
+import { OWN_COMMENT, OWN_NAME } from '../state/own-index-names.js';
 
 /** Object ids below this belong to PostgreSQL itself. */
 const FIRST_USER_OID = 16384;

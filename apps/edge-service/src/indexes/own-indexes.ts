@@ -3,8 +3,9 @@ import { quoteTable, type TableIdentifier, type TableIndex } from '@waypost/cont
 import { queryPrepared, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { Database } from '../database/database.js';
+import { OWN_COMMENT } from '../state/own-index-names.js';
 import { checkExpressions } from './check-expressions.js';
-import { createIndexStatement, OWN_COMMENT, ownName } from './index-statement.js';
+import { createIndexStatement, ownName } from './index-statement.js';
 import { INDEX_OPTIONS, type IndexOptions } from './index-options.js';
 import { FIND_OWN_INDEXES, QUOTE_TEXT } from './indexes.sql.js';
 

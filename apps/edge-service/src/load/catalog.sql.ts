@@ -1,10 +1,3 @@
-/** Types by schema and name. $1: schemas, $2: names. */
-export const FIND_TYPES = `
-  SELECT t.oid::int8 AS oid, wanted.position
-  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted(schema, name, position)
-  JOIN pg_namespace n ON n.nspname = wanted.schema
-  JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = wanted.name`;
-
 /**
  * Foreign keys onto tables and onto their partitions. $1: the tables' oids. A partition counts for its root, on both sides; the condition then says
  * which partition. A partitioned table's keys are repeated for each of its partitions, with conparentid set: one of them is enough.
@@ -74,11 +67,6 @@ export const PARSE_TYPES = `
   SELECT wanted.type, t.oid IS NOT NULL AS known, coalesce(t.typcollation, 0) <> 0 AS collatable
   FROM unnest($1::text[]) AS wanted(type)
   LEFT JOIN pg_type t ON t.oid = to_regtype(wanted.type)`;
-
-/** Labels as SQL literals, in a list. $1: the labels. */
-export const QUOTE_LABELS = `
-  SELECT coalesce(string_agg(quote_literal(label), ', ' ORDER BY position), '') AS list
-  FROM unnest($1::text[]) WITH ORDINALITY AS l(label, position)`;
 
 /**
  * The operator that the unique index over a key column compares by: a type's own, such as citext's, or PostgreSQL's for the type that it is

@@ -1,7 +1,7 @@
 import { type TableShape, parseTableName, quoteTable } from '@waypost/contracts';
 import type pg from 'pg';
-import type { Mirror } from './inspect-mirror.js';
 import type { LoadOrder } from './load-order.js';
+import type { Mirror } from './mirror-inspector.js';
 import type { LoadStrategy } from './load-options.js';
 
 /**

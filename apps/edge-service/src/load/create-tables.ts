@@ -9,8 +9,9 @@ import {
 } from '@waypost/contracts';
 import { sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
+import type { Alterations } from '../schema/plan-changes.js';
 import { PARSE_TYPES } from './catalog.sql.js';
-import { createTypes, namesOf, namesWithin } from './user-types.js';
+import { createTypes, namesOf, namesWithin } from '../schema/user-types.js';
 
 const SYNTAX_ERROR = '42601';
 
@@ -22,16 +23,22 @@ interface ParsedType {
 
 /**
  * Creates the schemas, types and tables that the manifest needs and the device lacks, in the current transaction, with search_path
- * at pg_catalog as the manifest's type names want it.
+ * at pg_catalog as the manifest's type names want it. Of tables that are to be altered it creates the types, and checks that they are types.
  * @param missing the tables that are not there
  * @throws WaypostError SCHEMA_MISMATCH that names the types which are neither there nor can be made from the manifest
  */
-export async function createTables(client: pg.ClientBase, manifest: MirrorShape, missing: readonly TableShape[]): Promise<void> {
-  if (missing.length === 0) return;
+export async function createTables(
+  client: pg.ClientBase,
+  manifest: MirrorShape,
+  missing: readonly TableShape[],
+  alterations: Alterations,
+): Promise<void> {
+  const altered = typesOfAlterations(alterations);
+  if (missing.length + altered.length === 0) return;
   await client.query('SET LOCAL search_path = pg_catalog');
   await createSchemas(client, manifest, missing);
   await createTypes(client, manifest.types, (names) => parseTypes(client, names, manifest.types));
-  const types = await parseTypes(client, typesOfColumns(missing), manifest.types);
+  const types = await parseTypes(client, [...typesOfColumns(missing), ...altered], manifest.types);
   for (const table of missing) await client.query(createStatement(table, types));
 }
 
@@ -46,12 +53,18 @@ async function createSchemas(client: pg.ClientBase, manifest: MirrorShape, missi
 }
 
 /**
- * Checks, before anything is downloaded, that the missing tables can be created.
+ * Checks, before anything is downloaded, that the missing tables can be created and the others altered.
  * @throws WaypostError SCHEMA_MISMATCH
  */
-export async function checkCreatable(client: pg.ClientBase, manifest: MirrorShape, missing: readonly TableShape[]): Promise<void> {
+export async function checkCreatable(
+  client: pg.ClientBase,
+  manifest: MirrorShape,
+  missing: readonly TableShape[],
+  alterations: Alterations = new Map(),
+): Promise<void> {
   const made = namesOf(manifest.types);
-  const needed = [...typesOfColumns(missing), ...(missing.length > 0 ? manifest.types.flatMap(namesWithin) : [])];
+  const needed = [...typesOfColumns(missing), ...typesOfAlterations(alterations)];
+  if (needed.length > 0) needed.push(...manifest.types.flatMap(namesWithin));
   await parseTypes(
     client,
     needed.filter((type) => !made.has(type)),
@@ -61,6 +74,10 @@ export async function checkCreatable(client: pg.ClientBase, manifest: MirrorShap
 
 function typesOfColumns(tables: readonly TableShape[]): string[] {
   return tables.flatMap(({ columns }) => columns.map(({ type }) => type));
+}
+
+function typesOfAlterations(alterations: Alterations): string[] {
+  return [...alterations.values()].flat().flatMap((alteration) => ('type' in alteration ? [alteration.type] : []));
 }
 
 /** The value says whether a type has a collation. */

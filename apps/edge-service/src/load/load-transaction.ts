@@ -4,16 +4,20 @@ import { faultPoint, LOGGER, pinSession, SqlState, sqlStateOf, withTransaction }
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Logger } from 'pino';
+import { recordSchemaChanges, type SchemaChange } from '../audit/schema-changes.js';
 import { shuttingDown } from '../central/race-abort.js';
+import type { Alterations } from '../schema/plan-changes.js';
+import { addLabelStatement } from '../schema/user-types.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
+import { alterTables, runDefinition } from './alter-tables.js';
 import { chooseLoadModes, type LoadMode } from './choose-load-modes.js';
 import { createTables } from './create-tables.js';
-import { inspectMirror, type Mirror } from './inspect-mirror.js';
+import { type Mirror, MirrorInspector } from './mirror-inspector.js';
 import { loadError, tablesLocked } from './load-errors.js';
 import { LOAD_OPTIONS, type LoadOptions } from './load-options.js';
 import { loadTable, lockStatement, lockWritersStatement, truncateStatement } from './load-table.js';
-import type { LoadOrder } from './load-order.js';
+import type { LoadOrder, SchemaOrder } from './load-order.js';
 import { withReferencing } from './local-references.js';
 import { mergeTables, stageTable } from './merge-tables.js';
 import { type MergedTable, mergedTable } from './merged-table.js';
@@ -33,6 +37,8 @@ export interface Prepared extends Mirror {
   /** Names of tables that did not exist. */
   created: ReadonlySet<string>;
   ledger: WriteLedger;
+  /** Of tables that are not loaded: done last, so that their readers wait for nothing else. */
+  late: Alterations;
 }
 
 /** Puts downloaded tables into the database: all of them, verified and written down, or nothing. */
@@ -45,6 +51,7 @@ export class LoadTransaction {
     @Inject(LOAD_OPTIONS) private readonly options: LoadOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly owned: OwnedTables,
+    private readonly inspector: MirrorInspector,
   ) {}
 
   /**
@@ -64,16 +71,31 @@ export class LoadTransaction {
     const disconnect = (): void => void client.end();
     order.signal.addEventListener('abort', disconnect, { once: true });
     try {
-      await tries.execute(async () => {
-        if (order.signal.aborted) throw shuttingDown();
-        await this.once(client, order).catch((error: unknown) => {
-          throw order.signal.aborted ? shuttingDown() : loadError(error);
-        });
-      }, order.signal);
+      for (const part of [() => this.addLabels(client, order), () => this.once(client, order)]) {
+        await tries.execute(async () => {
+          if (order.signal.aborted) throw shuttingDown();
+          await part().catch((error: unknown) => {
+            throw order.signal.aborted ? shuttingDown() : loadError(error);
+          });
+        }, order.signal);
+      }
     } finally {
       order.signal.removeEventListener('abort', disconnect);
     }
     await faultPoint('edge.after-commit');
+  }
+
+  /** In a transaction of its own: PostgreSQL takes no value with a new label before that is committed. A label more harms nothing, should the load fail. */
+  private async addLabels(client: pg.PoolClient, { cycleId, schema }: LoadOrder): Promise<void> {
+    const labels = schema?.labels ?? [];
+    if (labels.length === 0) return;
+    const changes = labels.map((label): SchemaChange => ({ object: label.type, statement: addLabelStatement(label) }));
+    await withTransaction(client, 'READ WRITE', async () => {
+      await this.limitTransaction(client);
+      for (const { object, statement } of changes) await runDefinition(client, object, statement);
+      await recordSchemaChanges(client, cycleId, changes);
+    });
+    this.logger.info({ changes }, 'labels added to enums');
   }
 
   private async once(client: pg.PoolClient, order: LoadOrder): Promise<void> {
@@ -91,17 +113,27 @@ export class LoadTransaction {
       await client.query('SET CONSTRAINTS ALL IMMEDIATE');
       await faultPoint('edge.before-verify');
       const loaded = { ...prepared, staged, loaded: tables, manifest: await settle(), allowed: this.options.sideEffectTables, step };
-      await record(client, await verifyLoad(client, loaded));
+      const verified = await verifyLoad(client, loaded);
+      await this.alter(client, order, prepared.late, prepared.tables);
+      await record(client, verified);
     });
   }
 
-  /** Creates what is missing, checks again what may have changed during the download, and empties the tables that are to be truncated. */
-  private async prepare(client: pg.ClientBase, { shape, tables, changes }: LoadOrder): Promise<Prepared> {
+  /** Creates and alters what is to be, checks again what may have changed during the download, and empties the tables that are to be truncated. */
+  private async prepare(client: pg.ClientBase, order: LoadOrder): Promise<Prepared> {
+    const { shape, tables, changes } = order;
+    const held = order.schema?.held;
     const ledger = await WriteLedger.open(client);
-    const before = await inspectMirror(client, shape);
+    const before = await this.inspector.inspect(client, shape, held);
+    requireForeseen(before, order.schema);
     const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
-    await createTables(client, shape, missing);
-    const mirror = missing.length > 0 ? await inspectMirror(client, shape) : before;
+    await createTables(client, shape, missing, before.alterations);
+    const isLoaded = ([name]: [string, unknown]): boolean => tables.some((table) => table.name === name);
+    const early = new Map([...before.alterations].filter(isLoaded));
+    const late = new Map([...before.alterations].filter((entry) => !isLoaded(entry)));
+    await this.alter(client, order, early, before.tables);
+    for (const name of early.keys()) ledger.noteLock(before.tables.get(name)!.oid);
+    const mirror = missing.length + early.size > 0 ? await this.inspector.inspect(client, shape, held) : before;
     const truncates = this.options.strategy === 'truncate';
     const needed = truncates ? withReferencing(shape.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
@@ -120,7 +152,19 @@ export class LoadTransaction {
       await this.lockWriters(client, shape, { tables, existing: before.tables });
     }
     const modes = await chooseLoadModes(client, { strategy: this.options.strategy, tables, changes }, mirror);
-    return { ...mirror, modes, created, ledger };
+    return { ...mirror, modes, created, ledger, late };
+  }
+
+  /** Readers of these tables wait from here to COMMIT. */
+  private async alter(client: pg.ClientBase, order: LoadOrder, alterations: Alterations, locals: Mirror['tables']): Promise<void> {
+    if (alterations.size === 0) return;
+    const tables = order.shape.tables.filter(({ name }) => alterations.has(name));
+    await pinSession(client);
+    await this.lockTables(client, lockStatement(tables, locals));
+    const done = await alterTables(client, alterations);
+    const changes = [...done].flatMap(([object, statements]) => statements.map((statement): SchemaChange => ({ object, statement })));
+    await recordSchemaChanges(client, order.cycleId, changes);
+    this.logger.info({ changes }, 'tables altered as central’s are');
   }
 
   /** Once for each set of tables; what a trigger did is found by verification alone. */
@@ -206,6 +250,12 @@ export class LoadTransaction {
       [String(this.options.lockTimeoutMs)],
     );
   }
+}
+
+/** @throws WaypostError MIRROR_ALTERED where the tables are not as they were when the cycle decided what to load */
+function requireForeseen({ alterations, labels }: Mirror, schema: SchemaOrder | undefined): void {
+  const isForeseen = labels.length === 0 && JSON.stringify([...alterations]) === JSON.stringify([...(schema?.alterations ?? [])]);
+  if (!isForeseen) throw new WaypostError('MIRROR_ALTERED', { detail: 'Columns or types were altered during the cycle.' });
 }
 
 function factsOf({ name, ...table }: TableShape & Partial<ManifestTable>, mode: LoadMode | undefined): object {

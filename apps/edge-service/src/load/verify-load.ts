@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { matches, assertMatches, hashRuns, hashTable, type TableFacts, type VerifiedTable } from '../verify/verify-table.js';
 import type { LoadMode } from './choose-load-modes.js';
-import type { Mirror } from './inspect-mirror.js';
+import type { Mirror } from './mirror-inspector.js';
 import { lockWritersStatement } from './load-table.js';
 import type { LoadOrder } from './load-order.js';
 import type { StagedChanges } from './stage-changes.js';

@@ -1,5 +1,5 @@
 import { type Manifest, normalizeMac, openManifest, WaypostError } from '@waypost/contracts';
-import { checkTableNames } from '../load/inspect-mirror.js';
+import { checkTableNames } from '../load/check-table-names.js';
 import type { AppliedState } from '../state/mirror-state.js';
 
 const TWO_CENTRALS =

@@ -4,13 +4,16 @@ import { queryPrepared, pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
 import { checkCreatable } from '../load/create-tables.js';
-import { inspectMirror, type Mirror } from '../load/inspect-mirror.js';
+import type { SchemaOrder } from '../load/load-order.js';
+import { type Mirror, MirrorInspector } from '../load/mirror-inspector.js';
 import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
-import { hashTable, type ReadTable } from '../verify/verify-table.js';
 import type { DeltaBase, Download } from '../download/downloads.js';
+import { findAlteredSource } from '../schema/altered-source.js';
+import { HeldManifest } from '../state/held-manifest.js';
+import { hashTable, type ReadTable } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
 import { DeltaBases } from './delta-bases.js';
@@ -31,6 +34,8 @@ export interface MirrorDiff {
   reasons: ReadonlyMap<string, string>;
   /** None of the changed tables is there yet: no session reads them or waits for their locks. */
   allNew: boolean;
+  /** What is to be altered beside the rows. */
+  schema?: SchemaOrder | undefined;
   /** Nothing at all is to be done: every table holds what it should, and nothing is beside the mirror. */
   isUntouched?: boolean;
 }
@@ -50,6 +55,8 @@ export class CompareMirror {
     private readonly state: MirrorState,
     private readonly owned: OwnedTables,
     private readonly deltas: DeltaBases,
+    private readonly inspector: MirrorInspector,
+    private readonly held: HeldManifest,
   ) {}
 
   /** What was inspected last, and found to be as the manifest says. */
@@ -69,7 +76,7 @@ export class CompareMirror {
     }
     this.inspected = undefined;
     const diff = await this.inspect(verify, client, manifest, before);
-    if (diff.changed.length === 0) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
+    if (diff.changed.length === 0 && !diff.schema) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
     return diff;
   }
 
@@ -81,19 +88,24 @@ export class CompareMirror {
   }
 
   private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
+    const held = before && (await this.held.find(client, before));
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-      const mirror = await inspectMirror(client, manifest);
+      const mirror = await this.inspector.inspect(client, manifest, held);
       await this.owned.check(client, mirror.tables);
       await checkCreatable(
         client,
         manifest,
         manifest.tables.filter(({ name }) => !mirror.tables.has(name)),
+        mirror.alterations,
       );
       const { known, rehashed: hashed } = await this.knownTables(verify, client, manifest, mirror);
       const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
       const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
       const bases = await this.deltas.find(client, changed, { mirror, known, before });
-      return { manifest, before, changed, rehashed, ...bases, allNew: changed.every(({ name }) => !mirror.tables.has(name)) };
+      const { alterations, labels } = mirror;
+      const schema = alterations.size + labels.length > 0 ? { held, alterations, labels } : undefined;
+      const allNew = !schema && changed.every(({ name }) => !mirror.tables.has(name));
+      return { manifest, before, changed, rehashed, ...bases, allNew, schema };
     });
   }
 
@@ -103,17 +115,28 @@ export class CompareMirror {
     return tables.filter(({ name }) => changed.has(name));
   }
 
-  /** The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. */
+  /**
+   * The stored hashes; the rows themselves where those say nothing any more, or where everything is to be verified. Of a table that is to be altered it is what
+   * its rows are then, so that only what still differs is fetched.
+   */
   private async knownTables(verify: boolean, client: pg.PoolClient, manifest: Manifest, mirror: Mirror) {
     const known = new Map(await this.state.knownTables());
-    const rehashed = manifest.tables.filter(({ name }) => mirror.tables.has(name) && (verify || known.get(name)?.intact === false));
+    const { tables, alterations } = mirror;
+    const isUnsure = ({ name }: ManifestTable): boolean => verify || known.get(name)?.intact === false || alterations.has(name);
     await pinSession(client);
     const withRetained = await tablesWithRetainedRows(client);
     const hashed = new Map<string, ReadTable>();
-    for (const table of rehashed) {
-      const facts = await hashTable(client, table, mirror.tables.get(table.name)!, { hasRetained: withRetained.has(table.name) });
-      hashed.set(table.name, facts);
-      known.set(table.name, { sha256: facts.sha256, rowCount: facts.rowCount, format: table.format, intact: true });
+    for (const table of manifest.tables) {
+      const { name, format } = table;
+      const local = tables.get(name);
+      if (!local || !isUnsure(table)) continue;
+      known.delete(name);
+      const altered = alterations.get(name);
+      const source = altered && (await findAlteredSource(client, table, local, altered));
+      if (altered && !source) continue;
+      const facts = await hashTable(client, table, local, { hasRetained: withRetained.has(name), ...(source && { source }) });
+      hashed.set(name, facts);
+      known.set(name, { sha256: facts.sha256, rowCount: facts.rowCount, format, intact: true });
     }
     return { known: known as KnownTables, rehashed: hashed };
   }

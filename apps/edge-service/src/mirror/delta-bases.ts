@@ -3,7 +3,7 @@ import { canonicalJson, type ManifestTable } from '@waypost/contracts';
 import { findRangeObstacle } from '@waypost/runtime';
 import type pg from 'pg';
 import type { DeltaBase } from '../download/downloads.js';
-import type { Mirror } from '../load/inspect-mirror.js';
+import type { Mirror } from '../load/mirror-inspector.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import { tablesWithChunks } from '../state/held-chunks.js';
 import type { AppliedState, KnownTables } from '../state/mirror-state.js';

@@ -9,8 +9,9 @@ import { TailReader } from '../chunk-source/tail-reader.js';
 import { LiveDownload } from '../download/live-download.js';
 import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import { checkCreatable } from '../load/create-tables.js';
-import { checkTableNames, inspectMirror } from '../load/inspect-mirror.js';
+import { checkTableNames } from '../load/check-table-names.js';
 import { LoadTransaction } from '../load/load-transaction.js';
+import { MirrorInspector } from '../load/mirror-inspector.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { MirrorDiff } from './compare-mirror.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
@@ -46,6 +47,7 @@ export class FirstSync {
     @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly downloads: Downloads,
     private readonly loading: LoadTransaction,
+    private readonly inspector: MirrorInspector,
     private readonly recording: RecordSuccess,
     private readonly steps: CycleSteps,
     private readonly metrics: Metrics,
@@ -119,6 +121,7 @@ export class FirstSync {
   private async load(cycle: Cycle, client: pg.PoolClient, live: LiveDownload, { accepted, read }: LiveLoad): Promise<Applied> {
     let settled: { diff: MirrorDiff; applied: Applied } | undefined;
     await this.loading.run(client, {
+      cycleId: cycle.cycleId,
       shape: live.preamble,
       tables: live.preamble.tables,
       spooled: new Map(live.tables.map((table) => [table.expected.name, read(table)])),
@@ -142,9 +145,9 @@ export class FirstSync {
     try {
       checkTableNames(preamble.tables);
       return await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-        const { tables } = await inspectMirror(client, preamble);
+        const { tables, labels } = await this.inspector.inspect(client, preamble, undefined);
         await checkCreatable(client, preamble, preamble.tables);
-        return tables.size === 0;
+        return tables.size + labels.length === 0;
       });
     } catch (error) {
       if (error instanceof WaypostError && REFUSALS.includes(error.code)) return false;

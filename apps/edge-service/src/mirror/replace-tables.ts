@@ -119,8 +119,10 @@ export class ReplaceTables {
     { spooled = new Map(), changes = new Map(), whenArrived }: LoadParts = {},
   ): Promise<void> {
     await this.loading.run(client, {
+      cycleId: cycle.cycleId,
       shape: diff.manifest,
       tables: diff.changed,
+      schema: diff.schema,
       spooled,
       changes,
       settle: async () => {

@@ -86,11 +86,11 @@ export class UpdateMirror implements CyclePhase {
     return manifest ? this.apply(cycle, client, { manifest, isHeld: false }, undefined) : this.syncOnce(cycle, client, undefined);
   }
 
-  /** The device already holds what the manifest says: only that is recorded. */
+  /** The device already holds the rows that the manifest says: only that is recorded, and what is to be altered beside them. */
   private async confirm(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     const acknowledge = diff.manifest.manifestId !== diff.before?.manifestId;
     const applied: Applied = {
-      status: 'Unchanged',
+      status: diff.schema ? 'Success' : 'Unchanged',
       tables: outcomesOf(diff),
       rowsLoaded: 0,
       rawBytes: 0,
@@ -98,7 +98,7 @@ export class UpdateMirror implements CyclePhase {
       manifest: diff.manifest,
     };
     await this.steps.run(cycle, 'confirm', {}, async () =>
-      (await tablesWithRetainedRows(client)).size > 0
+      diff.schema || (await tablesWithRetainedRows(client)).size > 0
         ? this.replacing.load(cycle, client, diff, applied)
         : withTransaction(client, 'READ WRITE', () => this.recording.run(cycle, client, diff, applied)),
     );

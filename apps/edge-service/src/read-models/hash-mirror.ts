@@ -1,8 +1,8 @@
 import { type Manifest, parseTableName, quoteTable } from '@waypost/contracts';
 import { describeTables, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
-import { compareColumns } from '../load/compare-columns.js';
-import { checkTypes } from '../load/user-types.js';
+import { compareColumns } from '../schema/compare-columns.js';
+import { checkTypes } from '../schema/user-types.js';
 import { RETAINED_ROWS } from '../state/retained-rows.js';
 import { matches, hashTable, type TableFacts } from '../verify/verify-table.js';
 
@@ -26,13 +26,13 @@ export async function hashMirror(client: pg.ClientBase, manifest: Manifest): Pro
     client,
     manifest.tables.map(({ name }) => parseTableName(name)),
   );
-  const types = await checkTypes(client, manifest.types);
+  const types = (await checkTypes(client, manifest.types)).map(({ text }) => text);
   await pinSession(client);
   const retained = await countRetained(client);
   const tables: TableFinding[] = [];
   for (const table of manifest.tables) {
     const local = described.get(quoteTable(parseTableName(table.name)));
-    const differences = local ? compareColumns(table, local) : ['the table is not there'];
+    const differences = local ? compareColumns(table, local).map(({ text }) => text) : ['the table is not there'];
     const keptRows = retained.get(table.name) ?? 0;
     const actual = local && differences.length === 0 ? factsOf(await hashTable(client, table, local, { hasRetained: keptRows > 0 })) : null;
     const state = !local ? 'missing' : !actual ? 'altered' : matches(actual, table) ? 'ok' : 'drifted';

@@ -59,26 +59,35 @@ export class OwnedTables {
     await recordOwnership(client, claims, this.database.identity.identity);
   }
 
-  /** Tables without a recorded owner, and those that are Waypost's without a record that is up to date. */
+  /** @returns the names of those that Waypost created */
+  async findCreated(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<Set<string>> {
+    const { created } = await this.sort(client, locals);
+    return created;
+  }
+
+  /** Tables without a recorded owner, those that are Waypost's without a record that is up to date, and the names of those that it created. */
   private async sort(
     client: pg.ClientBase,
     locals: ReadonlyMap<string, CatalogTable>,
-  ): Promise<{ unknown: Local[]; claims: OwnedTable[] }> {
+  ): Promise<{ unknown: Local[]; claims: OwnedTable[]; created: Set<string> }> {
     const tables = [...locals].map(([name, { oid }]): Local => ({ name, oid, relation: quoteTable(parseTableName(name)) }));
     const rows = await queryOn(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
     const known = new Map(rows.map((row) => [row.relation, row]));
     const { identity } = this.database.identity;
     const unknown: Local[] = [];
     const claims: OwnedTable[] = [];
+    const created = new Set<string>();
     for (const table of tables) {
       const row = known.get(table.relation);
       const isHere = row?.database === identity && row.oid !== null;
-      if (isHere && Number(row.oid) === table.oid) continue;
+      const isSame = isHere && Number(row.oid) === table.oid;
+      if (row?.how === 'created' && (isSame || !isHere)) created.add(table.name);
+      if (isSame) continue;
       if (row && !isHere) claims.push({ ...table, how: row.how });
       else if (this.isAdopted(table.relation)) claims.push({ ...table, how: 'adopted' });
       else unknown.push(table);
     }
-    return { unknown, claims };
+    return { unknown, claims, created };
   }
 
   private isAdopted(relation: string): boolean {

@@ -52,6 +52,8 @@ interface Reading {
   hasRetained: boolean;
   /** Rows were written here and there: they do not lie in key order. */
   merged?: boolean;
+  /** What stands for the table in FROM, and names its row: the table itself without it. */
+  source?: { from: string; alias: string };
   signal?: AbortSignal;
 }
 
@@ -69,9 +71,9 @@ export async function hashTable(
   client: pg.ClientBase,
   table: ManifestTable,
   local: CatalogTable,
-  { hasRetained, merged = false, signal }: Reading,
+  { hasRetained, merged = false, source: from, signal }: Reading,
 ): Promise<ReadTable> {
-  const source = keyedSource(table, local, hasRetained);
+  const source = keyedSource(table, local, hasRetained, from);
   if (!merged) {
     const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
     const filter = source.where === undefined ? '' : ` WHERE ${source.where}`;
@@ -104,14 +106,19 @@ export async function hashRuns(
   return { rowCount, sha256: hash, chunks, replaced };
 }
 
-/** A local table's rows, as far as they are the mirror's. */
-export function keyedSource(table: TableShape, local: CatalogTable, hasRetained: boolean): KeyedSource {
+/** A local table's rows, as far as they are the mirror's. @param source what stands for the table in FROM, and names its row */
+export function keyedSource(
+  table: TableShape,
+  local: CatalogTable,
+  hasRetained: boolean,
+  source?: { from: string; alias: string },
+): KeyedSource {
   const name = quoteTable(parseTableName(table.name));
   return {
     layout: table,
-    table: name,
+    table: source?.from ?? name,
     keyOrders: keyOrdersOf(local.columns),
-    where: hasRetained ? isNotRetained(name, table) : undefined,
+    where: hasRetained ? isNotRetained(source?.alias ?? name, table) : undefined,
     keyColumns: table.key.map((key) => local.columns.find((column) => column.name === key)!),
   };
 }

@@ -4,6 +4,9 @@ export const DESCRIBE_TABLES = `
          c.relrowsecurity AS row_security,
          coalesce((SELECT json_agg(json_build_object(
                      'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'notNull', a.attnotnull,
+                     'collation', (SELECT format('%I.%I', ln.nspname, l.collname)
+                                   FROM pg_type y, pg_collation l JOIN pg_namespace ln ON ln.oid = l.collnamespace
+                                   WHERE y.oid = a.atttypid AND l.oid = a.attcollation AND l.oid <> y.typcollation),
                      'generated', a.attgenerated <> '', 'collatable', a.attcollation <> 0, 'identityAlways', a.attidentity = 'a',
                      'typeOid', a.atttypid::int8) ORDER BY a.attnum)
                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') AS columns,

@@ -8,6 +8,8 @@ export interface CatalogColumn extends ManifestColumn {
   /** `GENERATED ALWAYS AS (…)`: computed by PostgreSQL, cannot be loaded. */
   generated: boolean;
   collatable: boolean;
+  /** As SQL names it, where it is not the type's own; else null. */
+  collation: string | null;
   /** `GENERATED ALWAYS AS IDENTITY`: can be inserted, never updated. */
   identityAlways: boolean;
   typeOid: number;

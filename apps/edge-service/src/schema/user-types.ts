@@ -1,37 +1,53 @@
 import { parseTableName, quoteIdentifier, quoteTable, type UserType } from '@waypost/contracts';
 import { TypeCatalog } from '@waypost/runtime';
-import type pg from 'pg';
-import { FIND_TYPES, QUOTE_LABELS } from './catalog.sql.js';
+import pg from 'pg';
+import { FIND_TYPES, QUOTE_LABELS } from './schema.sql.js';
 
-/** How local types differ from the manifest's, in words. Missing ones do not count: they can be created, or are named as missing. */
-export async function checkTypes(client: pg.ClientBase, types: readonly UserType[]): Promise<string[]> {
+/** How a local type differs from the manifest's. */
+export interface TypeDifference {
+  type: string;
+  text: string;
+  /** What adds the labels that an enum lacks here, where that makes it the manifest's: nothing is lost by it. */
+  added: NewLabel[];
+}
+
+export interface NewLabel {
+  /** By the manifest's name. */
+  type: string;
+  label: string;
+  /** Where it goes; undefined where the enum has no label yet. */
+  place: { before: string } | { after: string } | undefined;
+}
+
+/** How local types differ from the manifest's. Missing ones do not count: they can be created, or are named as missing. */
+export async function checkTypes(client: pg.ClientBase, types: readonly UserType[]): Promise<TypeDifference[]> {
   const local = await findTypes(client, types);
   return types.flatMap((type) => {
     const found = local.get(type.name);
     if (!found || type.kind === 'external') return [];
-    if (found.kind !== type.kind) return [`${type.name} is not ${article(type.kind)} type here`];
+    if (found.kind !== type.kind) return [{ type: type.name, text: `${type.name} is not ${article(type.kind)} type here`, added: [] }];
     const [here, there] = [found, type].map(describe);
     if (here === there) return [];
     const added = type.kind === 'enum' && found.kind === 'enum' ? addedLabels(type.name, found.labels, type.labels) : [];
-    const remedy = added.length > 0 ? ` (run ${added.join('; ')})` : '';
-    return [`the ${type.kind} type ${type.name} has ${here} here, ${there} in the manifest${remedy}`];
+    return [{ type: type.name, text: `the ${type.kind} type ${type.name} has ${here} here, ${there} in the manifest`, added }];
   });
 }
 
-/** Statements that add the labels which are missing here; none where labels were renamed, removed or moved. */
-function addedLabels(name: string, here: readonly string[], there: readonly string[]): string[] {
+/** The labels that are missing here, in the order of their adding; none where labels were renamed, removed or moved. */
+function addedLabels(type: string, here: readonly string[], there: readonly string[]): NewLabel[] {
   const isHere = new Set(here);
   if (there.filter((label) => isHere.has(label)).join('\0') !== here.join('\0')) return [];
   return there.flatMap((label, at) => {
     if (isHere.has(label)) return [];
-    const before = there[at - 1];
-    const place = before === undefined ? (here[0] === undefined ? '' : ` BEFORE ${quoteLabel(here[0])}`) : ` AFTER ${quoteLabel(before)}`;
-    return [`ALTER TYPE ${name} ADD VALUE ${quoteLabel(label)}${place}`];
+    const [after, before] = [there[at - 1], here[0]];
+    return [{ type, label, place: after !== undefined ? { after } : before !== undefined ? { before } : undefined }];
   });
 }
 
-function quoteLabel(label: string): string {
-  return `'${label.replaceAll("'", "''")}'`;
+export function addLabelStatement({ type, label, place }: NewLabel): string {
+  const where =
+    place === undefined ? '' : 'after' in place ? ` AFTER ${pg.escapeLiteral(place.after)}` : ` BEFORE ${pg.escapeLiteral(place.before)}`;
+  return `ALTER TYPE ${quoteTable(parseTableName(type))} ADD VALUE ${pg.escapeLiteral(label)}${where}`;
 }
 
 /** Creates the manifest's types that are missing, in its order. External ones are left out. */

@@ -1,0 +1,88 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type Manifest, type MirrorShape, parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { type CatalogTable, describeTables } from '@waypost/runtime';
+import type pg from 'pg';
+import { compareColumns } from '../schema/compare-columns.js';
+import { type Alterations, planChanges, planLabels } from '../schema/plan-changes.js';
+import { checkTypes, type NewLabel } from '../schema/user-types.js';
+import { OwnedTables } from '../state/owned-tables.js';
+import { LOAD_OPTIONS, type LoadOptions } from './load-options.js';
+import { findReferences, type LocalReference } from './local-references.js';
+
+/** The mirrored tables as the device's database has them. */
+export interface Mirror {
+  /** By the manifest's name; missing tables are not in it. */
+  tables: ReadonlyMap<string, CatalogTable>;
+  references: readonly LocalReference[];
+  /** What makes existing tables take the manifest's rows; they lose nothing by it. */
+  alterations: Alterations;
+  /** What existing enums lack. */
+  labels: readonly NewLabel[];
+}
+
+/** Compares the device's tables with a manifest, and says what is to be altered. */
+@Injectable()
+export class MirrorInspector {
+  constructor(
+    @Inject(LOAD_OPTIONS) private readonly options: LoadOptions,
+    private readonly owned: OwnedTables,
+  ) {}
+
+  /**
+   * Call it in a transaction, which it leaves with search_path at pg_catalog.
+   * @param held the manifest that the device holds: what it had is Waypost's
+   * @throws WaypostError SCHEMA_MISMATCH that names every difference which does not remove itself, and what removes it
+   */
+  async inspect(client: pg.ClientBase, shape: MirrorShape, held: Manifest | undefined): Promise<Mirror> {
+    const described = await describeTables(
+      client,
+      shape.tables.map(({ name }) => parseTableName(name)),
+    );
+    const existing = shape.tables.flatMap((table) => {
+      const local = described.get(quoteTable(parseTableName(table.name)));
+      return local ? [[table.name, local] as const] : [];
+    });
+    const tables = new Map(existing);
+    const { alterations, obstacles } = await this.planTables(client, shape, held, tables);
+    const types = await planLabels(client, this.options.schemaMode, await checkTypes(client, shape.types));
+    const all = [...obstacles, ...types.obstacles];
+    if (all.length > 0) throw mismatch(all, { isManual: this.options.schemaMode === 'manual', concernsTypes: types.obstacles.length > 0 });
+    return { tables, references: await findReferences(client, tables), alterations, labels: types.labels };
+  }
+
+  private async planTables(
+    client: pg.ClientBase,
+    shape: MirrorShape,
+    held: Manifest | undefined,
+    locals: ReadonlyMap<string, CatalogTable>,
+  ) {
+    const before = new Map(held?.tables.map((table) => [quoteTable(parseTableName(table.name)), table]));
+    const compare = (isCreated: (name: string) => boolean) =>
+      shape.tables.flatMap((table) => {
+        const local = locals.get(table.name);
+        if (!local) return [];
+        return compareColumns(table, local, { isCreated: isCreated(table.name), held: before.get(quoteTable(local)) });
+      });
+    // Who made a table counts only where something differs.
+    if (compare(() => true).length === 0) return { alterations: new Map(), obstacles: [] };
+    const created = await this.owned.findCreated(client, locals);
+    return planChanges(
+      client,
+      this.options.schemaMode,
+      compare((name) => created.has(name)),
+      locals,
+    );
+  }
+}
+
+function mismatch(obstacles: readonly string[], { isManual, concernsTypes }: { isManual: boolean; concernsTypes: boolean }): WaypostError {
+  return new WaypostError('SCHEMA_MISMATCH', {
+    detail: `${obstacles.join('; ')}.`,
+    hint: [
+      'The device keeps the data that it has. Run what the detail says as the owner of the tables: the next cycle goes on.',
+      ...(isManual ? ['With SCHEMA_MODE=managed changes that lose nothing are made by themselves.'] : []),
+      ...(concernsTypes ? ['Alter the type as the detail says: it stays when its tables are dropped.'] : []),
+      'A table that Waypost created can be dropped, too: it is created again, with its rows.',
+    ].join(' '),
+  });
+}
