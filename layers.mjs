@@ -43,6 +43,7 @@ export const LAYERS = {
     'schedule',
     'health',
     'read-models',
+    'scrub',
     'cycle',
     'mirror',
     'indexes',

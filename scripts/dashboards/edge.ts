@@ -126,6 +126,13 @@ export const edge = dashboard({
       'kept rows': `max(waypost_edge_kept_rows${ONE})`,
       'refused acks': `max(waypost_edge_refused_acks${ONE})`,
     }),
+    series('Scrubs', 'Finished by result, and chunks with other rows than were verified last, per hour.', 'short', {
+      '{{result}}': `sum by (result) (increase(waypost_edge_scrubs_total${ONE}[1h]))`,
+      'drifted chunks': `sum(increase(waypost_edge_drifted_chunks_total${ONE}[1h]))`,
+    }),
+    series('Whole mirror read', 'Since then every row was read back; syncs in between read what they wrote.', 's', {
+      age: `max(waypost_edge_whole_age_seconds${ONE})`,
+    }),
     series('Event loop lag', '99th percentile.', 's', { lag: `max(nodejs_eventloop_lag_p99_seconds${ONE})` }),
     series('Memory', 'Resident, and the heap in use.', 'bytes', {
       resident: `max(process_resident_memory_bytes${ONE})`,

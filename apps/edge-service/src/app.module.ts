@@ -20,6 +20,7 @@ import { MetricsModule } from './metrics/metrics.module.js';
 import { MirrorModule } from './mirror/mirror.module.js';
 import { PhaseModule } from './phase/phase.module.js';
 import { ScheduleSyncModule } from './schedule/schedule.module.js';
+import { ScrubModule } from './scrub/scrub.module.js';
 import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
 import { StatusModule } from './status/status.module.js';
@@ -64,6 +65,7 @@ export class AppModule {
         }),
         CycleModule.forRoot({ deviceMac }),
         ScheduleSyncModule.forRoot({ syncIntervalMs }),
+        ScrubModule.forRoot({ intervalMs: config.SCRUB_INTERVAL }),
         HealthModule.forRoot({ syncIntervalMs, minFreeDiskBytes: config.MIN_FREE_DISK }),
         ApiModule,
       ],

@@ -14,6 +14,7 @@ test('the defaults are the documented ones', () => {
     CENTRAL_URL: 'http://central:8080',
     DEVICE_MAC: '48:b0:2d:e9:c3:b7',
     SYNC_INTERVAL: 300_000,
+    SCRUB_INTERVAL: 86_400_000,
     SCHEMA_VERSION: 1,
     LOAD_STRATEGY: 'auto',
     DOWNLOAD_DIR: './var/downloads',

@@ -41,6 +41,12 @@ export const configSchema = z.object({
     .refine((ms) => ms === 0 || ms >= 1000, { message: 'must be 0 (only on demand) or at least 1s' })
     .default(5 * 60_000)
     .describe('Time from the end of one cycle to the start of the next, ± 10 %; `0`: only on demand'),
+  SCRUB_INTERVAL: durationMs
+    .refine((ms) => ms === 0 || ms >= 60_000, { message: 'must be 0 (only on demand) or at least 1m' })
+    .default(24 * 3_600_000)
+    .describe(
+      'Time from the end of one [scrub](operations.md#scrub) of all mirrored rows to the start of the next, ± 10 %; `0`: only on demand',
+    ),
   SCHEMA_VERSION: integer(0, 2 ** 31 - 1)
     .default(1)
     .describe('Manifests of another schema version are refused'),

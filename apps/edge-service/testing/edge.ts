@@ -21,6 +21,17 @@ export interface SyncAnswer extends Partial<Omit<Problem, 'status'>> {
   ack: string;
 }
 
+export interface ScrubAnswer {
+  httpStatus: number;
+  code?: string;
+  id: string;
+  tables: number;
+  chunks: number;
+  rows: number;
+  drifts: { table: string; chunks: number; firstKey: string | null; lastKey: string | null }[];
+  repair?: Omit<SyncAnswer, 'httpStatus'> & { error?: string };
+}
+
 /** Few retries, short delays. */
 const TEST_LIMITS: CircuitLimits = { retries: 1, firstDelayMs: 1, maxDelayMs: 5, failuresToOpen: 1000, openMs: 50 };
 
@@ -52,6 +63,7 @@ export class Edge implements AsyncDisposable {
       CENTRAL_URL: centralUrl,
       DEVICE_MAC: TEST_MAC,
       SYNC_INTERVAL: '0',
+      SCRUB_INTERVAL: '0',
       DOWNLOAD_DIR: folder,
       LOCK_TIMEOUT: '100ms',
       ...env,
@@ -74,6 +86,11 @@ export class Edge implements AsyncDisposable {
     const init = body ? { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {};
     const response = await fetch(`${this.url}/api/sync/now`, { method: 'POST', ...init });
     return { httpStatus: response.status, ...((await response.json()) as Omit<SyncAnswer, 'httpStatus'>) };
+  }
+
+  async scrub(): Promise<ScrubAnswer> {
+    const response = await fetch(`${this.url}/api/sync/scrub`, { method: 'POST' });
+    return { httpStatus: response.status, ...((await response.json()) as Omit<ScrubAnswer, 'httpStatus'>) };
   }
 
   async status(): Promise<StatusReport> {

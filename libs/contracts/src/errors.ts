@@ -295,6 +295,18 @@ export const ERROR_KINDS = {
     title: 'A table stayed locked by other sessions',
     hint: "Look for long transactions in the database: SELECT * FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start.",
   },
+  NOTHING_HELD: {
+    status: 409,
+    heals: 'retry',
+    title: 'The device holds nothing yet',
+    hint: 'Sync first: POST /api/sync/now.',
+  },
+  SCRUB_RUNNING: {
+    status: 409,
+    heals: 'retry',
+    title: 'A scrub is already running',
+    hint: 'Wait for it: lastScrub of GET /api/sync/status. A scheduled one takes its time; after SCRUB_INTERVAL=0 and a restart none runs.',
+  },
   SYNC_RUNNING: {
     status: 409,
     heals: 'retry',

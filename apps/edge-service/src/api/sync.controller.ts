@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { CycleReport } from '../phase/cycle.js';
 import { CycleRunner } from '../cycle/cycle-runner.js';
+import { Scrubber } from '../scrub/scrubber.js';
 import { type StatusReport, SyncStatus } from '../status/sync-status.js';
 
 const syncNowSchema = z.object({
@@ -17,6 +18,7 @@ export class SyncController {
   constructor(
     private readonly runner: CycleRunner,
     private readonly status: SyncStatus,
+    private readonly scrubber: Scrubber,
   ) {}
 
   /** Waits for the cycle. A failed one answers as the problem that it met, with what is known of the cycle beside. */
@@ -29,6 +31,15 @@ export class SyncController {
     if (!report.error) return { status: report.status, ...facts };
     void reply.status(report.error.status).header('content-type', PROBLEM_TYPE);
     return { ...toProblem(report.error, request.id), ...facts };
+  }
+
+  /** Waits for the scrub, and for the cycle that puts right what it found. */
+  @Post('scrub')
+  @HttpCode(200)
+  async scrub(): Promise<object> {
+    const { repair, ...report } = await this.scrubber.run('request');
+    const outcome = repair && { ...factsOf(repair), status: repair.status, ...(repair.error ? { error: repair.error.code } : {}) };
+    return { ...report, ...(outcome ? { repair: outcome } : {}) };
   }
 
   @Get('status')

@@ -50,6 +50,16 @@ export const TOTALS = `
     SELECT status, count(*), sum(rows_loaded) FROM waypost.edge_sync_log WHERE status <> 'Running' GROUP BY status
   ) AS counted`;
 
+/** Scrubs, but for the last. $1: retention in ms, $2: scrubs at most. */
+export const PRUNE_SCRUBS = `
+  WITH gone AS (
+    DELETE FROM waypost.edge_scrubs WHERE id = ANY (ARRAY(
+      SELECT id FROM waypost.edge_scrubs WHERE started_at < now() - $1 * interval '1 ms'
+        AND id IS DISTINCT FROM (SELECT id FROM waypost.edge_scrubs WHERE completed_at IS NOT NULL ORDER BY started_at DESC LIMIT 1)
+      LIMIT $2)) RETURNING 1
+  )
+  SELECT count(*)::int AS removed FROM gone`;
+
 /**
  * Moves old cycles into the hourly counts, each once: it is one statement. What stays: the last cycle, the last good one and the last that
  * loaded something, those of the manifest that is applied, and those whose acknowledgement waits. $1: retention in ms, $2: cycles at most.

@@ -54,6 +54,20 @@ export class Metrics {
   readonly pendingAcks = this.gauge('waypost_edge_pending_acks', 'Acknowledgements that central does not have yet.');
   readonly refusedAcks = this.gauge('waypost_edge_refused_acks', 'Acknowledgements that central refused for good, set aside.');
   readonly keptRows = this.gauge('waypost_edge_kept_rows', 'Rows beside the mirror, kept for rows of the device that reference them.');
+  readonly scrubs = new Counter({
+    name: 'waypost_edge_scrubs_total',
+    help: 'Scrubs by result: clean, drifted, failed.',
+    labelNames: ['result'],
+    registers: [this.registry],
+  });
+  readonly driftedChunks = this.counter(
+    'waypost_edge_drifted_chunks_total',
+    'Chunks in which a scrub found other rows than were verified last.',
+  );
+  readonly wholeAgeSeconds = this.gauge(
+    'waypost_edge_whole_age_seconds',
+    'Age of the oldest reading of a whole table, as of the last status or scrub: since then every row was read. NaN where a table never was.',
+  );
   readonly clockOffsetSeconds = this.gauge(
     'waypost_edge_clock_offset_seconds',
     'The device’s clock minus central’s, as of the last answer of central, to about a second; NaN before the first.',
@@ -94,6 +108,8 @@ export class Metrics {
   ) {
     this.syncIntervalSeconds.set(options.syncIntervalMs / 1000);
     this.clockOffsetSeconds.set(NaN);
+    for (const result of ['clean', 'drifted', 'failed']) this.scrubs.inc({ result }, 0);
+    this.wholeAgeSeconds.set(NaN);
     for (const status of ['success', 'unchanged', 'failed']) this.cycles.inc({ status }, 0);
   }
 

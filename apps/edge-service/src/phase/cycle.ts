@@ -2,7 +2,7 @@ import type { Manifest, WaypostError } from '@waypost/contracts';
 import type { Logger } from 'pino';
 import type { TableOutcome } from '../audit/sync-log.js';
 
-export type CycleTrigger = 'schedule' | 'request';
+export type CycleTrigger = 'schedule' | 'request' | 'scrub';
 
 export interface CycleOptions {
   trigger: CycleTrigger;

@@ -8,7 +8,7 @@ import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
 import { type CurrentChunks, writeHeldChunks } from './held-chunks.js';
 import { FORGET_CHUNKS } from './held-chunks.sql.js';
-import { FORGET_MIRROR_TABLES, KNOWN_TABLES, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
+import { APPLIED_STATE, FORGET_MIRROR_TABLES, KNOWN_TABLES, READ_COVERAGE, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
 
 /** What the device holds, as of the last manifest that was applied or confirmed. */
 export interface AppliedState extends Have {
@@ -23,6 +23,28 @@ export interface AppliedState extends Have {
 export interface KnownTable extends Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'> {
   /** False when it was dropped, truncated or rewritten since: its hash says nothing any more. */
   intact: boolean;
+}
+
+/** A scrub of all that the device holds. */
+export interface LastScrub {
+  id: string;
+  trigger: string;
+  startedAt: string;
+  completedAt: string;
+  tables: number;
+  chunks: number;
+  rows: number;
+  /** Chunks whose rows were not those that were verified last. */
+  driftedChunks: number;
+  /** The cycle that put them right. */
+  repairCycleId: string | null;
+}
+
+/** A row of READ_COVERAGE. */
+export interface Coverage {
+  /** Every row was read at least so long ago, or later; null where a table never was read as a whole. */
+  wholeAgeMs: number | null;
+  lastScrub: LastScrub | null;
 }
 
 /** By the manifest's name. */
@@ -51,6 +73,12 @@ export function parseAppliedState(entries: Readonly<Record<string, string>> | nu
   };
 }
 
+/** What is applied, as the connection's transaction sees it. */
+export async function readApplied(client: pg.ClientBase): Promise<AppliedState | undefined> {
+  const { rows } = await client.query<{ entries: Record<string, string> | null }>(`SELECT (${APPLIED_STATE}) AS entries`);
+  return parseAppliedState(rows[0]!.entries);
+}
+
 /** The key of the whole manifest, which is long: held-manifest.ts. */
 const MANIFEST = 'manifest';
 
@@ -70,6 +98,12 @@ export class MirrorState {
   async knownTables(): Promise<KnownTables> {
     const rows = await this.tables.query<KnownTableRow[]>(KNOWN_TABLES);
     return knownTablesOf(rows);
+  }
+
+  /** How much of the mirror was read back, and when. */
+  async readCoverage(): Promise<Coverage> {
+    const [row] = await this.tables.query<[Coverage]>(READ_COVERAGE);
+    return row;
   }
 
   /** Rows that are beside the mirror because rows of the device's own reference them. */
@@ -111,6 +145,7 @@ export class MirrorState {
       hashed.map(({ format }) => format),
       hashed.map(({ name }) => quoteTable(parseTableName(name))),
       manifest.manifestId,
+      hashed.map(({ name }) => read.get(name)!.changed === undefined),
     ]);
     for (const { name } of hashed) await writeHeldChunks(client, name, read.get(name)!);
   }

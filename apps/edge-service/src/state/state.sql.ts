@@ -9,6 +9,15 @@ export const APPLIED_STATE = `SELECT json_object_agg(key, value) FROM waypost.ed
 
 export const READ_MANIFEST = `SELECT value FROM waypost.edge_sync_state WHERE key = 'manifest'`;
 
+/** How old the oldest reading of a whole table is, null where a table never was read as a whole, and the last scrub that came to its end. */
+export const READ_COVERAGE = `
+  SELECT (SELECT CASE WHEN bool_and(whole_at IS NOT NULL) THEN (1000 * extract(epoch FROM clock_timestamp() - min(whole_at)))::float8 END
+          FROM waypost.edge_mirror_tables) AS "wholeAgeMs",
+         (SELECT json_build_object(
+            'id', s.id, 'trigger', s.trigger, 'startedAt', s.started_at, 'completedAt', s.completed_at, 'tables', s.tables, 'chunks', s.chunks, 'rows', s.rows,
+            'driftedChunks', (SELECT coalesce(sum(d.chunks), 0) FROM waypost.edge_drifts d WHERE d.scrub_id = s.id), 'repairCycleId', s.repair_cycle_id)
+          FROM waypost.edge_scrubs s WHERE s.completed_at IS NOT NULL ORDER BY s.started_at DESC LIMIT 1) AS "lastScrub"`;
+
 /** A relation's object and file: both change when it is dropped and created, the file also when it is truncated or rewritten. */
 const STORAGE_OF = (relation: string): string =>
   `concat_ws('/', to_regclass(${relation})::oid::text, pg_relation_filenode(to_regclass(${relation}))::text)`;
@@ -18,15 +27,16 @@ export const KNOWN_TABLES = `
   SELECT table_name AS name, sha256, row_count AS "rowCount", format, storage = ${STORAGE_OF('relation')} AS intact
   FROM waypost.edge_mirror_tables`;
 
-/** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: relations, $6: the manifest. */
+/** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: relations, $6: the manifest, $7: whether all rows were read. */
 export const UPSERT_MIRROR_TABLES = `
-  INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, relation, storage, manifest_id, verified_at)
-  SELECT t.name, t.sha256, t.row_count, t.format, t.relation, ${STORAGE_OF('t.relation')}, $6, clock_timestamp()
-  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[]) AS t(name, sha256, row_count, format, relation)
+  INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, relation, storage, manifest_id, verified_at, whole_at)
+  SELECT t.name, t.sha256, t.row_count, t.format, t.relation, ${STORAGE_OF('t.relation')}, $6, clock_timestamp(), CASE WHEN t.whole THEN clock_timestamp() END
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $7::boolean[]) AS t(name, sha256, row_count, format, relation, whole)
   ON CONFLICT (table_name) DO UPDATE
   SET sha256 = excluded.sha256, row_count = excluded.row_count, format = excluded.format,
       relation = excluded.relation, storage = excluded.storage,
-      manifest_id = excluded.manifest_id, verified_at = excluded.verified_at`;
+      manifest_id = excluded.manifest_id, verified_at = excluded.verified_at,
+      whole_at = coalesce(excluded.whole_at, edge_mirror_tables.whole_at)`;
 
 /** Tables that left the manifest stay in the database, but their hashes are not maintained any more. $1: the manifest's tables. */
 export const FORGET_MIRROR_TABLES = 'DELETE FROM waypost.edge_mirror_tables WHERE table_name <> ALL ($1::text[])';

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { ErrorCode, WaypostError } from '@waypost/contracts';
+import { type ErrorCode, WaypostError } from '@waypost/contracts';
 import { LOGGER, toWaypostError } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AckOutbox } from '../acks/ack-outbox.js';
@@ -9,7 +9,7 @@ import { Database } from '../database/database.js';
 import type { SyncLogEntity } from '../database/entities/sync-log.entity.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { VerifiedAge } from '../metrics/verified-age.js';
-import { type AppliedState, MirrorState } from '../state/mirror-state.js';
+import { type AppliedState, type LastScrub, MirrorState } from '../state/mirror-state.js';
 import type { CycleReport } from '../phase/cycle.js';
 import { STATUS_OPTIONS, type StatusOptions } from './status-options.js';
 
@@ -34,6 +34,12 @@ export interface StatusReport {
    * process; over a restart it is at least the process's own age.
    */
   verifiedAgeMs: number | null;
+  /**
+   * How much the last proofs covered: a sync reads back what it wrote and knows the rest as it was read before. Every row was read at least so long ago, or
+   * later; null before that.
+   */
+  wholeAgeMs: number | null;
+  lastScrub: LastScrub | null;
   breaker: BreakerState;
   pendingAcks: number | null;
   /** Rows that left the device's share and stay because rows of the device's own reference them. */
@@ -59,6 +65,8 @@ export class SyncStatus {
   private failures = 0;
   private applied: AppliedState | undefined;
   private raised: Alert | null = null;
+  /** Until a scrub finds other rows as they should be. */
+  private repeatedDrift: Alert | null = null;
 
   constructor(
     @Inject(STATUS_OPTIONS) private readonly options: StatusOptions,
@@ -77,13 +85,23 @@ export class SyncStatus {
   /** What an operator has to act on: while the database is not ready, the reason. */
   get alert(): Alert | null {
     const { fault } = this.database;
-    return fault ? alertOf(fault.error, fault.since) : this.raised;
+    return fault ? alertOf(fault.error, fault.since) : (this.raised ?? this.repeatedDrift);
   }
 
   /** The database was replaced: what it held is lost. */
   forget(): void {
     this.applied = undefined;
     this.verified.forget();
+  }
+
+  /** A scrub has ended. @param repeated key ranges whose rows had drifted in the scrub before, too */
+  async scrubbed(repeated: readonly { table: string; firstKey: string | null; lastKey: string | null }[]): Promise<void> {
+    const ranges = repeated.map(({ table, firstKey, lastKey }) => `${table} (${firstKey ?? ''}, ${lastKey ?? ''}]`);
+    const error = new WaypostError('MIRROR_DRIFTED', {
+      detail: `The same rows have drifted again since the scrub before: ${ranges.join('; ')}.`,
+    });
+    this.repeatedDrift = ranges.length > 0 ? alertOf(error, this.repeatedDrift?.since ?? new Date()) : null;
+    await this.readStored();
   }
 
   get consecutiveFailures(): number {
@@ -137,6 +155,8 @@ export class SyncStatus {
       totals: stored?.totals ?? null,
       consecutiveFailures: this.failures,
       verifiedAgeMs: applied ? (this.verified.ageMs ?? null) : null,
+      wholeAgeMs: stored?.coverage.wholeAgeMs ?? null,
+      lastScrub: stored?.coverage.lastScrub ?? null,
       breaker: this.circuit.state,
       pendingAcks: stored?.pendingAcks ?? null,
       keptRows: stored?.keptRows ?? null,
@@ -157,17 +177,19 @@ export class SyncStatus {
   private async readStored() {
     if (!this.database.ready) return undefined;
     try {
-      const [last, totals, pendingAcks, keptRows, applied] = await Promise.all([
+      const [last, totals, pendingAcks, keptRows, applied, coverage] = await Promise.all([
         this.log.findLast(),
         this.log.totals(),
         this.acks.countPending(),
         this.state.countRetained(),
         this.state.findApplied(),
+        this.state.readCoverage(),
       ]);
       this.applied = applied;
       this.verified.restore(applied?.verifiedAt);
       this.metrics.keptRows.set(keptRows);
-      return { last: last ? storedAttempt(last) : null, totals, pendingAcks, keptRows };
+      this.metrics.wholeAgeSeconds.set(coverage.wholeAgeMs === null ? NaN : coverage.wholeAgeMs / 1000);
+      return { coverage, last: last ? storedAttempt(last) : null, totals, pendingAcks, keptRows };
     } catch (error) {
       this.logger.warn({ reason: toWaypostError(error).message }, 'the status could not be read from the database');
       return undefined;
