@@ -11,9 +11,9 @@ import { CreateKeptRows1795200000000 } from './migrations/1795200000000-create-k
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { IndexRunningCycles1795600000000 } from './migrations/1795600000000-index-running-cycles.js';
 import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-create-owned-tables.js';
-import { CreateScrubs1797200000100 } from './migrations/1797200000100-create-scrubs.js';
 import { CreateTableChunks1797200000000 } from './migrations/1797200000000-create-table-chunks.js';
 import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-create-schema-changes.js';
+import { CreateScrubs1797400000000 } from './migrations/1797400000000-create-scrubs.js';
 
 export const ENTITIES = [SyncLogEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
 
@@ -33,7 +33,7 @@ export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error:
       CreateOwnedTables1796600000001,
       CreateTableChunks1797200000000,
       CreateSchemaChanges1797300000000,
-      CreateScrubs1797200000100,
+      CreateScrubs1797400000000,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /** Readings of all that the device holds, what they found, and when each table was last read as a whole. */
-export class CreateScrubs1797200000100 implements MigrationInterface {
+export class CreateScrubs1797400000000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`
       CREATE TABLE waypost.edge_scrubs (
