@@ -1,7 +1,7 @@
 import { type BorderedIndex, type Manifest, type ManifestTable, parseTableName, quoteTable, sha256 } from '@waypost/contracts';
 import { type CatalogTable, cutRuns, describeTables, findRangeObstacle, type KeyedSource, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
-import { compareColumns } from '../load/compare-columns.js';
+import { compareColumns } from '../schema/compare-columns.js';
 import { readHeldChunks } from '../state/held-chunks.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { hashTable, keyedSource, matches } from '../verify/verify-table.js';

@@ -26,7 +26,9 @@ export class CreateScrubs1797400000000 implements MigrationInterface {
         last_key text
       )`);
     await runner.query('CREATE INDEX edge_drifts_of_scrub ON waypost.edge_drifts (scrub_id)');
-    await runner.query(`COMMENT ON TABLE waypost.edge_scrubs IS 'Readings of all mirrored rows; completed_at is null while one is under way or was broken off'`);
+    await runner.query(
+      `COMMENT ON TABLE waypost.edge_scrubs IS 'Readings of all mirrored rows; completed_at is null while one is under way or was broken off'`,
+    );
     await runner.query(`
       COMMENT ON TABLE waypost.edge_drifts IS
         'Chunks whose rows were not those that were verified last: more than first_key (null: from the beginning), up to last_key (null: to the end)'`);
