@@ -20,7 +20,7 @@ const PAUSE_FACTOR = 9;
 const BUSY_MS = 500;
 /** How long it waits for the database, such as just after a start. */
 const DATABASE_MAX_WAIT_MS = 5000;
-/** A scrub that was broken off longer ago begins anew. */
+/** One that was broken off longer ago starts over. */
 const MAX_UNFINISHED_MS = 7 * 86_400_000;
 
 /** What a scrub read and found. */
