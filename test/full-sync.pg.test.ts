@@ -151,6 +151,29 @@ describe('a device and its central', () => {
     expect(await columns('areas')).toEqual(['location_id', 'lower(name)) WHERE (id > 0']);
   });
 
+  test('a column that central adds comes without a download; one that it narrows stops the device, and central knows why', async () => {
+    await source.query("ALTER TABLE areas ADD COLUMN note text NOT NULL DEFAULT 'none'");
+    const added = await sync();
+    expect(added.body.status).toBe('Success');
+    expect(added.body.tables.filter(({ downloadedBytes }) => downloadedBytes > 0)).toEqual([]);
+    await expectEqualRows();
+    expect((await mirror.query("SELECT FROM areas WHERE note = 'none' LIMIT 1")).rowCount).toBe(1);
+
+    await source.query('ALTER TABLE areas ALTER COLUMN note TYPE varchar(9)');
+    expect(await sync()).toMatchObject({ status: 409, body: { code: 'SCHEMA_MISMATCH' } });
+    const statement = 'ALTER TABLE "public"."areas" ALTER COLUMN "note" TYPE character varying(9)';
+    const { rows } = await source.query<{ code: string; error: string }>(
+      'SELECT last_error_code AS code, last_error AS error FROM waypost.device_status WHERE mac = $1 AND consecutive_failures > 0',
+      [MAC],
+    );
+    expect(rows).toEqual([{ code: 'SCHEMA_MISMATCH', error: expect.stringContaining(`(run ${statement})`) as unknown }]);
+    await mirror.query(statement);
+    expect((await sync()).status).toBe(200);
+    await expectEqualRows();
+    await source.query('ALTER TABLE areas DROP COLUMN note');
+    expect((await sync()).body.status).toBe('Success');
+  });
+
   test('local drift is found and repaired on demand', async () => {
     await mirror.query("UPDATE companies SET name = 'drifted'");
     const { body } = await post<SyncAnswer>(`${edge.url}/api/sync/now`, { verify: true });

@@ -18,6 +18,7 @@ import {
   prefersMinimal,
   PROBLEM_TYPE,
   sealManifest,
+  shapeFingerprint,
   type SyncRequest,
   type TableIndex,
   toProblem,
@@ -61,6 +62,10 @@ export class FakeCentral implements AsyncDisposable {
   schemaVersion = 1;
   /** Of all tables of the next manifest. */
   onReferenced: ManifestTable['onReferenced'];
+  /** Of the next manifest; a central of an earlier version says nothing of it. */
+  onRemoved: Manifest['onRemoved'];
+  /** Whether the next manifest names the shapes of its tables, as centrals of earlier versions do not. */
+  namesShapes = false;
   /** Secondary indexes of the next manifest's tables, by name. */
   indexes: Record<string, TableIndex[]> = {};
   /** Constant defaults of the next manifest's tables, by name. */
@@ -97,7 +102,8 @@ export class FakeCentral implements AsyncDisposable {
 
   private constructor(
     private readonly databaseUrl: string,
-    private readonly tables: readonly string[],
+    /** What the next manifest names. */
+    public tables: readonly string[],
   ) {
     this.server = this.makeServer();
   }
@@ -130,8 +136,10 @@ export class FakeCentral implements AsyncDisposable {
         device: { mac: TEST_MAC, id: '1' },
         filters: {},
         types,
+        ...(this.onRemoved ? { onRemoved: this.onRemoved } : {}),
         tables: streams.map(({ table }) => ({
           ...table,
+          ...(this.namesShapes ? { shape: shapeFingerprint({ ...table, defaults: this.defaults[table.name] }) } : {}),
           ...(this.onReferenced ? { onReferenced: this.onReferenced } : {}),
           ...(this.defaults[table.name] ? { defaults: this.defaults[table.name] } : {}),
           ...(this.indexes[table.name] ? { indexes: this.indexes[table.name] } : {}),
@@ -326,7 +334,7 @@ function liveRecords({ schemaVersion, types, tables }: Manifest, sent: object, s
     return Buffer.concat([liveHead(type, bytes.length), bytes]);
   };
   const shapes = tables.map(
-    ({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, indexes: _____, defaults: ______, ...shape }) => shape,
+    ({ rowCount: _, sha256: __, rawBytes: ___, streamBytes: ____, indexes: _____, defaults: ______, shape: _______, ...shape }) => shape,
   );
   const rows = streams.flatMap(({ bytes, borders }) => {
     const index = ChunkIndex.decode(bytes.subarray(0, borders[0]));

@@ -25,8 +25,8 @@ const tableShapeSchema = manifestTableSchema.pick({ name: true, format: true, co
 export const preambleSchema = manifestSchema.pick({ schemaVersion: true, types: true }).extend({ tables: z.array(tableShapeSchema) });
 export type Preamble = z.infer<typeof preambleSchema>;
 
-/** What a device's mirror looks like. The preamble of a live stream, which only makes new tables, has no defaults. */
-export type MirrorShape = Pick<Preamble, 'types'> & { tables: (TableShape & Pick<ManifestTable, 'defaults'>)[] };
+/** What a device's mirror looks like. The preamble of a live stream, which only makes new tables, has neither defaults nor fingerprints. */
+export type MirrorShape = Pick<Preamble, 'types'> & { tables: (TableShape & Pick<ManifestTable, 'defaults' | 'shape'>)[] };
 
 /** The head of a record, to be followed by `length` bytes. */
 export function liveHead(type: LiveRecordType, length: number): Buffer {

@@ -23,6 +23,9 @@ const columnSchema = z.object({
 /** `fail`: the sync fails and names the row. `keep`: the row stays until nothing references it. */
 export const onReferencedSchema = z.enum(['fail', 'keep']);
 
+/** What becomes of a table on the device that left the plan. `drop`: of those that the device's Waypost created. */
+export const onRemovedSchema = z.enum(['keep', 'drop']);
+
 /** Names and types as `format_type` prints them: quoted where SQL needs it, with their schema where it is not pg_catalog. */
 const typeNameSchema = z.string().min(1);
 
@@ -98,6 +101,8 @@ export const manifestTableSchema = z.object({
   onReferenced: onReferencedSchema.optional(),
   /** Constant defaults of columns at the source; absent where there are none. They tell a device how to add a column without fetching its rows. */
   defaults: z.array(columnDefaultSchema).min(1).optional(),
+  /** Names the table's shape: as long as it is the same, columns, types, key and defaults are. */
+  shape: sha256HexSchema.optional(),
   /** What a device makes beside the key of a table that it creates; absent where there is none. */
   indexes: z.array(tableIndexSchema).min(1).max(MAX_TABLE_INDEXES).optional(),
   /** Length of the canonical rows. */
@@ -127,6 +132,8 @@ export const manifestSchema = z.object({
   types: z.array(userTypeSchema),
   /** Parents first, as in the plan. */
   tables: z.array(manifestTableSchema),
+  /** `keep` where it is absent. */
+  onRemoved: onRemovedSchema.optional(),
   sha256: sha256HexSchema,
 });
 
@@ -137,6 +144,16 @@ export type ColumnDefault = z.infer<typeof columnDefaultSchema>;
 export type TableIndex = z.infer<typeof tableIndexSchema>;
 export type IndexKey = z.infer<typeof indexKeySchema>;
 export type UserType = z.infer<typeof userTypeSchema>;
+
+/** A fingerprint of what a table looks like: SHA-256 over the RFC 8785 form of columns, key, format and, where there are any, defaults. */
+export function shapeFingerprint({
+  columns,
+  key,
+  format,
+  defaults,
+}: Pick<ManifestTable, 'columns' | 'key' | 'format' | 'defaults'>): string {
+  return sha256Hex(canonicalJson({ columns, key, format, ...(defaults && { defaults }) }));
+}
 
 /** SHA-256 over the RFC 8785 form of all fields but `sha256`. */
 export function manifestSha256(manifest: Omit<Manifest, 'sha256'>): string {

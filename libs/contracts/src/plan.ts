@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { onReferencedSchema } from './manifest.js';
+import { onReferencedSchema, onRemovedSchema } from './manifest.js';
 
 /** A fraction, or `off`: as MAX_SHRINK of central has it. */
 const maxShrinkSchema = z.union([z.literal('off'), z.number().gt(0).lte(1)]);
@@ -44,6 +44,8 @@ export const planSchema = z.strictObject({
   changes: z.enum(['none', 'triggers']).optional(),
   /** Of tables that do not say it themselves. Default: `mirror`. */
   indexes: indexesSchema.optional(),
+  /** What devices do with a table that is not in the plan any more. Default: `keep`. */
+  onRemoved: onRemovedSchema.optional(),
   /** Parents first. */
   tables: z.array(planTableSchema).min(1),
 });

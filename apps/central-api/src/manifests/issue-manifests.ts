@@ -6,6 +6,7 @@ import {
   type Manifest,
   type ManifestTable,
   sealManifest,
+  shapeFingerprint,
   WaypostError,
 } from '@waypost/contracts';
 import { faultPoint, newId } from '@waypost/runtime';
@@ -27,6 +28,7 @@ export interface Recipient {
 interface IssueOptions {
   epoch: string;
   schemaVersion: number;
+  onRemoved: Manifest['onRemoved'];
   snapshot: Snapshot;
   ttlMs: number;
   /** What the snapshot has seen, where changes are captured, and under which definitions. */
@@ -120,12 +122,12 @@ async function refuseShrinks(
   return refusals;
 }
 
-function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, snapshot }: IssueOptions): ManifestContent[] {
+function contentsOf(recipients: readonly Recipient[], { epoch, schemaVersion, onRemoved, snapshot }: IssueOptions): ManifestContent[] {
   const { types } = snapshot;
   const tables = snapshot.tables.map(toManifestTable);
   return recipients.map(({ mac, scope }) => {
     const device = { mac, id: scope.get('device_id') ?? null };
-    return { schemaVersion, epoch, device, filters: Object.fromEntries(scope), types, tables };
+    return { schemaVersion, epoch, device, filters: Object.fromEntries(scope), types, tables, ...(onRemoved && { onRemoved }) };
   });
 }
 
@@ -142,13 +144,21 @@ function toManifestTable(snapshot: TableSnapshot): ManifestTable {
   const { index, indexes, defaults } = snapshot;
   const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
   const streamBytes = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes;
-  const optional = { ...(defaults.length > 0 && { defaults }), ...(indexes.length > 0 && { indexes }) };
-  return { ...shapeOf(snapshot), ...optional, rowCount, sha256, rawBytes, streamBytes };
+  const described = { ...shapeOf(snapshot), ...(defaults.length > 0 && { defaults }) };
+  return {
+    ...described,
+    shape: shapeFingerprint(described),
+    ...(indexes.length > 0 && { indexes }),
+    rowCount,
+    sha256,
+    rawBytes,
+    streamBytes,
+  };
 }
 
 /** What two manifests must share to mean the same state. */
-function contentOf({ schemaVersion, epoch, device, filters, types, tables }: Manifest): string {
-  return canonicalJson({ schemaVersion, epoch, device, filters, types, tables });
+function contentOf({ schemaVersion, epoch, device, filters, types, tables, onRemoved }: Manifest): string {
+  return canonicalJson({ schemaVersion, epoch, device, filters, types, tables, ...(onRemoved && { onRemoved }) });
 }
 
 async function storeManifests(

@@ -30,7 +30,13 @@ export class ManifestIssuer {
       const answers = await issueManifests(
         this.dataSource.manager,
         present.map(([, recipient]) => recipient),
-        { ...facts, schemaVersion: this.plan.schemaVersion, ttlMs: this.options.ttlMs, maxShrink: this.options.maxShrink },
+        {
+          ...facts,
+          schemaVersion: this.plan.schemaVersion,
+          onRemoved: this.plan.file.plan.onRemoved,
+          ttlMs: this.options.ttlMs,
+          maxShrink: this.options.maxShrink,
+        },
       );
       const issued = new Map<PendingRequest, IssuedManifest>();
       for (const [at, [request]] of present.entries()) {

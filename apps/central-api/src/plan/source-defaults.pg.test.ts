@@ -59,3 +59,27 @@ test('a manifest has the defaults of mirrored columns that are one value, as tex
   });
   expect(tables[1]).not.toHaveProperty('defaults');
 });
+
+test('the fingerprint of a table’s shape changes with its columns and defaults, and not with its rows', async () => {
+  await using central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
+  const shapes = async () => (await central.manifestFor(MAC)).tables.map(({ shape }) => shape);
+  const first = await shapes();
+  expect(first).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/), expect.stringMatching(/^[0-9a-f]{64}$/)]);
+  await central.sql('INSERT INTO users (n_wrong, n_check) VALUES (2, 2)');
+  expect(await shapes()).toEqual(first);
+  await central.sql('ALTER TABLE users ALTER plain SET DEFAULT 8');
+  const second = await shapes();
+  expect(second[0]).not.toBe(first[0]);
+  expect(second[1]).toBe(first[1]);
+});
+
+test('`onRemoved` of the plan stands in the manifest; without it nothing does', async () => {
+  await using central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN });
+  expect(await central.manifestFor(MAC)).not.toHaveProperty('onRemoved');
+  await using other = await startOwnCentral({
+    server,
+    schema: SCHEMA,
+    plan: PLAN.replace('schemaVersion: 1', 'schemaVersion: 1\nonRemoved: drop'),
+  });
+  expect(await other.manifestFor(MAC)).toMatchObject({ onRemoved: 'drop' });
+});

@@ -12,6 +12,10 @@ export interface SchemaOrder {
   held: Manifest | undefined;
   alterations: Alterations;
   labels: readonly NewLabel[];
+  /** Tables that left the plan, by the names that they had, children last. */
+  removed: readonly string[];
+  /** Whether those that Waypost created are to be dropped. */
+  dropsRemoved: boolean;
 }
 
 /** What a load is to do. */

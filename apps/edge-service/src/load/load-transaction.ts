@@ -8,6 +8,7 @@ import { recordSchemaChanges, type SchemaChange } from '../audit/schema-changes.
 import { shuttingDown } from '../central/race-abort.js';
 import type { Alterations } from '../schema/plan-changes.js';
 import { addLabelStatement } from '../schema/user-types.js';
+import { leaveTables } from '../state/leave-tables.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { alterTables, runDefinition } from './alter-tables.js';
@@ -115,6 +116,7 @@ export class LoadTransaction {
       const loaded = { ...prepared, staged, loaded: tables, manifest: await settle(), allowed: this.options.sideEffectTables, step };
       const verified = await verifyLoad(client, loaded);
       await this.alter(client, order, prepared.late, prepared.tables);
+      await this.leave(client, order);
       await record(client, verified);
     });
   }
@@ -162,9 +164,35 @@ export class LoadTransaction {
     await pinSession(client);
     await this.lockTables(client, lockStatement(tables, locals));
     const done = await alterTables(client, alterations);
-    const changes = [...done].flatMap(([object, statements]) => statements.map((statement): SchemaChange => ({ object, statement })));
+    const changes = [...done].flatMap(([object, statements]) => {
+      const shapes = { from: shapeIn(order.schema?.held?.tables, object), to: shapeIn(order.shape.tables, object) };
+      return statements.map((statement): SchemaChange => ({ object, statement, ...shapes }));
+    });
     await recordSchemaChanges(client, order.cycleId, changes);
     this.logger.info({ changes }, 'tables altered as central’s are');
+  }
+
+  /** Lets go of tables that left the plan. Once: the manifest that is recorded does not name them. */
+  private async leave(client: pg.ClientBase, { cycleId, schema }: LoadOrder): Promise<void> {
+    if (!schema || schema.removed.length === 0) return;
+    const left = await leaveTables(client, this.owned, schema.removed, schema.dropsRemoved);
+    await recordSchemaChanges(
+      client,
+      cycleId,
+      left.map(({ name, statement = 'not mirrored any more', because }): SchemaChange => ({
+        object: name,
+        statement: because === undefined ? statement : `${statement}: kept, ${because}`,
+        from: shapeIn(schema.held?.tables, name),
+      })),
+    );
+    for (const { name: table, statement, because } of left) {
+      if (because === undefined)
+        this.logger.info(
+          { table, statement },
+          statement ? 'table left the plan: dropped' : 'table left the plan: it is the device’s own now',
+        );
+      else this.logger.warn({ table, because }, 'table left the plan, and stays: it is the device’s own now');
+    }
   }
 
   /** Once for each set of tables; what a trigger did is found by verification alone. */
@@ -250,6 +278,10 @@ export class LoadTransaction {
       [String(this.options.lockTimeoutMs)],
     );
   }
+}
+
+function shapeIn(tables: readonly { name: string; shape?: string | undefined }[] | undefined, table: string): string | undefined {
+  return tables?.find(({ name }) => name === table)?.shape;
 }
 
 /** @throws WaypostError MIRROR_ALTERED where the tables are not as they were when the cycle decided what to load */

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type Manifest, type ManifestTable, parseTableName } from '@waypost/contracts';
+import { type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import { queryPrepared, pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
@@ -103,7 +103,9 @@ export class CompareMirror {
       const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
       const bases = await this.deltas.find(client, changed, { mirror, known, before });
       const { alterations, labels } = mirror;
-      const schema = alterations.size + labels.length > 0 ? { held, alterations, labels } : undefined;
+      const removed = removedTables(manifest, known, held);
+      const isNeeded = alterations.size + labels.length + removed.length > 0;
+      const schema = isNeeded ? { held, alterations, labels, removed, dropsRemoved: manifest.onRemoved === 'drop' } : undefined;
       const allNew = !schema && changed.every(({ name }) => !mirror.tables.has(name));
       return { manifest, before, changed, rehashed, ...bases, allNew, schema };
     });
@@ -155,6 +157,15 @@ export function outcomesOf(
     const reason = download?.refusals.get(name) ?? reasons.get(name);
     return { ...facts, action: 'loaded', way: 'whole', ...(reason === undefined ? {} : { reason }) };
   });
+}
+
+/** Tables that are mirrored and that the manifest does not name any more, in the order of the manifest that the device holds. */
+function removedTables({ tables }: Manifest, known: KnownTables, held: Manifest | undefined): string[] {
+  const relationOf = (name: string): string => quoteTable(parseTableName(name));
+  const named = new Set(tables.map(({ name }) => relationOf(name)));
+  const left = [...known.keys()].filter((name) => !named.has(relationOf(name)));
+  const order = held?.tables.map(({ name }) => name) ?? [];
+  return left.sort((one, other) => order.indexOf(one) - order.indexOf(other));
 }
 
 /** Where every table is what it should be. */

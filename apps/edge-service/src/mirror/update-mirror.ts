@@ -5,6 +5,7 @@ import type pg from 'pg';
 import { outcomeParameters, tableParameters } from '../audit/sync-log.js';
 import { LiveDownload } from '../download/live-download.js';
 import { KeepIndexes } from '../indexes/keep-indexes.js';
+import type { SchemaOrder } from '../load/load-order.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import type { CyclePhase, OpenCycle } from '../phase/cycle-phase.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
@@ -90,7 +91,7 @@ export class UpdateMirror implements CyclePhase {
   private async confirm(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     const acknowledge = diff.manifest.manifestId !== diff.before?.manifestId;
     const applied: Applied = {
-      status: diff.schema ? 'Success' : 'Unchanged',
+      status: diff.schema && altersSomething(diff.schema) ? 'Success' : 'Unchanged',
       tables: outcomesOf(diff),
       rowsLoaded: 0,
       rawBytes: 0,
@@ -123,4 +124,9 @@ export class UpdateMirror implements CyclePhase {
     );
     return applied;
   }
+}
+
+/** A table that left the plan and stays alters nothing. */
+function altersSomething({ alterations, labels, removed, dropsRemoved }: SchemaOrder): boolean {
+  return alterations.size + labels.length > 0 || (removed.length > 0 && dropsRemoved);
 }

@@ -27,3 +27,9 @@ export function findEmpty(relations: readonly string[]): string {
 export function lockAgainstWriters(relations: readonly string[]): string {
   return `LOCK TABLE ${relations.join(', ')} IN SHARE ROW EXCLUSIVE MODE`;
 }
+
+/** $1: relations. */
+export const FORGET_OWNED = 'DELETE FROM waypost.edge_owned_tables WHERE relation = ANY ($1::text[])';
+
+/** Rows that were retained stay with their table, as the device's own. $1: the manifest's names. */
+export const FORGET_RETAINED = 'DELETE FROM waypost.edge_kept_rows WHERE table_name = ANY ($1::text[])';
