@@ -101,7 +101,7 @@ export const READ_INDEX = 'SELECT chunk_index AS "index" FROM waypost.table_cont
 
 /** $1: sha256, $2: format, $3: whether with its index. A pack that is not there any more has no bytes. */
 export const FIND_CONTENT = `
-  SELECT CASE WHEN $3 THEN chunk_index END AS "index", frame_bytes::float8 AS "frameBytes", packs,
+  SELECT CASE WHEN $3 THEN chunk_index END AS "index", index_sha256 AS "indexSha256", frame_bytes::float8 AS "frameBytes", packs,
          ARRAY(SELECT p.bytes::float8 FROM unnest(packs) WITH ORDINALITY AS of(pack_id, at) LEFT JOIN waypost.packs p USING (pack_id) ORDER BY at)
            AS "packBytes"
   FROM waypost.table_contents WHERE sha256 = $1 AND format = $2`;

@@ -40,6 +40,8 @@ export interface Pack {
 export interface FoundContent {
   /** Header and index of the chunk stream; null where it was not asked for. */
   index: Buffer | null;
+  /** SHA-256 of that; null where an earlier release stored it. */
+  indexSha256: Buffer | null;
   /** Length of all frames together. */
   frameBytes: number;
   packs: string[];
@@ -113,12 +115,17 @@ export class ChunkCatalog {
     return stored?.bytes ?? 0;
   }
 
-  /** @param packs those that hold its chunks */
-  async addContent({ index, borders }: ChunkedTable, packs: string[]): Promise<void> {
+  /**
+   * @param packs those that hold its chunks
+   * @returns SHA-256 of its index
+   */
+  async addContent({ index, borders }: ChunkedTable, packs: string[]): Promise<Buffer> {
     const { sha256, rowCount, frameBytes } = index.totals();
     const bytes = index.encode();
-    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), hash(bytes), frameMarks(bytes), borders.encode()];
+    const indexSha256 = hash(bytes);
+    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), indexSha256, frameMarks(bytes), borders.encode()];
     await this.query('add content', sql.ADD_CONTENT, values);
+    return indexSha256;
   }
 
   /** Where a content's chunks end, as BorderKeys encodes it; undefined where that is not known. */

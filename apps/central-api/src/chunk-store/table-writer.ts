@@ -12,6 +12,7 @@ interface Target {
   /** Whether a pack is there in full; it is forgotten otherwise. */
   isWhole: (packId: string) => Promise<boolean>;
   onPack: (bytes: number) => void;
+  onContent: (table: ChunkedTable, indexSha256: Buffer) => void;
   /** The store has reached its limit. */
   onFull: () => void;
 }
@@ -55,7 +56,8 @@ export class PackTableWriter implements TableWriter {
     await this.out.finish();
     await faultPoint('central.pack-known');
     const stored = this.otherLengths.size === 0 ? index : withLengths(index, this.otherLengths);
-    await this.target.catalog.addContent({ index: stored, borders }, [...this.packs]);
+    const table = { index: stored, borders };
+    this.target.onContent(table, await this.target.catalog.addContent(table, [...this.packs]));
     await faultPoint('central.snapshot-stored');
     return stored;
   }

@@ -4,7 +4,7 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { describeTables } from './catalog.js';
 import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
-import { chunksOf, cutRuns, findRangeObstacle, type KeyedSource, locateKeys, runsOf } from './key-ranges.js';
+import { chunksOf, cutRuns, findRangeObstacle, type KeyedSource, locateAmong, locateKeys, runsOf } from './key-ranges.js';
 import { spliceRows } from './splice-rows.js';
 import { pinSession } from './session-settings.js';
 import { withTransaction } from './transaction.js';
@@ -182,6 +182,32 @@ test('one changed row in a large table costs its chunk', async () => {
   );
   expect(isSame(chunks, whole)).toBe(true);
   expect(read).toBeLessThanOrEqual(2);
+});
+
+test('few keys among many borders lie where comparing them with all borders says', async () => {
+  await client.query(
+    'CREATE TABLE sparse (id bigint PRIMARY KEY); INSERT INTO sparse SELECT g * 3 FROM generate_series(1, 120000) g; ANALYZE sparse',
+  );
+  const source = await sourceOf('sparse', ['id']);
+  const chunks = await inSnapshot(() => cutWhole(source));
+  const borders = bordersOf(source, chunks);
+  const all = { borders, chunks: chunks.map((_, at) => at) };
+  const key = fc.oneof(
+    fc.integer({ min: -5, max: 360_005 }),
+    fc
+      .tuple(fc.nat(chunks.length - 1), fc.integer({ min: -1, max: 1 }))
+      .map(([at, more]) => Number(chunks[at]!.lastKey.readBigInt64BE(4)) + more),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(key, { minLength: 1, maxLength: 3 }), async (keys) => {
+      const text = [keys.map(String)];
+      const [few, whole] = await inSnapshot(
+        async () => [await locateKeys(client, source, borders, text), await locateAmong(client, source, all, text)] as const,
+      );
+      expect(few).toEqual(whole);
+    }),
+    { numRuns: 100 },
+  );
 });
 
 test('borders that lengths make: a row that grows moves them, up to the next one that a key makes', async () => {

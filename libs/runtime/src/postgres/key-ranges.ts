@@ -1,4 +1,4 @@
-import { type BorderKeys, Chunker, type ChunkSink, keyFieldsOf } from '@waypost/contracts';
+import { type BorderKeys, BorderKeysBuilder, Chunker, type ChunkSink, keyFieldsOf } from '@waypost/contracts';
 import type pg from 'pg';
 import { HAS_ORDERED_INDEX, type KeyedSource, locateQuery, rangeQuery, READ_DOMAINS } from './key-ranges.sql.js';
 import { collectRangeRows, type RangeStatement, type RangeTaker, readRangeRows } from './range-rows.js';
@@ -69,20 +69,57 @@ export interface LocatedKey {
   notMore: number;
 }
 
-/**
- * Where keys lie, in their order.
- * @param keys the values of each key column, column by column: as text, or as PostgreSQL takes arrays in binary form
- */
+/** Of many border keys, every so many is looked at first. */
+const GROUP = 64;
+
+/** The values of each key column, column by column: as text, or as PostgreSQL takes arrays in binary form. */
+type KeyColumns = readonly (readonly string[] | Buffer)[];
+
+/** Where keys lie, in their order. */
 export async function locateKeys(
   client: pg.ClientBase,
   source: KeyedSource,
   borders: BorderKeys,
-  keys: readonly (readonly string[] | Buffer)[],
+  keys: readonly (readonly string[])[],
+): Promise<LocatedKey[]> {
+  const count = borders.length;
+  const all = Array.from({ length: count }, (_, at) => at);
+  // Few keys lie in few groups: the borders of all others need not be sorted.
+  if ((keys[0]?.length ?? 0) * 2 * GROUP > count) return locateAmong(client, source, { borders, chunks: all }, keys);
+  const lastOfGroups = all.filter((at) => at % GROUP === GROUP - 1);
+  const inGroups = await locateAmong(client, source, { borders, chunks: lastOfGroups }, keys);
+  const groups = [...new Set(inGroups.map(({ less }) => less))];
+  const chunks = groups.flatMap((group) => all.slice(group * GROUP, (group + 1) * GROUP));
+  const located = await locateAmong(client, source, { borders, chunks }, columnsOfKeys(source, inGroups));
+  // The borders of groups before a key's own are all less than it, those that were left out, too.
+  return located.map(({ key, less, notMore }, at) => {
+    const group = inGroups[at]!.less;
+    const leftOut = (group - groups.indexOf(group)) * GROUP;
+    return { key, less: less + leftOut, notMore: notMore + leftOut };
+  });
+}
+
+/** Columns of keys, in binary form. */
+export function columnsOfKeys(source: KeyedSource, keys: readonly LocatedKey[]): Buffer[] {
+  const builder = new BorderKeysBuilder(shapeOf(source).keyFields);
+  for (const { key } of keys) builder.add(key);
+  return arraysOf(
+    source,
+    builder.build(),
+    keys.map((_, at) => at),
+  );
+}
+
+/** Where keys lie among some of the border keys. @param chunks their places, ascending */
+export async function locateAmong(
+  client: pg.ClientBase,
+  source: KeyedSource,
+  { borders, chunks }: { borders: BorderKeys; chunks: readonly number[] },
+  keys: KeyColumns,
 ): Promise<LocatedKey[]> {
   const isText = !Buffer.isBuffer(keys[0]);
-  const all = Array.from({ length: borders.length }, (_, at) => at);
   const arrays = keys.map((values) => (Buffer.isBuffer(values) ? values : arrayOf(TEXT_OID, values.map(textField))));
-  const statement = { text: locateQuery(source, isText ? 'text' : 'typed'), values: [...arraysOf(source, borders, all), ...arrays] };
+  const statement = { text: locateQuery(source, isText ? 'text' : 'typed'), values: [...arraysOf(source, borders, chunks), ...arrays] };
   const located: LocatedKey[] = [];
   for (const [less, rows] of await collectRangeRows(client, statement)) {
     for (let at = 0; at < rows.length;) {
@@ -234,7 +271,7 @@ function statementsOf(source: KeyedSource, borders: BorderKeys, chunks: readonly
 }
 
 /** Columns of border keys, as PostgreSQL takes arrays in binary form. */
-export function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: readonly number[]): Buffer[] {
+function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: readonly number[]): Buffer[] {
   return keyColumns.map(({ typeOid }, at) => arrayOf(typeOid, borders.column(at, chunks)));
 }
 

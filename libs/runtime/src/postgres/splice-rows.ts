@@ -2,7 +2,7 @@ import { type BorderKeys, BorderKeysBuilder } from '@waypost/contracts';
 import type pg from 'pg';
 import { releaseMemory } from '../system/release-memory.js';
 import { ZSTD_SLACK_BYTES } from '../system/zstd.js';
-import { arraysOf, type KeyedSource, type LocatedKey, locateKeys, type ReadRows, shapeOf } from './key-ranges.js';
+import { columnsOfKeys, type KeyedSource, locateAmong, type LocatedKey, type ReadRows, shapeOf } from './key-ranges.js';
 import { rowsQuery } from './key-ranges.sql.js';
 import { collectRangeRows, type RangeTaker } from './range-rows.js';
 
@@ -94,23 +94,13 @@ async function readRows(
   signal: AbortSignal | undefined,
 ): Promise<Rows> {
   if (keys.length === 0) return new Map();
-  const numbers = keys.map((_, at) => at);
-  const found = await collectRangeRows(client, { text: rowsQuery(source), values: [numbers, ...columnsOf(source, keys)] }, signal);
+  const numbers = numbersTo(keys.length);
+  const found = await collectRangeRows(client, { text: rowsQuery(source), values: [numbers, ...columnsOfKeys(source, keys)] }, signal);
   const framer = new RowFramer(shapeOf(source));
   const wanted = new Set(keys.map(({ key }) => key.toString('latin1')));
   // Where a key equals another one without having its bytes, its row is found by both, and has changed only if its own key is among them.
   const rows = [...found.values()].map((row) => [framer.keyAt(row, 0), row] as const);
   return new Map(rows.filter(([key]) => wanted.has(key)));
-}
-
-function columnsOf(source: KeyedSource, keys: readonly LocatedKey[]): Buffer[] {
-  const builder = new BorderKeysBuilder(shapeOf(source).keyFields);
-  for (const { key } of keys) builder.add(key);
-  return arraysOf(
-    source,
-    builder.build(),
-    keys.map((_, at) => at),
-  );
 }
 
 /** Tells the chunks that have them where rows with new keys belong. */
@@ -125,11 +115,20 @@ async function place(client: pg.ClientBase, source: KeyedSource, chunks: readonl
     count += chunk.rowStarts.length;
   }
   const added = chunks.flatMap((chunk) => chunk.added);
-  for (const { key, less } of await locateKeys(client, source, present.build(), columnsOf(source, added))) {
+  for (const { key, less } of await locateAmong(
+    client,
+    source,
+    { borders: present.build(), chunks: numbersTo(count) },
+    columnsOfKeys(source, added),
+  )) {
     const name = key.toString('latin1');
     const { chunk, firstRow } = chunkOf.get(name) as { chunk: SplicedChunk; firstRow: number };
     chunk.insert(less - firstRow, rows.get(name) as Buffer);
   }
+}
+
+function numbersTo(count: number): number[] {
+  return Array.from({ length: count }, (_, at) => at);
 }
 
 interface Shape {
