@@ -90,6 +90,7 @@ test('the page shows exchanges of all routes of a device', () => {
       'POST /api/device-sync/ack',
       'GET /api/device-sync/manifests/<manifestId>',
       'GET /api/device-sync/manifests/<manifestId>/tables/areas/chunks',
+      'POST /api/device-sync/manifests/<manifestId>/tables/areas/delta',
     ]),
   );
 });

@@ -3,7 +3,7 @@ import type { FaultPoint } from '@waypost/runtime';
 import type { Side } from './image-roles.js';
 import { Pair } from './pair.js';
 import { startTestServer } from './postgres.js';
-import { changeAll, CREATE_STATIONS, SITE_ID, STATION_TABLES } from './stations.js';
+import { changeAll, changeOne, CREATE_STATIONS, SITE_ID, STATION_TABLES } from './stations.js';
 
 export interface Fault {
   point: FaultPoint;
@@ -15,6 +15,9 @@ const SIGN_MS = 2000;
 
 /** Reached only where a table comes whole, as to a device whose database has no list of its chunks yet. */
 const OF_WHOLE_TABLES: readonly FaultPoint[] = ['central.mid-download', 'edge.chunks-received', 'edge.chunks-spooled', 'edge.mid-copy'];
+
+/** Reached only where central has lost what a device holds, of a table that has hardly changed. */
+const OF_LOST_BASES: readonly FaultPoint[] = ['central.chunks-matched'];
 
 /** Where the first hit would come before there is anything half done. */
 const NTH: Partial<Record<FaultPoint, number>> = { 'central.mid-build': 2, 'edge.chunks-spooled': 2, 'edge.mid-copy': 3 };
@@ -48,8 +51,10 @@ export class FaultBench implements AsyncDisposable {
     const { pair } = this;
     const side = point.split('.')[0] as Side;
     this.generation += 1;
-    await pair.history.change(changeAll(this.generation));
+    const hasLost = OF_LOST_BASES.includes(point);
+    await pair.history.change(hasLost ? changeOne(this.generation) : changeAll(this.generation));
     if (OF_WHOLE_TABLES.includes(point)) await pair.forgetChunks();
+    if (hasLost) await pair.loseContents();
     await pair.startService(side, `${point}:${action}@${NTH[point] ?? 1}`);
     const armed = pair.services[side];
     const cycle = pair.sync();

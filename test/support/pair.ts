@@ -103,6 +103,11 @@ export class Pair implements AsyncDisposable {
     await this.pools.edge.query('DELETE FROM waypost.edge_table_chunks');
   }
 
+  /** As with an emptied chunk store: central knows nothing of what the device holds. */
+  async loseContents(): Promise<void> {
+    await this.pools.central.query('DELETE FROM waypost.table_contents');
+  }
+
   /**
    * Runs as many cycles as healing may take.
    * @returns how many it took, and what is wrong after the last; nothing where both sides are equal, everything is acknowledged once and

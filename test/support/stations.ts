@@ -30,3 +30,8 @@ export function changeAll(generation: number): string {
     UPDATE notes SET title = md5('${generation}' || title) WHERE title < '4';
     UPDATE notes SET generation = ${generation} WHERE title > 'c'`;
 }
+
+/** Changes one row: most chunks of its table stay as they are. */
+export function changeOne(generation: number): string {
+  return `UPDATE notes SET generation = ${generation} WHERE title = (SELECT min(title COLLATE "C") FROM notes)`;
+}

@@ -5,6 +5,7 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import { Traffic } from './http/traffic.js';
 import { checkDigest } from './http/check-digest.js';
+import { limitBody } from './http/operation.js';
 
 /** Acks hold a count and a hash per table; this is enough for some thousand tables. */
 const MAX_BODY_BYTES = 512 << 10;
@@ -19,6 +20,7 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     maxConnections: config.MAX_CONNECTIONS,
     tracedUrls: /^\/api\//,
   });
-  app.getHttpAdapter().getInstance().addHook('onRequest', app.get(Traffic).watch).addHook('preParsing', checkDigest);
+  const server = app.getHttpAdapter().getInstance();
+  server.addHook('onRoute', limitBody).addHook('onRequest', app.get(Traffic).watch).addHook('preParsing', checkDigest);
   return app;
 }

@@ -3,6 +3,8 @@ import {
   encodeDeltaHeader,
   encodeSegments,
   findSegments,
+  matchChunks,
+  type NamedChunks,
   SEGMENT_CHECK_BYTES,
   type SegmentEntry,
   sha256,
@@ -40,6 +42,20 @@ export function deltaOf(from: TableStream, to: TableStream): DeltaParts {
     return entry;
   });
   return { baseSha256: from.table.sha256, sha256: to.table.sha256, segments, frames };
+}
+
+/** What leads from chunks that are named to a state of a table, by docs/sync-protocol.md 5.3. */
+export function matchedDelta(held: NamedChunks, { bytes, borders, table }: TableStream): DeltaParts {
+  const index = ChunkIndex.decode(bytes.subarray(0, borders[0]));
+  const frames = new Map([...index].map(({ digest }, at) => [digest.toString('hex'), bytes.subarray(borders[at], borders[at + 1])]));
+  const { segments, chunks } = matchChunks(held.digests, index);
+  const coming = [...chunks].map(({ digest }) => frames.get(digest.toString('hex'))!);
+  return {
+    baseSha256: held.sha256,
+    sha256: table.sha256,
+    segments,
+    frames: segments.map(({ newChunks }) => (newChunks > 0 ? coming.shift()! : Buffer.alloc(0))),
+  };
 }
 
 export function encodeDelta({ baseSha256, sha256: hash, segments, frames }: DeltaParts): Buffer {

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Type } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Problem } from '@waypost/contracts';
 import pg from 'pg';
@@ -17,7 +18,15 @@ export interface SyncAnswer extends Partial<Omit<Problem, 'status'>> {
   cycleId: string;
   manifestId: string | null;
   downloadedBytes: number;
-  tables: { name: string; rowCount: number; sha256: string; action: 'loaded' | 'unchanged'; downloadedBytes: number }[];
+  tables: {
+    name: string;
+    rowCount: number;
+    sha256: string;
+    action: 'loaded' | 'unchanged';
+    way?: string;
+    reason?: string;
+    downloadedBytes: number;
+  }[];
   ack: string;
 }
 
@@ -80,6 +89,11 @@ export class Edge implements AsyncDisposable {
     const edge = new Edge(await startApp(), databaseUrl, folder, startApp);
     edge.url = await edge.app.getUrl();
     return edge;
+  }
+
+  /** A part of the service. */
+  part<T>(type: Type<T>): T {
+    return this.app.get(type);
   }
 
   async sync(body?: object): Promise<SyncAnswer> {

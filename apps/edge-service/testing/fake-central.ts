@@ -15,6 +15,7 @@ import {
   liveHead,
   type Manifest,
   type ManifestTable,
+  namedChunksSchema,
   prefersMinimal,
   PROBLEM_TYPE,
   sealManifest,
@@ -26,7 +27,7 @@ import {
   WaypostError,
 } from '@waypost/contracts';
 import pg from 'pg';
-import { deltaOf, type DeltaParts, encodeDelta } from './delta-of.js';
+import { deltaOf, type DeltaParts, encodeDelta, matchedDelta } from './delta-of.js';
 import { readStreams, type TableStream } from './table-stream.js';
 
 export const TEST_MAC = '48:b0:2d:e9:c3:b7';
@@ -85,6 +86,8 @@ export class FakeCentral implements AsyncDisposable {
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
   /** Whether it knows deltas; what becomes of one before it is sent. */
   deltas: boolean | ((delta: DeltaParts) => Buffer | 'DELTA_NONE') = false;
+  /** Whether it takes names of chunks; what becomes of what leads from those before it is sent, or the status of a proxy that refuses the request. */
+  matches: boolean | ((delta: DeltaParts) => Buffer | ErrorCode | number) = false;
   /** What becomes of a delta's answer. */
   deltaFault: ((bytes: Buffer) => StreamFault | undefined) | undefined;
   /** What becomes of a live stream's records; without it there are none. */
@@ -167,6 +170,12 @@ export class FakeCentral implements AsyncDisposable {
     return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/chunks`)).length;
   }
 
+  /** How often chunks of a table were named. */
+  namings(table: string): number {
+    return this.requests.filter(({ method, path }) => method === 'POST' && path.includes(`/tables/${encodeURIComponent(table)}/delta`))
+      .length;
+  }
+
   /** How often deltas of a table were asked for. */
   deltaDownloads(table: string): number {
     return this.requests.filter(({ path }) => path.includes(`/tables/${encodeURIComponent(table)}/delta`)).length;
@@ -175,6 +184,7 @@ export class FakeCentral implements AsyncDisposable {
   /** Clears all faults. */
   heal(): void {
     if (this.deltas !== false) this.deltas = true;
+    if (this.matches !== false) this.matches = true;
     this.deltaFault = undefined;
     this.manifestFault = undefined;
     this.unchangedFault = undefined;
@@ -244,6 +254,9 @@ export class FakeCentral implements AsyncDisposable {
       const [, manifestId, table, base] = delta as unknown as [string, string, string, string];
       return this.sendDelta(decodeURIComponent(table), { manifestId, base }, request, response);
     }
+    const named = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/delta/.exec(path);
+    if (named && request.method === 'POST' && this.matches !== false)
+      return this.sendMatched(`${named[1]}/${decodeURIComponent(named[2] as string)}`, Buffer.concat(parts), request, response);
     const chunks = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/chunks/.exec(path);
     if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
     if (path === '/api/device-sync/request') {
@@ -296,6 +309,17 @@ export class FakeCentral implements AsyncDisposable {
     const bytes = typeof this.deltas === 'function' ? this.deltas(parts) : encodeDelta(parts);
     if (bytes === 'DELTA_NONE') return refuse(response, bytes);
     const whole = { bytes, etag: `"delta ${to.table.sha256}"`, type: DELTA_STREAM_TYPE };
+    this.sendRange(whole, request, response, (rest) => this.deltaFault?.(rest));
+  }
+
+  private sendMatched(key: string, body: Buffer, request: IncomingMessage, response: ServerResponse): void {
+    const to = this.streams.get(key);
+    if (!to) return refuse(response, 'MANIFEST_UNKNOWN');
+    const parts = matchedDelta(namedChunksSchema.parse(JSON.parse(body.toString())), to);
+    const bytes = typeof this.matches === 'function' ? this.matches(parts) : encodeDelta(parts);
+    if (typeof bytes === 'string') return refuse(response, bytes);
+    if (typeof bytes === 'number') return void response.writeHead(bytes).end('refused by a proxy');
+    const whole = { bytes, etag: `"matched ${to.table.sha256}"`, type: DELTA_STREAM_TYPE };
     this.sendRange(whole, request, response, (rest) => this.deltaFault?.(rest));
   }
 

@@ -12,4 +12,5 @@ export * from './identifiers.js';
 export * from './live-stream.js';
 export * from './mac.js';
 export * from './manifest.js';
+export * from './named-chunks.js';
 export * from './plan.js';

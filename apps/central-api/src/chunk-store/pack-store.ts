@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blobs/blob-store.js';
 import type { ChunkCatalog, FoundContent } from './chunk-catalog.js';
 import { packName } from './pack-writer.js';
-import { locatorOf, LostChunks, readFrames } from './read-frames.js';
+import { type FramePosition, locatorOf, LostChunks, readFrames } from './read-frames.js';
 import { readStream } from './read-stream.js';
 import type { ChunkedTable, SnapshotId, SnapshotStore, StoredBase, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
 import { PackTableWriter } from './table-writer.js';
@@ -121,17 +121,18 @@ export class PackStore implements SnapshotStore {
   }
 
   async *readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer> {
-    const { blobs, catalog } = this.options;
-    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, chunks) };
-    const frames = splitFrames(chunks, this.forgetting(id, readFrames(source, { at: 0, skip: 0 })));
+    const frames = splitFrames(chunks, this.openChunks(id, chunks, 0));
     for await (const { frame, entry } of frames) yield checkedChunk(frame, entry);
   }
 
-  openFrames(id: SnapshotId, { index: bytes }: StoredSnapshot): AsyncGenerator<Buffer> {
+  openFrames(id: SnapshotId, { index }: StoredSnapshot): AsyncGenerator<Buffer> {
+    return this.openChunks(id, ChunkIndex.decode(index), 0);
+  }
+
+  openChunks(id: SnapshotId, chunks: ChunkIndex, start: number): AsyncGenerator<Buffer> {
     const { blobs, catalog } = this.options;
-    const index = ChunkIndex.decode(bytes);
-    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, index) };
-    return this.forgetting(id, readFrames(source, { at: 0, skip: 0 }));
+    const source = { openPack: (packId: string) => blobs.open(packName(packId)), locate: locatorOf(catalog, chunks) };
+    return this.forgetting(id, readFrames(source, positionOf(chunks, start)));
   }
 
   async measureStream(id: SnapshotId, { isWhole }: { isWhole: boolean }): Promise<StreamSize | undefined> {
@@ -202,6 +203,16 @@ export class PackStore implements SnapshotStore {
     const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
     this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built again');
   }
+}
+
+/** Where a byte lies among the frames of chunks. */
+function positionOf(chunks: ChunkIndex, start: number): FramePosition {
+  let [at, skip] = [0, start];
+  while (at < chunks.length && skip >= chunks.entry(at).frameBytes) {
+    skip -= chunks.entry(at).frameBytes;
+    at += 1;
+  }
+  return { at, skip };
 }
 
 /** @param pieces the frames one after another, split anywhere */

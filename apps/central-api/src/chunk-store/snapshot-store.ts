@@ -73,6 +73,11 @@ export interface SnapshotStore {
    */
   openFrames(id: SnapshotId, stored: StoredSnapshot): AsyncGenerator<Buffer>;
   /**
+   * The frames of chunks that are stored, in the index's order, from a byte position on, as of `openFrames`.
+   * @param id a table that needs them
+   */
+  openChunks(id: SnapshotId, chunks: ChunkIndex, start: number): AsyncGenerator<Buffer>;
+  /**
    * The canonical bytes of chunks that are stored, in the index's order, each checked, in memory of its own: the caller may release it. What proves to be lost or damaged is forgotten.
    * @param id a table that needs them
    * @throws WaypostError SNAPSHOT_MISSING then

@@ -16,7 +16,8 @@ import type { SnapshotId, SnapshotStore, StoredBase } from '../chunk-store/snaps
 import type { DeltaWriter } from './delta-writer.js';
 import { MAX_KEPT_BYTES } from './deltas.sql.js';
 
-const LONG = 'what differs is no shorter than the table';
+/** Why there is no delta where it would be no shorter. */
+export const LONG = 'what differs is no shorter than the table';
 
 /** A state of a table, and what is stored of it. */
 export interface StoredState {

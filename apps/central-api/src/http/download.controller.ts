@@ -1,12 +1,19 @@
-import { Controller, Get, Inject, Param, Query, Req, Res } from '@nestjs/common';
-import { CHUNK_STREAM_TYPE, DELTA_STREAM_TYPE, WaypostError } from '@waypost/contracts';
-import { describeSpan } from '@waypost/runtime';
+import { Body, Controller, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import {
+  CHUNK_STREAM_TYPE,
+  DELTA_STREAM_TYPE,
+  MAX_NAMED_BODY_BYTES,
+  type NamedChunks,
+  namedChunksSchema,
+  WaypostError,
+} from '@waypost/contracts';
+import { describeSpan, ZodPipe } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { DownloadLimiter } from '../admission/download-limiter.js';
 import type { RequestFacts } from '../audit/request-audit.js';
 import { ChunkStreamService, startOf } from '../manifests/chunk-stream-service.js';
-import { DeltaService } from '../manifests/delta-service.js';
+import { type Delta, DeltaService } from '../manifests/delta-service.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
@@ -92,23 +99,28 @@ export class DownloadController {
     const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
     this.limitDownload(mac, reply);
     const range = { from: startOf(headers.range), etag: headers['if-range']?.toString(), isHead: method === 'HEAD' };
-    const { body, length, etag, contentRange } = await this.deltas
-      .find(wanted, { base, mac }, range)
-      .catch((error: unknown) => this.noStream(manifestId, error));
-    describeSpan({ 'waypost.table': table, 'waypost.delta_bytes': length });
-    // Its client has disconnected, or its permit went to another download of the same device.
-    if (reply.raw.destroyed) return void body.destroy();
-    await reply
-      .status(contentRange ? 206 : 200)
-      .headers({
-        'content-type': DELTA_STREAM_TYPE,
-        'content-length': length,
-        'accept-ranges': 'bytes',
-        'cache-control': 'private, immutable',
-        etag,
-        ...(contentRange ? { 'content-range': contentRange } : {}),
-      })
-      .send(body);
+    const delta = await this.deltas.find(wanted, { base, mac }, range).catch((error: unknown) => this.noStream(manifestId, error));
+    await sendDelta(reply, table, delta, 'private, immutable');
+  }
+
+  /** What differs from the table whose chunks the device names. */
+  @Post('tables/:table/delta')
+  @DeviceOperation('download', { maxBodyBytes: MAX_NAMED_BODY_BYTES })
+  async matchedDelta(
+    @Param('manifestId', ManifestIdPipe) manifestId: string,
+    @Param('table') table: string,
+    @Body(new ZodPipe(namedChunksSchema)) held: NamedChunks,
+    @Device() { mac }: DeviceIdentity,
+    @Facts() facts: RequestFacts,
+    @Req() { headers }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    facts.manifestId = manifestId;
+    const wanted = await this.chunkStreams.getTable({ manifestId, table, mac });
+    this.limitDownload(mac, reply);
+    const range = { from: startOf(headers.range), etag: headers['if-range']?.toString() };
+    const delta = await this.deltas.match(wanted, held, range).catch((error: unknown) => this.noStream(manifestId, error));
+    await sendDelta(reply, table, delta, 'no-store');
   }
 
   /** The device asks again, and must not get the same manifest without its tables being read and stored. */
@@ -134,4 +146,26 @@ export class DownloadController {
     if (reply.raw.destroyed) end();
     else reply.raw.once('close', end);
   }
+}
+
+async function sendDelta(
+  reply: FastifyReply,
+  table: string,
+  { body, length, etag, contentRange }: Delta,
+  cacheControl: string,
+): Promise<void> {
+  describeSpan({ 'waypost.table': table, 'waypost.delta_bytes': length });
+  // Its client has disconnected, or its permit went to another download of the same device.
+  if (reply.raw.destroyed) return void body.destroy();
+  await reply
+    .status(contentRange ? 206 : 200)
+    .headers({
+      'content-type': DELTA_STREAM_TYPE,
+      'content-length': length,
+      'accept-ranges': 'bytes',
+      'cache-control': cacheControl,
+      etag,
+      ...(contentRange ? { 'content-range': contentRange } : {}),
+    })
+    .send(body);
 }

@@ -1,8 +1,19 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { Readable } from 'node:stream';
-import { type ManifestTable, WaypostError } from '@waypost/contracts';
+import {
+  ChunkIndex,
+  INDEX_ENTRY_BYTES,
+  type ManifestTable,
+  MAX_NAMED_CHUNKS,
+  type NamedChunks,
+  sha256,
+  WaypostError,
+} from '@waypost/contracts';
+import { faultPoint } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
+import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { DeltaStore } from '../deltas/delta-store.js';
+import { matchDelta, type MatchedDelta } from '../deltas/match-delta.js';
 import { getManifest } from './find-manifest.js';
 
 /** A delta stream, or the rest of one. */
@@ -28,6 +39,7 @@ export class DeltaService {
   constructor(
     private readonly dataSource: DataSource,
     private readonly deltas: DeltaStore,
+    @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
   ) {}
 
   /**
@@ -42,13 +54,52 @@ export class DeltaService {
     const delta = await this.deltas.get(held, table);
     if (typeof delta === 'string') throw none(table, delta);
     const { deltaId, bytes } = delta;
-    const etag = `"${deltaId}"`;
-    const from = range.etag === undefined || range.etag === etag ? range.from : 0;
-    if (from >= bytes) throw new WaypostError('RANGE_INVALID', { detail: `The delta has ${bytes} bytes.` });
-    const body = isHead ? Readable.from([]) : Readable.from(this.deltas.read(delta, from), { objectMode: false, highWaterMark: 1 });
-    return { body, length: bytes - from, etag, ...(from > 0 ? { contentRange: `bytes ${from}-${bytes - 1}/${bytes}` } : {}) };
+    return rangeOf({ etag: `"${deltaId}"`, bytes }, range, (from) => (isHead ? nothing() : this.deltas.read(delta, from)));
+  }
+
+  /**
+   * As `find`, where the device names the chunks that it holds: what it lacks, chunk by chunk. Memory holds 72 bytes for each of these while they are sent.
+   * @throws WaypostError DELTA_NONE, RANGE_INVALID, SNAPSHOT_MISSING
+   */
+  async match(table: ManifestTable, held: NamedChunks, range: Omit<DeltaRange, 'isHead'>): Promise<Delta> {
+    const index = await this.readIndex(table);
+    const delta = matchDelta(held, table, index);
+    if (typeof delta === 'string') throw none(table, delta);
+    const { head, bytes } = delta;
+    return rangeOf({ etag: `"${sha256(head).toString('hex')}"`, bytes }, range, (from) => this.send(table, delta, from));
+  }
+
+  private async readIndex(table: ManifestTable): Promise<ChunkIndex> {
+    const size = await this.store.measureStream(table, { isWhole: false });
+    if (size && size.indexBytes > MAX_INDEX_BYTES) throw none(table, 'it has too many chunks to compare them');
+    const stored = size && (await this.store.find(table));
+    if (!stored) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The snapshot of ${table.name} is not in the store, or not whole.` });
+    return ChunkIndex.decode(stored.index);
+  }
+
+  private async *send(table: ManifestTable, { head, chunks }: MatchedDelta, from: number): AsyncGenerator<Buffer> {
+    if (from < head.length) yield head.subarray(from);
+    await faultPoint('central.chunks-matched');
+    yield* this.store.openChunks(table, chunks, Math.max(0, from - head.length));
   }
 }
+
+/** Of a table with twice as many chunks as a device can name. */
+const MAX_INDEX_BYTES = 2 * MAX_NAMED_CHUNKS * INDEX_ENTRY_BYTES;
+
+/** @throws WaypostError RANGE_INVALID */
+function rangeOf(
+  { etag, bytes }: { etag: string; bytes: number },
+  range: Omit<DeltaRange, 'isHead'>,
+  read: (from: number) => AsyncIterable<Buffer>,
+): Delta {
+  const from = range.etag === undefined || range.etag === etag ? range.from : 0;
+  if (from >= bytes) throw new WaypostError('RANGE_INVALID', { detail: `The delta has ${bytes} bytes.` });
+  const body = Readable.from(read(from), { objectMode: false, highWaterMark: 1 });
+  return { body, length: bytes - from, etag, ...(from > 0 ? { contentRange: `bytes ${from}-${bytes - 1}/${bytes}` } : {}) };
+}
+
+async function* nothing(): AsyncGenerator<Buffer> {}
 
 function none({ name }: ManifestTable, why: string): WaypostError {
   return new WaypostError('DELTA_NONE', { detail: `There is no delta of ${name}: ${why}.` });

@@ -10,9 +10,9 @@ export interface TableOutcome {
   rowCount: number;
   sha256: string;
   action: 'loaded' | 'unchanged';
-  /** How a loaded one came: what changed, or all of it. */
-  way?: 'delta' | 'whole';
-  /** Why all of it came. */
+  /** How a loaded one came: what changed in its chunks, those of its chunks that the device did not have, or all of it. */
+  way?: 'delta' | 'chunks' | 'whole';
+  /** Why more came than what changed. */
   reason?: string;
   downloadedBytes: number;
 }

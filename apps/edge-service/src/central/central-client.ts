@@ -38,9 +38,11 @@ export interface ChunkStreamRequest {
   resume?: { offset: number; etag: string } | undefined;
 }
 
+/** What a delta is to start from: the manifest that the device holds, or the chunks that it names (nameChunks) of the table with this hash. */
+export type DeltaStart = { base: string } | { sha256: string; digests: Buffer };
+
 export interface DeltaRequest extends ChunkStreamRequest {
-  /** The manifest that the device holds. */
-  base: string;
+  start: DeltaStart;
 }
 
 interface ManifestAnswer {
@@ -134,25 +136,33 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** The caller reads the body to its end or destroys it. */
   async openChunkStream({ manifestId, table, resume }: ChunkStreamRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
-    return this.openStream(chunkStreamPath(manifestId, table), {}, resume, signal);
+    return this.openStream({ method: 'GET', path: this.pathTo(chunkStreamPath(manifestId, table)) }, resume, signal);
   }
 
   /** As openChunkStream. @throws WaypostError DELTA_NONE where the table itself is to be downloaded */
-  async openDelta({ manifestId, table, base, resume }: DeltaRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
-    return this.openStream(deltaPath(manifestId, table), { base }, resume, signal);
+  async openDelta({ manifestId, table, start, resume }: DeltaRequest, signal: AbortSignal): Promise<ChunkStreamAnswer> {
+    const path = deltaPath(manifestId, table);
+    if ('base' in start) return this.openStream({ method: 'GET', path: this.pathTo(path, start) }, resume, signal);
+    const message = { sha256: start.sha256, digests: start.digests.toString('base64') };
+    return this.openStream({ method: 'POST', path: this.pathTo(path), ...jsonBody(message) }, resume, signal);
+  }
+
+  private pathTo(path: string, parameters: Record<string, string> = {}): string {
+    return `${path}?${new URLSearchParams({ mac: this.options.deviceMac, ...parameters }).toString()}`;
   }
 
   private async openStream(
-    streamPath: string,
-    parameters: Record<string, string>,
+    request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body'> & { headers?: Record<string, string> },
     resume: ChunkStreamRequest['resume'],
     signal: AbortSignal,
   ): Promise<ChunkStreamAnswer> {
-    const path = `${streamPath}?${new URLSearchParams({ mac: this.options.deviceMac, ...parameters }).toString()}`;
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
     const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a stream within STALL_TIMEOUT.' });
     using headersDeadline = startDeadline(this.options.stallTimeoutMs, signal, stalled);
-    const { statusCode, headers, body } = await this.send({ method: 'GET', path, headers: range }, headersDeadline.signal);
+    const { statusCode, headers, body } = await this.send(
+      { ...request, headers: { ...request.headers, ...range } },
+      headersDeadline.signal,
+    );
     if (statusCode !== 200 && statusCode !== 206) throw refusalError({ status: statusCode, body: await readText(body, MAX_PROBLEM_BYTES) });
     const etag = typeof headers.etag === 'string' ? headers.etag : undefined;
     const contentLength = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
@@ -172,9 +182,8 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** @throws WaypostError what central refuses with */
   private async post(path: string, message: object, signal: AbortSignal, more: Record<string, string> = {}) {
-    const text = JSON.stringify(message);
-    const described = { 'content-type': 'application/json', 'content-digest': contentDigest(text), ...more };
-    const answer = await this.send({ method: 'POST', path, body: text, headers: described }, signal);
+    const { body: text, headers: described } = jsonBody(message);
+    const answer = await this.send({ method: 'POST', path, body: text, headers: { ...described, ...more } }, signal);
     const { statusCode: status, headers, body } = answer;
     if (status !== 200) throw refusalError({ status, body: await readText(body, MAX_PROBLEM_BYTES) });
     const centralTime = dateOf(headers);
@@ -210,6 +219,11 @@ export class CentralClient implements OnApplicationShutdown {
     );
     return answer;
   }
+}
+
+function jsonBody(message: object): { body: string; headers: Record<string, string> } {
+  const body = JSON.stringify(message);
+  return { body, headers: { 'content-type': 'application/json', 'content-digest': contentDigest(body) } };
 }
 
 /** Central's clock, if the answer has it. */

@@ -17,9 +17,11 @@ export interface ChunkChange {
 /** What leads from the rows that a device holds to those of the manifest. */
 export interface ChangeSource {
   /** The chunks that it starts from, where they are not those that the device has stored. */
-  readonly from?: BorderedIndex;
+  readonly from?: BorderedIndex | undefined;
   /** The hash of the table that it starts from. */
   readonly baseSha256: string;
+  /** The hash of the table that it leads to, where each change brings one whole chunk or none: then that is proven before anything is written. */
+  readonly leadsTo?: string | undefined;
   /** In key order. A change is valid until the next one is asked for. */
   changes(): AsyncIterable<ChunkChange>;
 }

@@ -1,5 +1,6 @@
-import { WaypostError } from '@waypost/contracts';
+import { type ErrorCode, WaypostError } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
+import type { DeltaStart } from '../central/central-client.js';
 import { RefusedAnswer } from '../central/central-errors.js';
 import { assertBefore, withStallTimeout } from '../central/with-stall-timeout.js';
 import { shuttingDown } from '../central/race-abort.js';
@@ -8,20 +9,19 @@ import type { SpooledDelta } from './spooled-delta.js';
 
 /**
  * Downloads the rest of a delta. A transfer that breaks is resumed for as long as each try adds something, and a few times without.
- * @param base the manifest that the device holds
  * @returns why there is none, where the table itself is to be downloaded
  * @throws WaypostError TRANSFER_STALLED, DEADLINE_EXCEEDED, CENTRAL_UNREACHABLE, SHUTTING_DOWN, STORAGE_FAILED
  */
 export async function downloadDelta(
   spooled: SpooledDelta,
-  base: string,
+  start: DeltaStart,
   transfer: Omit<Transfer, 'interrupted'>,
 ): Promise<string | undefined> {
   while (!spooled.complete) {
     assertBefore(transfer.watch.endsAtMs);
     const before = spooled.length;
     try {
-      const refusal = await transfer.circuit.run(() => refusable(() => transferOnce(spooled, base, transfer)), transfer.signal);
+      const refusal = await transfer.circuit.run(() => refusable(() => transferOnce(spooled, start, transfer)), transfer.signal);
       if (refusal !== undefined) return refusal;
     } catch (error) {
       const goesOn = error instanceof WaypostError && error.heals === 'retry' && error.code !== 'SHUTTING_DOWN';
@@ -38,20 +38,29 @@ async function refusable(work: () => Promise<void>): Promise<string | undefined>
     return undefined;
   } catch (error) {
     if (!(error instanceof WaypostError)) throw error;
-    const isRefused = error.cause instanceof RefusedAnswer && error.cause.code !== undefined && error.cause.status < 500;
-    if (error.code === 'CHUNK_CORRUPT' || (isRefused && error.code !== 'RANGE_INVALID')) return error.detail ?? error.message;
+    const isRefused = error.cause instanceof RefusedAnswer && isFinal(error.cause);
+    if (error.code === 'CHUNK_CORRUPT' || isRefused) return error.detail ?? error.message;
     throw error;
   }
 }
 
+/** Whether the same request would be refused again. What stands before central may refuse a method or a long body, without a code. */
+function isFinal({ status, code }: RefusedAnswer): boolean {
+  if (code === undefined) return WITHOUT_CODE.has(status);
+  return status < 500 && !AGAIN.has(code);
+}
+
+const WITHOUT_CODE = new Set([404, 405, 411, 413, 415]);
+const AGAIN: ReadonlySet<string> = new Set<ErrorCode>(['RANGE_INVALID', 'REQUEST_CORRUPT', 'REQUEST_TIMEOUT']);
+
 async function transferOnce(
   spooled: SpooledDelta,
-  base: string,
+  start: DeltaStart,
   { client, manifestId, watch, signal, onBytes }: Omit<Transfer, 'interrupted'>,
 ): Promise<void> {
   const table = spooled.expected.table.name;
   const resume = spooled.length > 0 && spooled.etag !== undefined ? { offset: spooled.length, etag: spooled.etag } : undefined;
-  const { body, offset, etag } = await client.openDelta({ manifestId, table, base, resume }, signal).catch(async (error: unknown) => {
+  const { body, offset, etag } = await client.openDelta({ manifestId, table, start, resume }, signal).catch(async (error: unknown) => {
     if (error instanceof WaypostError && error.code === 'RANGE_INVALID') await spooled.restart(undefined);
     throw error;
   });

@@ -1,11 +1,19 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
-import { type Manifest, type ManifestTable, WaypostError } from '@waypost/contracts';
+import {
+  type BorderedIndex,
+  keyFieldsOf,
+  type Manifest,
+  type ManifestTable,
+  MAX_NAMED_CHUNKS,
+  nameChunks,
+  WaypostError,
+} from '@waypost/contracts';
 import { describeSpan, LOGGER, SpanKind, traced } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { CentralCircuit } from '../central/central-circuit.js';
-import { CentralClient } from '../central/central-client.js';
+import { CentralClient, type DeltaStart } from '../central/central-client.js';
 import { Metrics } from '../metrics/metrics.js';
 import { checkExpectation } from '../chunk-source/check-index.js';
 import { DOWNLOAD_OPTIONS, type DownloadOptions } from './download-options.js';
@@ -13,16 +21,22 @@ import { downloadDelta } from './download-delta.js';
 import { downloadTable, type Transfer } from './download-table.js';
 import { InterruptedStream } from './interrupted-stream.js';
 import { hasLiveFrames, removeLiveFiles } from './live-files.js';
-import { SpooledDelta } from './spooled-delta.js';
+import { type DeltaExpectation, SpooledDelta } from './spooled-delta.js';
 import { SpooledTable } from './spooled-table.js';
 
-/** What a delta of a table can start from. */
+/** What a delta of a table can start from. Where central has none from the manifest, it is told which chunks the device holds. */
 export interface DeltaBase {
-  /** The manifest that the device holds. */
-  manifestId: string;
-  /** The hash of the table in it. */
+  /** The manifest that the device holds, if the table is in it as it is here. */
+  manifestId?: string | undefined;
+  /** The hash of the table as it is here. */
   sha256: string;
+  /** Its chunks, where those that are stored are others: what was just read. They are what the changes start from. */
+  chunks?: BorderedIndex | undefined;
+  /** Reads the chunks that are stored. @returns undefined where they are not the table's */
+  readChunks?: (() => Promise<BorderedIndex | undefined>) | undefined;
 }
+
+type DeltaWay = DeltaExpectation['way'];
 
 /** Chunk streams and deltas that are being written to disk, open for reading; ends the transfer and closes them when it goes out of scope. */
 export interface Download extends AsyncDisposable {
@@ -30,7 +44,7 @@ export interface Download extends AsyncDisposable {
   byTable: ReadonlyMap<string, SpooledTable>;
   /** Deltas that are there, by table, after `run`. */
   deltas: ReadonlyMap<string, SpooledDelta>;
-  /** Why there is no delta of a table that has a base, after `run`. */
+  /** Why there is no delta of a table that has a base, or none from the manifest, after `run`. */
   refusals: ReadonlyMap<string, string>;
   /** Received in this cycle so far, by table, without what earlier cycles received. */
   receivedBytes: ReadonlyMap<string, number>;
@@ -89,7 +103,8 @@ export class Downloads {
       for (const table of tables) {
         receivedBytes.set(table.name, 0);
         const base = bases.get(table.name);
-        if (base) deltas.set(table.name, await this.openDelta(table, base));
+        const [way] = base ? waysFrom(base) : [];
+        if (base && way) deltas.set(table.name, await this.openDelta(table, base, way));
         else byTable.set(table.name, await SpooledTable.open(this.pathOf(table), table));
       }
     } catch (error) {
@@ -126,7 +141,7 @@ export class Downloads {
       const transfer: Transfer = { client, circuit, manifestId, watch, signal, interrupted, onBytes: count };
       const attributes = { 'waypost.table': name, 'waypost.stream_bytes': streamBytes, 'waypost.rows': rowCount };
       await traced('download table', { kind: SpanKind.CLIENT, attributes }, async () => {
-        const base = bases.get(name);
+        const base = spool.deltas.has(name) ? bases.get(name) : undefined;
         if (base && !(await this.fetchDelta(spool, table, base, transfer)))
           spool.byTable.set(name, await SpooledTable.open(this.pathOf(table), table));
         const whole = spool.byTable.get(name);
@@ -137,13 +152,20 @@ export class Downloads {
   }
 
   /** @returns false where the table itself is to be downloaded */
-  private async fetchDelta(spool: Spool, { name }: ManifestTable, base: DeltaBase, transfer: Transfer): Promise<boolean> {
-    const delta = spool.deltas.get(name)!;
-    const refusal = await downloadDelta(delta, base.manifestId, transfer);
-    if (refusal === undefined) return true;
-    spool.refusals.set(name, refusal);
-    spool.deltas.delete(name);
-    await delta.discard();
+  private async fetchDelta(spool: Spool, table: ManifestTable, base: DeltaBase, transfer: Transfer): Promise<boolean> {
+    const { name } = table;
+    const refusals: string[] = [];
+    for (const way of waysFrom(base)) {
+      const delta = spool.deltas.get(name) ?? (await this.openDelta(table, base, way));
+      spool.deltas.set(name, delta);
+      const start = way === 'delta' ? { base: base.manifestId! } : await namedStart(table, base);
+      const refusal = typeof start === 'string' ? start : await downloadDelta(delta, start, transfer);
+      if (refusal === undefined) return true;
+      refusals.push(refusal);
+      spool.refusals.set(name, refusals.join('; '));
+      spool.deltas.delete(name);
+      await delta.discard();
+    }
     return false;
   }
 
@@ -168,8 +190,8 @@ export class Downloads {
     await this.removeInterrupted();
   }
 
-  private openDelta(table: ManifestTable, base: DeltaBase): Promise<SpooledDelta> {
-    return SpooledDelta.open(this.deltaPathOf(table, base), { table, baseSha256: base.sha256 });
+  private openDelta(table: ManifestTable, base: DeltaBase, way: DeltaWay): Promise<SpooledDelta> {
+    return SpooledDelta.open(this.deltaPathOf(table, base, way), { table, baseSha256: base.sha256, way, from: base.chunks });
   }
 
   private async keepOnly(tables: readonly ManifestTable[], bases: ReadonlyMap<string, DeltaBase>): Promise<void> {
@@ -177,7 +199,7 @@ export class Downloads {
       await mkdir(this.folder, { recursive: true });
       const paths = tables.flatMap((table) => {
         const base = bases.get(table.name);
-        return [this.pathOf(table), ...(base ? [this.deltaPathOf(table, base)] : [])];
+        return [this.pathOf(table), ...(base ? waysFrom(base).map((way) => this.deltaPathOf(table, base, way)) : [])];
       });
       const wanted = new Set(paths.flatMap((path) => [path, `${path}.etag`]));
       for (const file of await readdir(this.folder)) {
@@ -193,7 +215,22 @@ export class Downloads {
     return join(this.folder, `${sha256}.${format}.part`);
   }
 
-  private deltaPathOf({ sha256 }: ManifestTable, base: DeltaBase): string {
-    return join(this.folder, `${sha256}.from_${base.sha256}.part`);
+  private deltaPathOf({ sha256 }: ManifestTable, base: DeltaBase, way: DeltaWay): string {
+    return join(this.folder, `${sha256}.${way === 'delta' ? 'from' : 'beside'}_${base.sha256}.part`);
   }
+}
+
+/** Ways that are tried, in order. */
+function waysFrom({ manifestId, chunks, readChunks }: DeltaBase): DeltaWay[] {
+  // What starts from the manifest starts from the chunks that are stored.
+  const byManifest = manifestId !== undefined && chunks === undefined;
+  return [...(byManifest ? (['delta'] as const) : []), ...(chunks || readChunks ? (['chunks'] as const) : [])];
+}
+
+/** @returns a text where the chunks cannot be named: why */
+async function namedStart(table: ManifestTable, { sha256, chunks, readChunks }: DeltaBase): Promise<DeltaStart | string> {
+  const held = chunks ?? (await readChunks?.());
+  if (held?.borders.keyFields.join() !== keyFieldsOf(table).join()) return 'the chunks that are stored here are not those of its rows';
+  if (held.index.length > MAX_NAMED_CHUNKS) return 'it has too many chunks to name them';
+  return { sha256, digests: nameChunks(held.index) };
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
 import {
+  type BorderedIndex,
   decodeDeltaHeader,
   decodeSegments,
   DELTA_HEADER_BYTES,
@@ -17,6 +18,10 @@ export interface DeltaExpectation {
   table: Pick<ManifestTable, 'name' | 'sha256' | 'format' | 'streamBytes'>;
   /** The hash of the table that the device holds. */
   baseSha256: string;
+  /** `chunks`: each as it is, where central was told which ones the device holds. */
+  way: 'delta' | 'chunks';
+  /** As of ChangeSource. */
+  from?: BorderedIndex | undefined;
 }
 
 /**
@@ -51,6 +56,14 @@ export class SpooledDelta implements ChangeSource {
 
   get baseSha256(): string {
     return this.expected.baseSha256;
+  }
+
+  get from(): BorderedIndex | undefined {
+    return this.expected.from;
+  }
+
+  get leadsTo(): string | undefined {
+    return this.expected.way === 'chunks' ? this.expected.table.sha256 : undefined;
   }
 
   /** Whether all of it has come. */

@@ -12,6 +12,8 @@ export interface RowDiff {
   written: Buffer[];
   /** Keys of rows that have gone, each as a row of the key's columns. */
   gone: Buffer[];
+  /** Key of the last row afterwards, in the form of BorderKeys; undefined where there is none. */
+  lastKey: Buffer | undefined;
 }
 
 /**
@@ -33,7 +35,8 @@ export function diffRows(shape: RowShape, before: Buffer, after: Buffer): RowDif
     left.delete(key);
     if (place === undefined || !old.isSame(place, now, at)) written.push(now.row(at));
   }
-  return { written, gone: [...left.values()].map((at) => old.keyRow(at)) };
+  const lastKey = now.count > 0 ? now.key(now.count - 1) : undefined;
+  return { written, gone: [...left.values()].map((at) => old.keyRow(at)), lastKey };
 }
 
 /** Where each row begins in canonical bytes. */

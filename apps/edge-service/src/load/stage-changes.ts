@@ -1,4 +1,4 @@
-import { type ErrorCode, keyFieldsOf, sha256, WaypostError } from '@waypost/contracts';
+import { type BorderedIndex, type ErrorCode, keyFieldsOf, sha256, WaypostError } from '@waypost/contracts';
 import { type ChunkRun, copyIn, cutRuns, describeSpan, faultPoint, type KeyedSource } from '@waypost/runtime';
 import type pg from 'pg';
 import type { ChangeSource, ChunkChange } from '../chunk-source/change-source.js';
@@ -8,11 +8,15 @@ import { rowsAsCopyData } from './copy-data.js';
 import { diffRows } from './diff-rows.js';
 import type { MergedTable } from './merged-table.js';
 import * as sql from './merge.sql.js';
+import { ResultHash } from './result-hash.js';
 
 /** What was staged of a table. */
 export interface StagedChanges {
   source: KeyedSource;
-  held: HeldChunks;
+  /** The chunks that it was compared with. */
+  held: BorderedIndex;
+  /** The same, as they are stored; undefined where others are. */
+  stored: HeldChunks | undefined;
   /** The chunks whose key ranges the rows lie in, in order. */
   runs: ChunkRun[];
   /** Rows that come, change or go. */
@@ -29,7 +33,8 @@ const BATCH_BYTES = 4 << 20;
  */
 export async function stageChanges(client: pg.ClientBase, merged: MergedTable, changes: ChangeSource): Promise<StagedChanges> {
   const { table, local } = merged;
-  const held = await readHeldChunks(client, table);
+  const stored = changes.from ? undefined : await readHeldChunks(client, table);
+  const held = changes.from ?? stored;
   if (held?.index.totals().sha256 !== changes.baseSha256)
     throw drifted(table.name, 'the chunks that are stored of it are not those of the manifest that the device holds');
   const source = keyedSource(table, local, merged.hasRetained);
@@ -37,6 +42,7 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
   await client.query(sql.createStagedRows(merged));
   await client.query(sql.createGoneKeys(merged));
   const runs: ChunkRun[] = [];
+  const result = changes.leadsTo === undefined ? undefined : new ResultHash(held.index);
   let rows = 0;
   for await (const batch of batchesOf(changes, held)) {
     const before = await readChanged(client, { name: table.name, source, held }, batch);
@@ -44,23 +50,26 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
     const gone: Buffer[] = [];
     for (const [at, change] of batch.entries()) {
       const old = before[at] as Buffer;
-      const diff = diffRows(shape, old, change.open(old));
+      const now = change.open(old);
+      const { lastKey, ...diff } = diffRows(shape, old, now);
+      result?.add(change, now);
       written.push(...diff.written);
       gone.push(...diff.gone);
-      addRun(runs, change, held.index.length);
+      addRun(runs, change, held, lastKey);
     }
     await faultPoint('edge.changes-opened');
     rows += written.length + gone.length;
     if (written.length > 0) await copyIn(client, sql.copyIntoStagedRows(merged), rowsAsCopyData(written));
     if (gone.length > 0) await copyIn(client, sql.copyIntoGoneKeys(merged), rowsAsCopyData(gone));
   }
+  if (changes.leadsTo !== undefined) result?.check(changes.leadsTo);
   await client.query(`ANALYZE ${sql.stagedRows(merged)}`);
   await client.query(`ANALYZE ${sql.goneKeys(merged)}`);
   describeSpan({ 'waypost.rows': rows, 'waypost.read_chunks': runs.reduce((sum, { first, end }) => sum + end - first, 0) });
-  return { source, held, runs, rows };
+  return { source, held, stored, runs, rows };
 }
 
-async function* batchesOf(changes: ChangeSource, { index }: HeldChunks): AsyncGenerator<ChunkChange[], void> {
+async function* batchesOf(changes: ChangeSource, { index }: BorderedIndex): AsyncGenerator<ChunkChange[], void> {
   let batch: ChunkChange[] = [];
   let bytes = 0;
   let place = 0;
@@ -84,7 +93,7 @@ async function* batchesOf(changes: ChangeSource, { index }: HeldChunks): AsyncGe
 /** The old chunks of each change, one after another, as they are in the database. @throws WaypostError MIRROR_DRIFTED */
 async function readChanged(
   client: pg.ClientBase,
-  { name, source, held: { index, borders } }: { name: string; source: KeyedSource; held: HeldChunks },
+  { name, source, held: { index, borders } }: { name: string; source: KeyedSource; held: BorderedIndex },
   batch: readonly ChunkChange[],
 ): Promise<Buffer[]> {
   const runs = batch.filter(({ first, end }) => end > first).map(({ first, end }) => ({ first, end }));
@@ -108,14 +117,20 @@ async function readChanged(
   });
 }
 
-function digestsOf(index: HeldChunks['index'], first: number, end: number): string[] {
+function digestsOf(index: BorderedIndex['index'], first: number, end: number): string[] {
   return Array.from({ length: end - first }, (_, at) => index.entry(first + at).digest.toString('latin1'));
 }
 
-/** Rows that come behind the last chunk lie in its range, which has no end. */
-function addRun(runs: ChunkRun[], { first, end }: ChunkChange, chunkCount: number): void {
-  const run = first < end ? { first, end } : { first: chunkCount - 1, end: chunkCount };
-  if ((runs.at(-1)?.end ?? 0) <= run.first) runs.push(run);
+/**
+ * Adds the chunks whose key ranges have the rows of a change now. Where its last row is another one than that of its old chunks, it may lie behind them, in the
+ * range of the chunk that follows; that of the last chunk has no end.
+ */
+function addRun(runs: ChunkRun[], { first, end }: ChunkChange, { borders }: BorderedIndex, lastKey: Buffer | undefined): void {
+  const isCovered = lastKey === undefined || (end > first && lastKey.equals(borders.key(end - 1)));
+  const run = { first: Math.min(first, borders.length - 1), end: Math.min(isCovered ? end : end + 1, borders.length) };
+  const last = runs.at(-1);
+  if (last && run.first < last.end) last.end = Math.max(last.end, run.end);
+  else if (run.first < run.end) runs.push(run);
 }
 
 /** Whether a load can be done with the tables' own chunks where the changes were of no use. */

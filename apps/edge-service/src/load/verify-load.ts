@@ -63,10 +63,10 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<M
   return result;
 }
 
-async function hashChanges(client: pg.ClientBase, { source, held, runs, rows }: StagedChanges): Promise<VerifiedTable> {
+async function hashChanges(client: pg.ClientBase, { source, held, stored, runs, rows }: StagedChanges): Promise<VerifiedTable> {
   const { replaced, ...read } = await hashRuns(client, source, held, runs);
   const rawBytes = replaced.flatMap(({ chunks }) => chunks).reduce((total, { entry }) => total + entry.rawBytes, 0);
-  return { ...read, changed: { before: held, runs: replaced, rows, rawBytes } };
+  return { ...read, changed: { before: stored, runs: replaced, rows, rawBytes } };
 }
 
 /** @throws WaypostError VERIFICATION_FAILED that names what can have altered the rows */

@@ -153,9 +153,9 @@ export function outcomesOf(
     const { name, rowCount, sha256 } = table;
     const facts = { name, rowCount, sha256, downloadedBytes: download?.receivedBytes.get(name) ?? 0 };
     if (!changed.includes(table)) return { ...facts, action: 'unchanged' };
-    if (download?.deltas.has(name)) return { ...facts, action: 'loaded', way: 'delta' };
-    const reason = download?.refusals.get(name) ?? reasons.get(name);
-    return { ...facts, action: 'loaded', way: 'whole', ...(reason === undefined ? {} : { reason }) };
+    const way = download?.deltas.get(name)?.expected.way ?? 'whole';
+    const why = [reasons.get(name), download?.refusals.get(name)].filter((text) => text !== undefined).join('; ');
+    return { ...facts, action: 'loaded', way, ...(way === 'delta' || why === '' ? {} : { reason: why }) };
   });
 }
 

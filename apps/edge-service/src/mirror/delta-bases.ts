@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { canonicalJson, type ManifestTable } from '@waypost/contracts';
+import { type BorderedIndex, canonicalJson, type ManifestTable, WaypostError } from '@waypost/contracts';
 import { findRangeObstacle } from '@waypost/runtime';
 import type pg from 'pg';
 import type { DeltaBase } from '../download/downloads.js';
 import type { Mirror } from '../load/mirror-inspector.js';
 import { HeldManifest } from '../state/held-manifest.js';
-import { tablesWithChunks } from '../state/held-chunks.js';
+import { readHeldChunks, tablesWithChunks } from '../state/held-chunks.js';
 import type { AppliedState, KnownTables } from '../state/mirror-state.js';
 import { keyedSource } from '../verify/verify-table.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
@@ -41,8 +41,13 @@ export class DeltaBases {
         withChunks.has(name) || !here.mirror.tables.has(name)
           ? await this.findObstacle(client, table, base, here)
           : 'its chunks are not stored here';
-      if (obstacle !== undefined) reasons.set(name, obstacle);
-      else if (manifest && base) bases.set(name, { manifestId: manifest.manifestId, sha256: base.sha256 });
+      if (obstacle !== undefined) {
+        reasons.set(name, obstacle);
+        continue;
+      }
+      if (!base) reasons.set(name, NOT_NAMED);
+      const { sha256 } = here.known.get(name)!;
+      bases.set(name, { manifestId: base && manifest?.manifestId, sha256, readChunks: () => readTrusted(client, table, sha256) });
     }
     return { bases, reasons };
   }
@@ -57,13 +62,24 @@ export class DeltaBases {
     const here = known.get(table.name);
     if (!local) return 'the table is new here';
     if (this.options.loadStrategy === 'truncate') return 'tables are emptied first (LOAD_STRATEGY)';
-    if (!base) return 'the manifest that the device holds does not name it, or is not kept';
-    if (layoutOf(base) !== layoutOf(table)) return 'its columns, key or format have changed';
-    if (!here?.intact || here.sha256 !== base.sha256 || here.rowCount !== base.rowCount)
+    const hasLayout = base ? layoutOf(base) === layoutOf(table) : here?.format === table.format && !mirror.alterations.has(table.name);
+    if (!hasLayout) return 'its columns, key or format have changed';
+    if (!here?.intact || (base && (here.sha256 !== base.sha256 || here.rowCount !== base.rowCount)))
       return 'its rows are not those that the device held';
-    if (base.rowCount === 0) return 'it had no rows';
+    if (here.rowCount === 0) return 'it had no rows';
     return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
   }
+}
+
+const NOT_NAMED = 'the manifest that the device holds does not name it, or is not kept';
+
+/** The chunks that are stored, where they are those of a table with this hash. */
+async function readTrusted(client: pg.ClientBase, table: ManifestTable, sha256: string): Promise<BorderedIndex | undefined> {
+  const held = await readHeldChunks(client, table).catch((error: unknown) => {
+    if (error instanceof WaypostError && error.code === 'CHUNK_CORRUPT') return undefined;
+    throw error;
+  });
+  return held?.index.totals().sha256 === sha256 ? held : undefined;
 }
 
 /** What a row's canonical bytes depend on, besides its values. */

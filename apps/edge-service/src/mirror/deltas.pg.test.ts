@@ -1,4 +1,5 @@
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { DAMAGES } from '../../testing/damaged-deltas.js';
 import { type DeltaParts, encodeDelta } from '../../testing/delta-of.js';
 import { type Edge, queryAt } from '../../testing/edge.js';
 import type { FakeCentral } from '../../testing/fake-central.js';
@@ -118,42 +119,6 @@ test('only the parts of the chunk list that a change touches are written', async
   const after = await parts();
   expect(after.filter((part, at) => JSON.stringify(part) !== JSON.stringify(before[at])).length).toBe(Math.min(1, before.length));
 });
-
-/** What a careless or hostile central, or link, makes of a delta. */
-const DAMAGES: [string, (parts: DeltaParts) => Buffer][] = [
-  ['a bit of its last frame flipped', (parts) => flip(encodeDelta(parts), -12)],
-  ['a bit of its list flipped', (parts) => flip(encodeDelta(parts), 90)],
-  ['its header flipped', (parts) => flip(encodeDelta(parts), 2)],
-  ['another base', (parts) => encodeDelta({ ...parts, baseSha256: 'a'.repeat(64) })],
-  ['another end', (parts) => encodeDelta({ ...parts, sha256: 'a'.repeat(64) })],
-  [
-    'a segment left out',
-    ({ segments, frames, ...hashes }) => encodeDelta({ ...hashes, segments: segments.slice(1), frames: frames.slice(1) }),
-  ],
-  [
-    'its segments in another order',
-    ({ segments, frames, ...hashes }) => encodeDelta({ ...hashes, segments: segments.toReversed(), frames: frames.toReversed() }),
-  ],
-  [
-    'a segment twice',
-    ({ segments, frames, ...hashes }) => encodeDelta({ ...hashes, segments: [...segments, segments[0]!], frames: [...frames, frames[0]!] }),
-  ],
-  [
-    'places that are not there',
-    ({ segments, frames, ...hashes }) =>
-      encodeDelta({ ...hashes, segments: segments.map((segment) => ({ ...segment, keptChunks: 100_000 })), frames }),
-  ],
-  ['more bytes than its list says', (parts) => Buffer.concat([encodeDelta(parts), Buffer.from('more')])],
-  [
-    'a list that no memory holds',
-    (parts) => {
-      const bytes = encodeDelta(parts);
-      bytes.writeUInt32BE(0xffff_ffff, 72);
-      return bytes;
-    },
-  ],
-  ['nothing in it', (parts) => encodeDelta({ ...parts, segments: [], frames: [] })],
-];
 
 test.each(DAMAGES)('a delta with %s is not applied: the table comes whole in the same cycle', async (_, damage) => {
   await central.change(CHANGE);
@@ -276,9 +241,3 @@ test('a table whose key no index orders comes whole, and says why', async () => 
   expect(tableIn(await sync())).toMatchObject({ way: 'whole', reason: 'no index has the order of its key' });
   await expectEqual();
 });
-
-function flip(bytes: Buffer, at: number): Buffer {
-  const place = at < 0 ? bytes.length + at : at;
-  bytes[place] = (bytes[place] as number) ^ 1;
-  return bytes;
-}

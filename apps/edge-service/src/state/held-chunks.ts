@@ -43,7 +43,7 @@ export interface ReplacedRun {
 export interface CurrentChunks {
   chunks: BorderedIndex;
   /** What was stored before, where only so much of it was replaced. */
-  changed?: { before: HeldChunks; runs: readonly ReplacedRun[] };
+  changed?: { before: HeldChunks | undefined; runs: readonly ReplacedRun[] };
 }
 
 /**
@@ -86,7 +86,7 @@ export async function tablesWithChunks(client: pg.ClientBase): Promise<Set<strin
  * Stores a table's chunks in the current transaction. Where it is known what was replaced, only the parts that it lies in are written.
  */
 export async function writeHeldChunks(client: pg.ClientBase, name: string, { chunks, changed }: CurrentChunks): Promise<void> {
-  const { written, kept } = changed
+  const { written, kept } = changed?.before
     ? partsOf(changed.before.parts, changed.runs)
     : { written: divide(0, chunks.index.length, 0), kept: [] };
   await queryPrepared(client, 'drop-chunks', DELETE_PARTS, [name, [...written, ...kept].map(({ position }) => position)]);

@@ -43,8 +43,8 @@ export interface ReadTable extends TableFacts {
 
 /** A table that was read back, and is as the manifest says. */
 export interface VerifiedTable extends ReadTable {
-  /** Where only the key ranges of some chunks were read back: what was there before, which chunks were replaced, how many rows differed, and the length of the new chunks. */
-  changed?: { before: HeldChunks; runs: readonly ReplacedRun[]; rows: number; rawBytes: number };
+  /** Where only the key ranges of some chunks were read back: what was stored of it before, if that is what they are part of, which chunks were replaced, how many rows differed, and the length of the new chunks. */
+  changed?: { before: HeldChunks | undefined; runs: readonly ReplacedRun[]; rows: number; rawBytes: number };
 }
 
 interface Reading {

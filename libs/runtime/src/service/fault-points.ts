@@ -18,6 +18,7 @@ export const FAULT_POINTS = {
   'central.manifest-issued': 'the manifest is committed, no audit knows of it',
   'central.request-audited': 'the audit says Issued, the device has no answer yet',
   'central.mid-download': 'a chunk stream’s index has left, its frames have not',
+  'central.chunks-matched': 'the list of what a device lacks of a table has left, its chunks have not',
   'central.ack-received': 'an acknowledgement is understood, and not stored',
   'central.ack-stored': 'the acknowledgement is committed, the device does not know',
   'edge.cycle-begun': 'the audit says Running',
