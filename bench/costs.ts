@@ -17,9 +17,14 @@ export interface CostSpread extends Omit<Cost, 'ms'> {
 }
 
 /** One cycle, from its request to its answer, which comes after central has the acknowledgement. Bytes are known of services that were started `counted`. */
-export async function measureSync(services: Services, body?: object): Promise<{ answer: SyncAnswer; cost: Cost }> {
+export async function measureSync(services: Services): Promise<{ answer: SyncAnswer; cost: Cost }> {
+  return measureRequest(services, () => services.postSync());
+}
+
+/** As measureSync, of what is asked of the edge. */
+export async function measureRequest<Answer>(services: Services, ask: () => Promise<Answer>): Promise<{ answer: Answer; cost: Cost }> {
   services.wire?.takeBytes();
-  const { result: answer, ms, cpuSeconds } = await measure({ central: services.central.pid }, () => services.postSync(body));
+  const { result: answer, ms, cpuSeconds } = await measure({ central: services.central.pid }, ask);
   const cost: Cost = { ms };
   if (services.wire) cost.bytes = services.wire.takeBytes();
   if (cpuSeconds['central'] !== undefined) cost.centralCpuMs = cpuSeconds['central'] * 1000;

@@ -26,6 +26,12 @@ export interface SyncAnswer {
   ack: string;
 }
 
+/** What POST /api/sync/scrub answers, as far as the bench reads it. */
+export interface ScrubAnswer {
+  /** Absent where it failed. */
+  drifts?: object[];
+}
+
 interface ServicesOptions {
   /** YAML. By default all rows of the table, captured. */
   plan?: string;
@@ -105,13 +111,13 @@ export class Services implements AsyncDisposable {
   }
 
   /** One cycle, whatever comes of it. */
-  async postSync(body: object = {}): Promise<SyncAnswer> {
-    const response = await fetch(`${this.edge.url}/api/sync/now`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    return (await response.json()) as SyncAnswer;
+  async postSync(): Promise<SyncAnswer> {
+    return (await (await fetch(`${this.edge.url}/api/sync/now`, { method: 'POST' })).json()) as SyncAnswer;
+  }
+
+  /** All that the device holds is read, and what drifted is put right. */
+  async postScrub(): Promise<ScrubAnswer> {
+    return (await (await fetch(`${this.edge.url}/api/sync/scrub`, { method: 'POST' })).json()) as ScrubAnswer;
   }
 
   /** @throws Error when the cycle was not a success that central has acknowledged */

@@ -103,7 +103,7 @@ test('the numbers are those of what happened', async () => {
   expect(Object.fromEntries(here)).toMatchObject({
     'waypost_edge_cycles_total{status="success"}': 2,
     'waypost_edge_cycles_total{status="failed"}': 0,
-    waypost_edge_rows_loaded_total: 9999,
+    waypost_edge_rows_loaded_total: 5001,
     waypost_edge_cycle_running: 0,
     waypost_edge_pending_acks: 0,
     waypost_edge_refused_acks: 0,

@@ -59,6 +59,23 @@ export function prefersMinimal(header: string | string[] | undefined): boolean {
 export const MAX_ACK_DURATION_MS = 366 * 86_400_000;
 
 /** POST /api/device-sync/ack */
+/** A longer key is cut off. */
+export const MAX_KEY_CHARS = 1024;
+export const MAX_DRIFTS_OF_ACK = 100;
+
+/** Chunks whose rows a device found to be other ones than it had verified. Keys are text, column by column; null: the table's beginning or end. */
+export const driftSchema = z.object({
+  table: z.string().max(256),
+  chunks: z.int().positive(),
+  /** More than this key. */
+  firstKey: z.string().max(MAX_KEY_CHARS).nullable(),
+  /** Up to this key. */
+  lastKey: z.string().max(MAX_KEY_CHARS).nullable(),
+  /** By the device's clock. */
+  foundAt: z.iso.datetime({ offset: true }),
+});
+export type DriftReport = z.infer<typeof driftSchema>;
+
 export const ackSchema = z.object({
   manifestId: ulidSchema,
   mac: macSchema,
@@ -67,6 +84,8 @@ export const ackSchema = z.object({
   localChecksums: z.record(z.string().max(256), sha256HexSchema),
   durationMs: z.int().nonnegative().max(MAX_ACK_DURATION_MS),
   error: z.string().max(8192).nullish(),
+  /** Found since the last ack that central has, and put right by this load. */
+  drifts: z.array(driftSchema).max(MAX_DRIFTS_OF_ACK).optional(),
 });
 export type Ack = z.infer<typeof ackSchema>;
 

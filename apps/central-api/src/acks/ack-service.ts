@@ -3,7 +3,7 @@ import { type Ack, type AckResponse, canonicalJson, type Manifest, sha256Hex } f
 import { describeSpan, faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
-import { ACK_FAILURE, ACK_SUCCESS } from './acks.sql.js';
+import { ACK_FAILURE, ACK_SUCCESS, STORE_DRIFTS } from './acks.sql.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { receiptOf } from '../epochs/receipts.js';
@@ -55,6 +55,7 @@ export class AckService {
       result === 'Success'
         ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
         : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack)]);
+    await this.storeDrifts(ack);
     await faultPoint('central.ack-stored');
     const duplicate = result === 'Success' ? !stored?.id : stored?.isKnown === true;
     const facts = {
@@ -72,6 +73,15 @@ export class AckService {
     if (!duplicate) this.metrics.acknowledged(result);
     const receipt = stored?.key ? { receipt: receiptOf(stored.key, { ...manifest, mac: ack.mac }) } : {};
     return { manifestId: ack.manifestId, result, reason, duplicate, ...receipt };
+  }
+
+  private async storeDrifts({ mac, manifestId, drifts = [] }: Ack): Promise<void> {
+    if (drifts.length === 0) return;
+    const columns = (['table', 'chunks', 'firstKey', 'lastKey', 'foundAt'] as const).map((name) => drifts.map((drift) => drift[name]));
+    const [stored] = await this.dataSource.manager.query<[{ chunks: number }]>(STORE_DRIFTS, [mac, manifestId, ...columns]);
+    if (stored.chunks === 0) return;
+    this.metrics.drifted(stored.chunks);
+    this.logger.warn({ mac, manifestId, chunks: stored.chunks, drifts }, 'a device found rows that were altered there, and put them right');
   }
 }
 

@@ -154,3 +154,42 @@ test('a loop of failures for one manifest leaves a bounded number of rows; all a
   expect((await send(success())).body).toMatchObject({ result: 'Success', duplicate: false });
   expect(await failuresOf()).toEqual([{ n: 0 }]);
 });
+
+test('rows that a device found altered are kept once each, also with an ack that is there already', async () => {
+  const drift = { table: 'vaults', chunks: 2, firstKey: null, lastKey: "7, o'clock", foundAt: '2026-11-27T10:00:00.123456Z' };
+  const drifts = [drift, { ...drift, firstKey: '9', lastKey: null }];
+  expect(await send(success())).toMatchObject({ body: { result: 'Success', duplicate: false } });
+  const repeated = await Promise.all([success({ drifts }), success({ drifts })].map(send));
+  expect(repeated).toMatchObject([{ body: { result: 'Success', duplicate: true } }, { body: { result: 'Success', duplicate: true } }]);
+  const rows = await central.sql(
+    `SELECT mac, table_name AS "table", chunks, first_key AS "firstKey", last_key AS "lastKey" FROM waypost.drift_reports WHERE manifest_id = $1 ORDER BY id`,
+    [manifest.manifestId],
+  );
+  const kept = { mac: SHOP_1, table: 'vaults', chunks: 2 };
+  expect(rows).toEqual([
+    { ...kept, firstKey: null, lastKey: "7, o'clock" },
+    { ...kept, firstKey: '9', lastKey: null },
+  ]);
+});
+
+test.each([
+  [
+    'too many',
+    {
+      drifts: Array.from({ length: 101 }, () => ({
+        table: 'vaults',
+        chunks: 1,
+        firstKey: null,
+        lastKey: null,
+        foundAt: '2026-11-27T10:00:00Z',
+      })),
+    },
+  ],
+  [
+    'a key without end',
+    { drifts: [{ table: 'vaults', chunks: 1, firstKey: 'k'.repeat(1025), lastKey: null, foundAt: '2026-11-27T10:00:00Z' }] },
+  ],
+  ['no time', { drifts: [{ table: 'vaults', chunks: 1, firstKey: null, lastKey: null, foundAt: 'yesterday' }] }],
+])('an ack with drifts is refused where there is %s', async (_, change) => {
+  expect(await send(success(change))).toMatchObject({ status: 400, body: { code: 'REQUEST_INVALID' } });
+});

@@ -22,6 +22,7 @@ import { CreateCanaries1797000000100 } from './migrations/1797000000100-create-c
 import { MarkFrames1797000000200 } from './migrations/1797000000200-mark-frames.js';
 import { AddBorderKeys1797100000000 } from './migrations/1797100000000-add-border-keys.js';
 import { CreateTableDeltas1797100000100 } from './migrations/1797100000100-create-table-deltas.js';
+import { CreateDriftReports1797400000000 } from './migrations/1797400000000-create-drift-reports.js';
 import { StoreDeltasInParts1797200000000 } from './migrations/1797200000000-store-deltas-in-parts.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
@@ -58,6 +59,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       AddBorderKeys1797100000000,
       CreateTableDeltas1797100000100,
       StoreDeltasInParts1797200000000,
+      CreateDriftReports1797400000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -45,6 +45,9 @@ export const PRUNE = {
     DELETE FROM waypost.sync_acknowledgements WHERE id = ANY (ARRAY(
       SELECT id FROM waypost.sync_acknowledgements
       WHERE completed_at < ${OUTDATED} AND result = 'Failed' ORDER BY completed_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+  driftReports: `
+    DELETE FROM waypost.drift_reports WHERE id = ANY (ARRAY(
+      SELECT id FROM waypost.drift_reports WHERE reported_at < ${OUTDATED} ORDER BY reported_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
   manifests: `
     DELETE FROM waypost.manifests WHERE manifest_id = ANY (ARRAY(
       SELECT manifest_id FROM waypost.manifests m

@@ -52,6 +52,11 @@ export class SyncMetrics {
     labelNames: ['source'],
     registers: this.registers,
   });
+  private readonly driftedChunks = new Counter({
+    name: 'waypost_central_drifted_chunks_total',
+    help: 'Chunks whose rows devices found altered, as they reported.',
+    registers: this.registers,
+  });
   private readonly acks = new Counter({
     name: 'waypost_central_acks_total',
     help: 'Acknowledgements stored, by result.',
@@ -102,6 +107,10 @@ export class SyncMetrics {
   tableRead(seconds: number, source: 'built' | 'changed'): void {
     this.tableSeconds.observe(seconds);
     this.tableSnapshots.inc({ source });
+  }
+
+  drifted(chunks: number): void {
+    this.driftedChunks.inc(chunks);
   }
 
   acknowledged(result: 'Success' | 'Failed'): void {

@@ -1,6 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import type { Ack, AckResponse, Manifest, ManifestTable, WaypostError } from '@waypost/contracts';
+import {
+  type Ack,
+  type AckResponse,
+  type DriftReport,
+  type Manifest,
+  type ManifestTable,
+  MAX_DRIFTS_OF_ACK,
+  MAX_KEY_CHARS,
+  type WaypostError,
+} from '@waypost/contracts';
 import type pg from 'pg';
 import { Repository } from 'typeorm';
 import { AckEntity } from '../database/entities/ack.entity.js';
@@ -8,7 +17,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { Outbox } from '../outbox/outbox.js';
 import { AckChannel, type PendingAck } from './ack-channel.js';
 import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
-import { COUNT_ACKS, QUEUE_ACK } from './acks.sql.js';
+import { COUNT_ACKS, QUEUE_ACK, UNREPORTED_DRIFTS } from './acks.sql.js';
 
 /** A row of COUNT_ACKS. */
 export interface AckCounts {
@@ -44,6 +53,7 @@ export class AckOutbox {
       localChecksums: of(({ sha256 }) => sha256),
       durationMs,
       error: null,
+      ...(await unreportedDrifts(client)),
     };
     await client.query(QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
   }
@@ -78,4 +88,11 @@ export class AckOutbox {
     this.metrics.refusedAcks.set(Number(refused));
     return Number(pending);
   }
+}
+
+/** What was found on the device since the last ack that central has. */
+async function unreportedDrifts(client: pg.ClientBase): Promise<Pick<Ack, 'drifts'>> {
+  type Row = Omit<DriftReport, 'foundAt'> & { foundAt: Date };
+  const { rows } = await client.query<Row>(UNREPORTED_DRIFTS, [MAX_DRIFTS_OF_ACK, MAX_KEY_CHARS]);
+  return rows.length > 0 ? { drifts: rows.map((row) => ({ ...row, foundAt: row.foundAt.toISOString() })) } : {};
 }

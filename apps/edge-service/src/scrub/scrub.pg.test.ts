@@ -116,6 +116,30 @@ test('what is found while central is away is put right by the next cycle that re
   await expectEqual();
 });
 
+test('what was found is told to central with the acknowledgement of the repair, and once', async () => {
+  await edge.query(`UPDATE readings SET value = value + 1 WHERE ${ROW}`);
+  const { drifts } = await edge.scrub();
+  expect(central.acks.at(-1)).toMatchObject({
+    status: 'Success',
+    drifts: drifts.map((drift) => ({ ...drift, foundAt: expect.any(String) as unknown })),
+  });
+  await central.change('UPDATE readings SET value = 0 WHERE meter = 3');
+  expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
+  expect(central.acks.at(-1)).not.toHaveProperty('drifts');
+});
+
+test('what was found while acknowledgements cannot be sent is told with the next one that can', async () => {
+  central.refusals.set('/ack', 'drop');
+  await edge.query(`UPDATE readings SET value = value + 1 WHERE ${ROW}`);
+  expect(await edge.scrub()).toMatchObject({ drifts: [{ table: 'readings' }], repair: { status: 'Success', ack: 'queued' } });
+  await edge.query(`DELETE FROM readings WHERE ${ROW}`);
+  expect(await edge.scrub()).toMatchObject({ drifts: [{ table: 'readings' }], repair: { status: 'Success', ack: 'queued' } });
+  central.heal();
+  await edge.sync();
+  expect(central.acks.flatMap((ack) => ack.drifts ?? [])).toHaveLength(2);
+  expect(await edge.query('SELECT FROM waypost.edge_drifts WHERE reported_at IS NULL')).toEqual([]);
+});
+
 test('a device that holds nothing has nothing to scrub', async () => {
   await using other = await startFakePair({ server, source: CREATE, tables: TABLES });
   expect(await other.edge.scrub()).toMatchObject({ httpStatus: 409, code: 'NOTHING_HELD' });
