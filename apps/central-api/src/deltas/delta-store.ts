@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import { LOGGER, queryPrepared, traced, withClient } from '@waypost/runtime';
+import { LRUCache } from 'lru-cache';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-store/snapshot-store.js';
@@ -26,11 +27,16 @@ const UNFINISHED_MS = 6 * 3_600_000;
 /** Each holds a few MB: both indexes, and a segment. */
 const MAX_MAKING = 2;
 
+/** Short deltas that were asked for last: after a change all devices of a scope want the same one. */
+const RECENT = { maxSize: 4 << 20, maxEntrySize: 64 << 10 };
+
 /** Deltas between tables of the chunk store. Each is made once, for all devices that need it. */
 @Injectable()
 export class DeltaStore {
   /** Those that are being made in this process. Another one may make the same: the first is kept. */
   private readonly making = new Map<string, Promise<StoredDelta | string>>();
+  /** By what they lead from and to. */
+  private readonly recent = new LRUCache<string, StoredDelta & { body: Buffer }>({ ...RECENT, sizeCalculation: ({ bytes }) => bytes });
   private busy = 0;
   private readonly waiting: (() => void)[] = [];
 
@@ -46,10 +52,11 @@ export class DeltaStore {
    * @throws WaypostError SNAPSHOT_MISSING, STORAGE_FAILED
    */
   async get(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string> {
-    const found = await this.find(base, table);
-    if (found !== undefined) return found;
     const key = `${base.sha256} ${table.sha256} ${table.format}`;
-    const started = this.making.get(key) ?? this.inTurn(() => this.make(base, table)).finally(() => this.making.delete(key));
+    const found = this.recent.get(key) ?? (await this.find(base, table));
+    if (found !== undefined) return this.remember(key, found);
+    const make = async (): Promise<StoredDelta | string> => this.remember(key, await this.make(base, table));
+    const started = this.making.get(key) ?? this.inTurn(make).finally(() => this.making.delete(key));
     this.making.set(key, started);
     return started;
   }
@@ -58,7 +65,11 @@ export class DeltaStore {
    * A delta's bytes from a position on. Memory holds a part of it.
    * @throws WaypostError SNAPSHOT_MISSING where it is removed meanwhile
    */
-  async *read({ deltaId, headBytes, bytes }: StoredDelta, from: number): AsyncGenerator<Buffer> {
+  async *read({ deltaId, headBytes, bytes, body }: StoredDelta & { body?: Buffer }, from: number): AsyncGenerator<Buffer> {
+    if (body) {
+      yield body.subarray(from);
+      return;
+    }
     for (let at = from; at < bytes;) {
       const [part] = await this.query<{ bytes: Buffer }>('read delta part', READ_PART, [deltaId, at - headBytes]);
       if (!part?.bytes.length) throw new WaypostError('SNAPSHOT_MISSING', { detail: `The delta ${deltaId} was removed meanwhile.` });
@@ -72,6 +83,15 @@ export class DeltaStore {
     const [deltas, unfinished] = REMOVE_DELTAS;
     await this.query('remove deltas', deltas, []);
     await this.query('remove delta parts', unfinished, [UNFINISHED_MS]);
+  }
+
+  private async remember(key: string, delta: StoredDelta | string): Promise<StoredDelta | string> {
+    if (typeof delta === 'string' || delta.bytes > RECENT.maxEntrySize || this.recent.has(key)) return delta;
+    const pieces: Buffer[] = [];
+    for await (const piece of this.read(delta, 0)) pieces.push(piece);
+    const known = { ...delta, body: Buffer.concat(pieces) };
+    this.recent.set(key, known);
+    return known;
   }
 
   private async find(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string | undefined> {
