@@ -50,6 +50,14 @@ export const TOTALS = `
     SELECT status, count(*), sum(rows_loaded) FROM waypost.edge_sync_log WHERE status <> 'Running' GROUP BY status
   ) AS counted`;
 
+/** Drifts that syncs met. $1: retention in ms, $2: rows at most. */
+export const PRUNE_DRIFTS = `
+  WITH gone AS (
+    DELETE FROM waypost.edge_drifts WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM waypost.edge_drifts WHERE scrub_id IS NULL AND found_at < now() - $1 * interval '1 ms' LIMIT $2)) RETURNING 1
+  )
+  SELECT count(*)::int AS removed FROM gone`;
+
 /** Scrubs, but for the last. $1: retention in ms, $2: scrubs at most. */
 export const PRUNE_SCRUBS = `
   WITH gone AS (

@@ -36,7 +36,7 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
   const stored = changes.from ? undefined : await readHeldChunks(client, table);
   const held = changes.from ?? stored;
   if (held?.index.totals().sha256 !== changes.baseSha256)
-    throw drifted(table.name, 'the chunks that are stored of it are not those of the manifest that the device holds');
+    throw new MirrorDrifted(table.name, 'the chunks that are stored of it are not those of the manifest that the device holds');
   const source = keyedSource(table, local, merged.hasRetained);
   const shape = { fieldCount: table.columns.length, keyFields: keyFieldsOf(table) };
   await client.query(sql.createStagedRows(merged));
@@ -112,7 +112,11 @@ async function readChanged(
     const digests = digestsOf(index, first, end);
     const isHeld = run?.first === first && run.end === end && run.chunks.length === digests.length;
     if (!isHeld || run.chunks.some((chunk, at) => chunk?.digest !== digests[at]))
-      throw drifted(name, `chunks ${first} to ${end - 1} of ${index.length} have other rows than when they were last verified`);
+      throw new MirrorDrifted(
+        name,
+        `chunks ${first} to ${end - 1} of ${index.length} have other rows than when they were last verified`,
+        end - first,
+      );
     return run.chunks.length === 1 ? run.chunks[0]!.bytes : Buffer.concat(run.chunks.map((chunk) => chunk!.bytes));
   });
 }
@@ -139,6 +143,14 @@ export function isUnusableChange(error: unknown): error is WaypostError {
   return error instanceof WaypostError && codes.includes(error.code);
 }
 
-function drifted(name: string, why: string): WaypostError {
-  return new WaypostError('MIRROR_DRIFTED', { detail: `${name}: ${why}.` });
+/** Rows of a table are not those that were verified last: it is to be read again. */
+export class MirrorDrifted extends WaypostError {
+  constructor(
+    readonly table: string,
+    why: string,
+    /** Chunks that have other rows, as far as they were looked at. */
+    readonly chunks = 1,
+  ) {
+    super('MIRROR_DRIFTED', { detail: `${table}: ${why}.` });
+  }
 }

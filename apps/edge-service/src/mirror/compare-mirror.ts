@@ -101,7 +101,7 @@ export class CompareMirror {
       const { known, rehashed: hashed } = await this.knownTables(verify, client, manifest, mirror);
       const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
       const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
-      const bases = await this.deltas.find(client, changed, { mirror, known, before });
+      const bases = await this.deltas.find(client, changed, { mirror, known, before, hashed });
       const { alterations, labels } = mirror;
       const removed = removedTables(manifest, known, held);
       const isNeeded = alterations.size + labels.length + removed.length > 0;

@@ -7,16 +7,18 @@ import type { Mirror } from '../load/mirror-inspector.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import { readHeldChunks, tablesWithChunks } from '../state/held-chunks.js';
 import type { AppliedState, KnownTables } from '../state/mirror-state.js';
-import { keyedSource } from '../verify/verify-table.js';
+import { keyedSource, type ReadTable } from '../verify/verify-table.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
 
 interface Here {
   mirror: Mirror;
   known: KnownTables;
   before: AppliedState | undefined;
+  /** Tables that were just read, as they are or as they will be when they have been altered. */
+  hashed: ReadonlyMap<string, ReadTable>;
 }
 
-/** Finds the tables whose rows are, here, those of the manifest that the device holds: a delta can start from them. */
+/** Finds the tables that changes can start from: their rows are, here, those of the manifest that the device holds, or were just read. */
 @Injectable()
 export class DeltaBases {
   constructor(
@@ -37,6 +39,13 @@ export class DeltaBases {
     for (const table of tables) {
       const { name } = table;
       const base = manifest?.tables.find((other) => other.name === name);
+      const read = here.hashed.get(name);
+      if (read) {
+        const obstacle = await this.findReadObstacle(client, table, read, here);
+        if (obstacle === undefined) bases.set(name, { sha256: read.sha256, chunks: read.chunks });
+        reasons.set(name, obstacle ?? (here.mirror.alterations.has(name) ? ALTERED : OTHER_ROWS));
+        continue;
+      }
       const obstacle =
         withChunks.has(name) || !here.mirror.tables.has(name)
           ? await this.findObstacle(client, table, base, here)
@@ -52,6 +61,18 @@ export class DeltaBases {
     return { bases, reasons };
   }
 
+  private async findReadObstacle(
+    client: pg.PoolClient,
+    table: ManifestTable,
+    { rowCount }: ReadTable,
+    { mirror }: Here,
+  ): Promise<string | undefined> {
+    if (this.options.loadStrategy === 'truncate') return TRUNCATES;
+    if (rowCount === 0) return 'it had no rows';
+    const local = mirror.tables.get(table.name)!;
+    return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
+  }
+
   private async findObstacle(
     client: pg.PoolClient,
     table: ManifestTable,
@@ -61,16 +82,18 @@ export class DeltaBases {
     const local = mirror.tables.get(table.name);
     const here = known.get(table.name);
     if (!local) return 'the table is new here';
-    if (this.options.loadStrategy === 'truncate') return 'tables are emptied first (LOAD_STRATEGY)';
+    if (this.options.loadStrategy === 'truncate') return TRUNCATES;
     const hasLayout = base ? layoutOf(base) === layoutOf(table) : here?.format === table.format && !mirror.alterations.has(table.name);
-    if (!hasLayout) return 'its columns, key or format have changed';
-    if (!here?.intact || (base && (here.sha256 !== base.sha256 || here.rowCount !== base.rowCount)))
-      return 'its rows are not those that the device held';
+    if (!hasLayout) return ALTERED;
+    if (!here?.intact || (base && (here.sha256 !== base.sha256 || here.rowCount !== base.rowCount))) return OTHER_ROWS;
     if (here.rowCount === 0) return 'it had no rows';
     return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
   }
 }
 
+const TRUNCATES = 'tables are emptied first (LOAD_STRATEGY)';
+const ALTERED = 'its columns, key or format have changed';
+const OTHER_ROWS = 'its rows are not those that the device held';
 const NOT_NAMED = 'the manifest that the device holds does not name it, or is not kept';
 
 /** The chunks that are stored, where they are those of a table with this hash. */

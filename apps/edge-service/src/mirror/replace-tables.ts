@@ -6,7 +6,7 @@ import { type Download, Downloads } from '../download/downloads.js';
 import { TailReader } from '../chunk-source/tail-reader.js';
 import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import type { ChangeSource } from '../chunk-source/change-source.js';
-import { isUnusableChange } from '../load/stage-changes.js';
+import { isUnusableChange, MirrorDrifted } from '../load/stage-changes.js';
 import type { VerifiedTable } from '../verify/verify-table.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { type MirrorDiff, outcomesOf } from './compare-mirror.js';
@@ -31,11 +31,14 @@ export class ReplaceTables {
     private readonly steps: CycleSteps,
   ) {}
 
+  /** @throws MirrorDrifted where a table is to be read again, since its rows are not those that were verified last */
   async run(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     try {
       return await this.replace(cycle, client, diff);
     } catch (error) {
       if (diff.bases.size === 0 || cycle.stop.aborted || !isUnusableChange(error)) throw error;
+      // What was just read and drifted at once is not read once more.
+      if (error instanceof MirrorDrifted && diff.bases.get(error.table)?.chunks === undefined) throw error;
       cycle.log.warn(
         { err: error, tables: [...diff.bases.keys()] },
         'deltas do not lead to what the manifest says: the tables are downloaded whole',

@@ -9,7 +9,10 @@ import type { SchemaOrder } from '../load/load-order.js';
 import type { Applied, Cycle } from '../phase/cycle.js';
 import type { CyclePhase, OpenCycle } from '../phase/cycle-phase.js';
 import { CycleSteps } from '../phase/cycle-steps.js';
+import { MirrorDrifted } from '../load/stage-changes.js';
+import { Metrics } from '../metrics/metrics.js';
 import type { AppliedState } from '../state/mirror-state.js';
+import { RECORD_DRIFT } from '../state/state.sql.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { CompareMirror, type MirrorDiff, outcomesOf } from './compare-mirror.js';
 import { FirstSync } from './first-sync.js';
@@ -32,6 +35,7 @@ export class UpdateMirror implements CyclePhase {
     private readonly recording: RecordSuccess,
     private readonly indexes: KeepIndexes,
     private readonly steps: CycleSteps,
+    private readonly metrics: Metrics,
   ) {}
 
   async run(open: OpenCycle): Promise<void> {
@@ -48,10 +52,19 @@ export class UpdateMirror implements CyclePhase {
       return await this.syncOnce(cycle, client, before);
     } catch (error) {
       if (!(error instanceof WaypostError)) throw error;
-      if (error.heals === 'resnapshot') cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'requesting a new manifest');
+      if (error instanceof MirrorDrifted) await this.drifted(cycle, client, error);
+      else if (error.heals === 'resnapshot')
+        cycle.log.warn({ err: error, manifestId: cycle.progress.manifestId }, 'requesting a new manifest');
       else if (!ROW_REFUSED.test(sqlStateOf(error.cause) ?? '') || !(await this.indexes.discard(client, error))) throw error;
       return this.syncOnce(cycle, client, before);
     }
+  }
+
+  /** Its rows are read again, so that only the chunks that differ are fetched. */
+  private async drifted({ log }: Cycle, client: pg.PoolClient, error: MirrorDrifted): Promise<void> {
+    log.error({ err: error, table: error.table }, 'rows of the mirror are not those that were verified last');
+    this.metrics.driftedChunks.inc(error.chunks);
+    await client.query(RECORD_DRIFT, [null, error.table, error.chunks, null, null]);
   }
 
   private async syncOnce(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { newId, queryPrepared, withClient } from '@waypost/runtime';
 import { Database } from '../database/database.js';
+import { RECORD_DRIFT } from '../state/state.sql.js';
 import * as sql from './scrub.sql.js';
 
 export type ScrubTrigger = 'schedule' | 'request';
@@ -69,7 +70,7 @@ export class ScrubLog {
 
   /** Also makes the next cycle read the table again, whenever that is. */
   async recordDrift({ id }: Scrub, { table, chunks, firstKey, lastKey }: Drift): Promise<void> {
-    await this.query('record-drift', sql.RECORD_DRIFT, [id, table, chunks, firstKey, lastKey]);
+    await this.query('record-drift', RECORD_DRIFT, [id, table, chunks, firstKey, lastKey]);
   }
 
   /** All rows of a table were read since then, and are those that were verified last. */

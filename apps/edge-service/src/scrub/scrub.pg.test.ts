@@ -31,6 +31,7 @@ beforeEach(async () => {
   pair = await startFakePair({ server, source: CREATE, tables: TABLES });
   ({ source, central, edge } = pair);
   central.deltas = true;
+  central.matches = true;
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });
 afterEach(() => pair?.[Symbol.asyncDispose]());
@@ -78,6 +79,8 @@ test.each(DRIFTS)('%s that was altered here is found with its key range, and put
   const answer = await edge.scrub();
   expect(answer).toMatchObject({ httpStatus: 200, drifts: [expected], repair: { status: 'Success', ack: 'sent' } });
   const [drift] = answer.drifts;
+  const way = expected.table === 'readings' ? 'chunks' : 'whole';
+  expect(answer.repair!.tables.find(({ name }) => name === expected.table)).toMatchObject({ action: 'loaded', way });
   if (drift!.firstKey !== null) expect(drift!.firstKey).toMatch(/^\d+, [0-9a-f-]{36}$/);
   await expectEqual();
   const recorded = await edge.query(

@@ -20,11 +20,6 @@ export const RECORD_PROGRESS = `
   SET tables = $2, chunks = $3, rows = $4, raw_bytes = $5, progress = $6, completed_at = CASE WHEN $6::jsonb IS NULL THEN clock_timestamp() END
   WHERE id = $1`;
 
-/** $1: scrub, $2: table, $3: chunks, $4: key before them, $5: key of the last one. */
-export const RECORD_DRIFT = `
-  WITH doubted AS (UPDATE waypost.edge_mirror_tables SET storage = 'drifted' WHERE table_name = $2)
-  INSERT INTO waypost.edge_drifts (scrub_id, table_name, chunks, first_key, last_key) VALUES ($1, $2, $3, $4, $5)`;
-
 export const DRIFTS_OF = `
   SELECT table_name AS table, chunks, first_key AS "firstKey", last_key AS "lastKey" FROM waypost.edge_drifts WHERE scrub_id = $1 ORDER BY found_at`;
 

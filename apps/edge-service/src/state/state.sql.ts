@@ -40,3 +40,8 @@ export const UPSERT_MIRROR_TABLES = `
 
 /** Tables that left the manifest stay in the database, but their hashes are not maintained any more. $1: the manifest's tables. */
 export const FORGET_MIRROR_TABLES = 'DELETE FROM waypost.edge_mirror_tables WHERE table_name <> ALL ($1::text[])';
+
+/** Also makes the next comparison read the table again. $1: scrub, if one found it, $2: table, $3: chunks, $4: key before them, $5: key of the last one. */
+export const RECORD_DRIFT = `
+  WITH doubted AS (UPDATE waypost.edge_mirror_tables SET storage = 'drifted' WHERE table_name = $2)
+  INSERT INTO waypost.edge_drifts (scrub_id, table_name, chunks, first_key, last_key) VALUES ($1, $2, $3, $4, $5)`;

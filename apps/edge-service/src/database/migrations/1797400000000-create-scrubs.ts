@@ -18,7 +18,7 @@ export class CreateScrubs1797400000000 implements MigrationInterface {
       )`);
     await runner.query(`
       CREATE TABLE waypost.edge_drifts (
-        scrub_id text NOT NULL REFERENCES waypost.edge_scrubs ON DELETE CASCADE,
+        scrub_id text REFERENCES waypost.edge_scrubs ON DELETE CASCADE,
         found_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         table_name text NOT NULL,
         chunks int NOT NULL,
@@ -32,7 +32,7 @@ export class CreateScrubs1797400000000 implements MigrationInterface {
     );
     await runner.query(`
       COMMENT ON TABLE waypost.edge_drifts IS
-        'Chunks whose rows were not those that were verified last: more than first_key (null: from the beginning), up to last_key (null: to the end); reported_at: when central had it'`);
+        'Chunks whose rows were not those that were verified last: more than first_key (null: from the beginning), up to last_key (null: to the end). scrub_id is null where a sync met them; reported_at: when central had it'`);
     await runner.query('ALTER TABLE waypost.edge_mirror_tables ADD whole_at timestamptz');
     await runner.query('UPDATE waypost.edge_mirror_tables SET whole_at = verified_at');
     await runner.query(`COMMENT ON COLUMN waypost.edge_mirror_tables.whole_at IS 'Every row of it was read at this time or later'`);
