@@ -134,10 +134,10 @@ test('the numbers are those of what happened', async () => {
   const issued = there.get('waypost_central_requests_total{operation="request",status="Issued",reason=""}')!;
   expect([3, 4]).toContain(issued);
   expect(there.get('waypost_central_snapshot_table_build_duration_seconds_count')).toBeGreaterThanOrEqual(3);
-  // Both ways of the rows: in the answer to a first request, and as a chunk stream. What remains are headers and manifests.
+  // Both ways of the rows: in the answer to a first request, and as a delta. What remains are headers and manifests.
   const downloaded = here.get('waypost_edge_downloaded_bytes_total')!;
   const sentOf = (operation: string): number => there.get(`waypost_central_sent_bytes_total{operation="${operation}"}`)!;
-  expect(sentOf('download')).toBeGreaterThan(10_000);
+  expect(sentOf('download')).toBeGreaterThan(0);
   expect(sentOf('download')).toBeLessThan(downloaded);
   expect(sentOf('download') + sentOf('request')).toBeGreaterThan(downloaded);
   expect(Math.abs(here.get('waypost_edge_clock_offset_seconds')!)).toBeLessThan(60);

@@ -145,7 +145,8 @@ cycle
   compare
   download
     download table articles
-      GET /api/device-sync/manifests/:manifestId/tables/:table/chunks articles
+      GET /api/device-sync/manifests/:manifestId/tables/:table/delta articles
+        make delta
   prepare
   load articles
   merge

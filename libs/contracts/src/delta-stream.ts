@@ -1,4 +1,4 @@
-import { MAX_CHUNK_BYTES, type RowFormat } from './chunker.js';
+import type { RowFormat } from './chunker.js';
 import { MAX_FRAME_BYTES, ROW_FORMATS } from './chunk-stream.js';
 import { WaypostError } from './errors.js';
 
@@ -11,8 +11,8 @@ export const DELTA_STREAM_TYPE = 'application/vnd.waypost.delta';
 export const DELTA_HEADER_BYTES = 80;
 export const SEGMENT_ENTRY_BYTES = 28;
 export const SEGMENT_CHECK_BYTES = 8;
-/** A delta has no longer segments, old or new: memory of both services holds a few of them. */
-export const MAX_SEGMENT_BYTES = MAX_CHUNK_BYTES;
+/** A delta has no longer segments, old or new: memory of both services holds several forms of a few of them. A table of which a longer one differs comes whole. */
+export const MAX_SEGMENT_BYTES = 4 << 20;
 const MAGIC = Buffer.from('WPD1', 'latin1');
 const DIGEST_BYTES = 32;
 

@@ -18,6 +18,7 @@ import { MAX_KEPT_BYTES } from './deltas.sql.js';
 
 /** Why there is no delta where it would be no shorter. */
 export const LONG = 'what differs is no shorter than the table';
+export const LONG_SEGMENT = 'a part of it that differs is too long';
 
 /** A state of a table, and what is stored of it. */
 export interface StoredState {
@@ -47,7 +48,7 @@ export async function makeDelta(
   const segments = findSegments(from.stored, to.stored);
   const isLong = ({ from: old, to: now }: DeltaSegment): boolean =>
     rawBytes(from.stored.index, old) > MAX_SEGMENT_BYTES || rawBytes(to.stored.index, now) > MAX_SEGMENT_BYTES;
-  if (segments.some(isLong)) return 'a part of it that differs is too long';
+  if (segments.some(isLong)) return LONG_SEGMENT;
   const limit = Math.min(MAX_KEPT_BYTES, to.stored.index.totals().frameBytes);
   const older = store.readChunks(from.id, chunksOf(from.stored.index, segments, 'from'));
   const newer = store.readChunks(to.id, chunksOf(to.stored.index, segments, 'to'));

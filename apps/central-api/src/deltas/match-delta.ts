@@ -1,7 +1,15 @@
-import { type ChunkIndex, DELTA_HEADER_BYTES, encodeDeltaHeader, encodeSegments, matchChunks, type NamedChunks } from '@waypost/contracts';
+import {
+  type ChunkIndex,
+  DELTA_HEADER_BYTES,
+  encodeDeltaHeader,
+  encodeSegments,
+  matchChunks,
+  MAX_SEGMENT_BYTES,
+  type NamedChunks,
+} from '@waypost/contracts';
 import { compress } from '@waypost/runtime';
 import type { SnapshotId } from '../chunk-store/snapshot-store.js';
-import { LONG } from './make-delta.js';
+import { LONG, LONG_SEGMENT } from './make-delta.js';
 
 /** A delta stream of chunks as they are stored. */
 export interface MatchedDelta {
@@ -19,6 +27,7 @@ export interface MatchedDelta {
  */
 export function matchDelta(held: NamedChunks, { sha256, format }: SnapshotId, index: ChunkIndex): MatchedDelta | string {
   const { segments, chunks } = matchChunks(held.digests, index);
+  if (segments.some(({ rawBytes }) => rawBytes > MAX_SEGMENT_BYTES)) return LONG_SEGMENT;
   const limit = index.totals().frameBytes;
   const { frameBytes } = chunks.totals();
   if (DELTA_HEADER_BYTES + frameBytes >= limit) return LONG;

@@ -25,7 +25,11 @@ test.each<[string, Partial<FleetFacts>, object]>([
   [
     'failing devices',
     { devices: { ...HEALTHY.devices, failing: 2 }, repeatedFailures: 2, errors: [{ code: 'SCHEMA_MISMATCH', devices: 2 }] },
-    { severity: 'bad', what: expect.stringContaining('mostly SCHEMA_MISMATCH'), next: expect.stringContaining('Alter the local table') },
+    {
+      severity: 'bad',
+      what: expect.stringContaining('mostly SCHEMA_MISMATCH'),
+      next: expect.stringContaining('Alter it as the detail says'),
+    },
   ],
   [
     'a device that failed once',

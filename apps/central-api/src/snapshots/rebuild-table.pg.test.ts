@@ -175,6 +175,19 @@ describe.each([
     expect(next.tables).toEqual((await rescanning.manifestFor(mac)).tables);
   });
 
+  test('rows that become too long to be held together, and chunks that are: their ranges are read', async () => {
+    const before = await count('changed');
+    const fill = 'UPDATE readings SET note = repeat(md5(random()::text), 100000) WHERE id IN (SELECT id FROM readings ORDER BY id LIMIT 4)';
+    for (const sql of [fill, fill, "UPDATE readings SET note = 'short' WHERE length(note) > 1000"]) {
+      await central.sql(sql);
+      const manifest = await central.manifestFor(MACS[0]!);
+      const whole = await rescanning.manifestFor(MACS[0]!);
+      expect(manifest.tables.map((table) => table.sha256)).toEqual(whole.tables.map((table) => table.sha256));
+      await expectWhole(manifest);
+    }
+    expect(await count('changed')).toBe(before + 3);
+  });
+
   test('a primary key that moves to other columns: what was recorded by the old one is of no use', async () => {
     const mac = MACS[0] as string;
     let held = await central.manifestFor(mac);

@@ -7,6 +7,8 @@ import {
   describeSpan,
   type KeyedSource,
   locateKeys,
+  type ReadRows,
+  RowsTooLong,
   runsOf,
   spliceRows,
 } from '@waypost/runtime';
@@ -32,6 +34,8 @@ export interface RebuiltTable extends Pick<ChunkedTable, 'index'> {
 
 /** Where more of the chunks are to be read than this part, reading all of them in one go is cheaper. */
 const MAX_PART = 0.3;
+/** A longer chunk, one with a long row, is not put together from its rows: memory would hold it several times. */
+const MAX_SPLICED_BYTES = 4 << 20;
 /** Where more keys than this lie in a chunk, on average, reading its range is cheaper than looking for each of them. */
 const MAX_KEYS_PER_CHUNK = 16;
 
@@ -51,7 +55,10 @@ export async function rebuildTable(
   const places = chunksOf(located, base.borders.length);
   if (places.length > Math.max(1, base.borders.length * MAX_PART)) return undefined;
   const runs = runsOf(places);
-  const spliced = spliceRows(client, {
+  const isLong = places.some((at) => base.index.entry(at).rawBytes > MAX_SPLICED_BYTES);
+  const reading = { client, base, source, runs, store, signal };
+  if (isLong || located.length > places.length * MAX_KEYS_PER_CHUNK) return readRuns(reading);
+  const readRows = spliceRows(client, {
     source,
     borders: base.borders,
     keys: located,
@@ -59,7 +66,23 @@ export async function rebuildTable(
     chunkBytes: (at) => base.index.entry(at).rawBytes,
     signal,
   });
-  const readsRows = located.length <= places.length * MAX_KEYS_PER_CHUNK;
+  try {
+    return await readRuns({ ...reading, readRows });
+  } catch (error) {
+    if (!(error instanceof RowsTooLong)) throw error;
+    return readRuns(reading);
+  }
+}
+
+interface Reading extends Omit<TableChange, 'keys'> {
+  client: pg.ClientBase;
+  runs: readonly ChunkRun[];
+  /** In place of reading the ranges. */
+  readRows?: ReadRows;
+}
+
+async function readRuns({ client, base, source, runs, store, signal, readRows }: Reading): Promise<RebuiltTable> {
+  const keyFields = keyFieldsOf(source.layout);
   const writer = store.create(base);
   const batcher = new ChunkBatcher(writer);
   try {
@@ -71,7 +94,7 @@ export async function rebuildTable(
     const read = await cutRuns(client, runs, {
       source,
       borders: base.borders,
-      readRows: readsRows ? spliced : undefined,
+      readRows,
       onChunk,
       afterInput: () => batcher.flushIfFull(),
       signal,
@@ -79,10 +102,10 @@ export async function rebuildTable(
     await batcher.finish();
     const index = await writer.commit(replaceRuns(base, read, keyFields));
     const entries = read.flatMap(({ chunks }) => chunks.map(({ entry }) => entry as ChunkEntry));
-    const readRows = sum(entries, ({ rowCount }) => rowCount);
+    const rowCount = sum(entries, (entry) => entry.rowCount);
     const readBytes = sum(entries, ({ rawBytes }) => rawBytes);
-    describeSpan({ 'waypost.rows': readRows, 'waypost.raw_bytes': readBytes, 'waypost.read_chunks': countChunks(read) });
-    return { index, readRows, readBytes };
+    describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': readBytes, 'waypost.read_chunks': countChunks(read) });
+    return { index, readRows: rowCount, readBytes };
   } finally {
     await batcher.settle();
     await writer.abort();

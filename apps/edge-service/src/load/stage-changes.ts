@@ -1,4 +1,4 @@
-import { type BorderedIndex, type ErrorCode, keyFieldsOf, sha256, WaypostError } from '@waypost/contracts';
+import { type BorderedIndex, type ErrorCode, keyFieldsOf, MAX_SEGMENT_BYTES, sha256, WaypostError } from '@waypost/contracts';
 import { type ChunkRun, copyIn, cutRuns, describeSpan, faultPoint, type KeyedSource } from '@waypost/runtime';
 import type pg from 'pg';
 import type { ChangeSource, ChunkChange } from '../chunk-source/change-source.js';
@@ -77,8 +77,11 @@ async function* batchesOf(changes: ChangeSource, { index }: BorderedIndex): Asyn
     const { first, end, rawBytes } = change;
     if (first < place || end < first || end > index.length)
       throw new WaypostError('CHUNK_CORRUPT', { detail: 'A change names chunks that are not there.' });
-    let length = rawBytes;
+    let length = 0;
     for (let at = first; at < end; at += 1) length += index.entry(at).rawBytes;
+    // Memory holds it in several forms.
+    if (length > MAX_SEGMENT_BYTES) throw new WaypostError('CHUNK_CORRUPT', { detail: 'A change replaces chunks that are too long.' });
+    length += rawBytes;
     if (bytes + length > BATCH_BYTES && batch.length > 0) {
       yield batch;
       [batch, bytes] = [[], 0];

@@ -121,7 +121,8 @@ export async function locateAmong(
   const arrays = keys.map((values) => (Buffer.isBuffer(values) ? values : arrayOf(TEXT_OID, values.map(textField))));
   const statement = { text: locateQuery(source, isText ? 'text' : 'typed'), values: [...arraysOf(source, borders, chunks), ...arrays] };
   const located: LocatedKey[] = [];
-  for (const [less, rows] of await collectRangeRows(client, statement)) {
+  const found = await collectRangeRows(client, statement, { maxBytes: Infinity, signal: undefined });
+  for (const [less, rows] of found ?? []) {
     for (let at = 0; at < rows.length;) {
       // Number of fields, then the first of them: length and value.
       const notMore = rows.readInt32BE(at + 2 + 4);

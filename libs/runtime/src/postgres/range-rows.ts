@@ -35,20 +35,27 @@ export async function readRangeRows(
   await runRowMessages(client, new RangeRows(statement, taker), signal);
 }
 
-/** As readRangeRows: the rows of each range that has some, in one piece. */
+/**
+ * As readRangeRows: the rows of each range that has some, in one piece.
+ * @returns undefined where they are longer than `maxBytes` together: memory holds no more
+ */
 export async function collectRangeRows(
   client: pg.ClientBase,
   statement: RangeStatement,
-  signal?: AbortSignal,
-): Promise<Map<number, Buffer>> {
+  { maxBytes, signal }: { maxBytes: number; signal: AbortSignal | undefined },
+): Promise<Map<number, Buffer> | undefined> {
   const pieces = new Map<number, Buffer[]>();
+  let total = 0;
   const onRows = (range: number, bytes: Buffer): void => {
+    total += bytes.length;
+    if (total > maxBytes) return pieces.clear();
     const copy = Buffer.from(bytes);
     const before = pieces.get(range);
     if (before) before.push(copy);
     else pieces.set(range, [copy]);
   };
   await readRangeRows(client, statement, { onRows }, signal);
+  if (total > maxBytes) return undefined;
   return new Map([...pieces].map(([range, rows]) => [range, rows.length === 1 ? (rows[0] as Buffer) : Buffer.concat(rows)]));
 }
 

@@ -21,13 +21,18 @@ interface Splicing {
 
 /** Chunks that are in memory together, unless one is longer, and keys whose rows are. */
 const GROUP = { bytes: 4 << 20, keys: 256 };
+/** Rows of a group's keys may be as long as this together. */
+const MAX_ROWS_BYTES = 8 << 20;
+
+/** The rows of a few keys are too long to hold them: read the ranges, whose rows pass one by one. The connection is as it was. */
+export class RowsTooLong extends Error {}
 
 /**
  * Gives the rows of key ranges without reading them: rows with one of the keys as they are now in the database, all others from the chunks as they were.
  * That is what reading would give, provided that no other row has changed. Node compares keys for equality alone, byte by byte; where a row with a new key belongs
  * among the others PostgreSQL says.
  *
- * The client must be in a transaction with pinned session; an error closes it.
+ * The client must be in a transaction with pinned session; an error closes it, but for RowsTooLong.
  */
 export function spliceRows(client: pg.ClientBase, { source, borders, keys, readChunks, chunkBytes, signal }: Splicing): ReadRows {
   const shape = shapeOf(source);
@@ -95,7 +100,9 @@ async function readRows(
 ): Promise<Rows> {
   if (keys.length === 0) return new Map();
   const numbers = numbersTo(keys.length);
-  const found = await collectRangeRows(client, { text: rowsQuery(source), values: [numbers, ...columnsOfKeys(source, keys)] }, signal);
+  const statement = { text: rowsQuery(source), values: [numbers, ...columnsOfKeys(source, keys)] };
+  const found = await collectRangeRows(client, statement, { maxBytes: MAX_ROWS_BYTES, signal });
+  if (!found) throw new RowsTooLong('Changed rows are too long to be held.');
   const framer = new RowFramer(shapeOf(source));
   const wanted = new Set(keys.map(({ key }) => key.toString('latin1')));
   // Where a key equals another one without having its bytes, its row is found by both, and has changed only if its own key is among them.
