@@ -305,7 +305,7 @@ export const ERROR_KINDS = {
     status: 409,
     heals: 'retry',
     title: 'A scrub is already running',
-    hint: 'Wait for it: lastScrub of GET /api/sync/status. A scheduled one takes its time; after SCRUB_INTERVAL=0 and a restart none runs.',
+    hint: 'Wait for it: GET /api/sync/status has it as lastScrub when it is done. A scheduled one works a tenth of the time; waypost verify reads all rows at once.',
   },
   SYNC_RUNNING: {
     status: 409,

@@ -1,8 +1,7 @@
-import { BorderKeysBuilder, type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf } from '@waypost/contracts';
+import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf, replaceChunks } from '@waypost/contracts';
 import {
   type ChunkRun,
   chunksOf,
-  type CutRun,
   cutRuns,
   describeSpan,
   type KeyedSource,
@@ -82,12 +81,11 @@ interface Reading extends Omit<TableChange, 'keys'> {
 }
 
 async function readRuns({ client, base, source, runs, store, signal, readRows }: Reading): Promise<RebuiltTable> {
-  const keyFields = keyFieldsOf(source.layout);
   const writer = store.create(base);
   const batcher = new ChunkBatcher(writer);
   try {
     const onChunk = (bytes: Buffer, rowCount: number, lastKey: () => Buffer): Cut => {
-      const cut: Cut = { lastKey: lastKey(), entry: undefined };
+      const cut = { lastKey: lastKey() } as Cut;
       batcher.add(bytes, rowCount, (entry) => (cut.entry = entry));
       return cut;
     };
@@ -100,8 +98,8 @@ async function readRuns({ client, base, source, runs, store, signal, readRows }:
       signal,
     });
     await batcher.finish();
-    const index = await writer.commit(replaceRuns(base, read, keyFields));
-    const entries = read.flatMap(({ chunks }) => chunks.map(({ entry }) => entry as ChunkEntry));
+    const index = await writer.commit(replaceChunks(base, read));
+    const entries = read.flatMap(({ chunks }) => chunks.map(({ entry }) => entry));
     const rowCount = sum(entries, (entry) => entry.rowCount);
     const readBytes = sum(entries, ({ rawBytes }) => rawBytes);
     describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': readBytes, 'waypost.read_chunks': countChunks(read) });
@@ -115,29 +113,7 @@ async function readRuns({ client, base, source, runs, store, signal, readRows }:
 interface Cut {
   lastKey: Buffer;
   /** Once it is stored. */
-  entry: ChunkEntry | undefined;
-}
-
-function replaceRuns(base: ChunkedTable, runs: readonly CutRun<Cut>[], keyFields: readonly number[]): ChunkedTable {
-  const index = new ChunkIndexBuilder(base.index.format);
-  const borders = new BorderKeysBuilder(keyFields);
-  const keep = (from: number, end: number): void => {
-    for (let at = from; at < end; at += 1) {
-      index.add(base.index.entry(at));
-      borders.add(base.borders.key(at));
-    }
-  };
-  let next = 0;
-  for (const { first, end, chunks } of runs) {
-    keep(next, first);
-    for (const { entry, lastKey } of chunks) {
-      index.add(entry as ChunkEntry);
-      borders.add(lastKey);
-    }
-    next = end;
-  }
-  keep(next, base.index.length);
-  return { index: index.build(), borders: borders.build() };
+  entry: ChunkEntry;
 }
 
 function partOf(index: ChunkIndex, chunks: readonly number[]): ChunkIndex {

@@ -41,9 +41,9 @@ export interface Drift {
 export class ScrubLog {
   constructor(private readonly database: Database) {}
 
-  /** Goes on with one that was broken off, where it began less than `maxAgeMs` ago, or begins one. */
+  /** Begins a scrub. A scheduled one goes on with one that was broken off, where that began less than `maxAgeMs` ago. */
   async begin(trigger: ScrubTrigger, maxAgeMs: number): Promise<Scrub> {
-    const [unfinished] = await this.query<Scrub>('find-scrub', sql.FIND_UNFINISHED, [maxAgeMs]);
+    const [unfinished] = trigger === 'schedule' ? await this.query<Scrub>('find-scrub', sql.FIND_UNFINISHED, [maxAgeMs]) : [];
     if (unfinished) return unfinished;
     const id = newId();
     const [begun] = await this.query<{ startedAt: Date }>('begin-scrub', sql.BEGIN_SCRUB, [id, trigger]);

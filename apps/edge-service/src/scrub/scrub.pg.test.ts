@@ -5,7 +5,9 @@ import { startTestServer, type TestServer } from '../../../../test/support/postg
 import { type Edge, queryAt } from '../../testing/edge.js';
 import type { FakeCentral } from '../../testing/fake-central.js';
 import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
+import type { Database } from '../database/database.js';
 import { readSlice } from './read-slice.js';
+import { ScrubLog } from './scrub-log.js';
 
 const CREATE = `
   CREATE TABLE readings (meter int, id uuid, value numeric, note text, PRIMARY KEY (meter, id));
@@ -163,13 +165,26 @@ test('syncs that go on meanwhile are no drift', async () => {
   await changes;
 });
 
-test('a scrub that was broken off is gone on with behind what it has read, after a restart', async () => {
-  await edge.query(`
-    INSERT INTO waypost.edge_scrubs (id, trigger, started_at, tables, chunks, rows, progress)
-    VALUES ('earlier', 'schedule', now() - interval '1 hour', 1, 7, 6000, '{"done": ["readings"]}')`);
-  await edge.restart();
-  expect(await edge.scrub()).toMatchObject({ id: 'earlier', tables: 3, rows: 6500, drifts: [] });
-  expect(await edge.query('SELECT id FROM waypost.edge_scrubs WHERE completed_at IS NULL')).toEqual([]);
+test('a scheduled scrub goes on with one that was broken off; one that is asked for reads everything', async () => {
+  const pool = new pg.Pool({ connectionString: edge.databaseUrl });
+  try {
+    const scrubs = new ScrubLog({ pool } as Database);
+    const begin = async (trigger: 'schedule' | 'request') => scrubs.begin(trigger, 86_400_000);
+    await edge.query(`
+      INSERT INTO waypost.edge_scrubs (id, trigger, started_at, tables, chunks, rows, progress)
+      VALUES ('earlier', 'schedule', now() - interval '1 hour', 1, 7, 6000, '{"done": ["readings"]}')`);
+    expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBe(0);
+    expect(await begin('schedule')).toMatchObject({ id: 'earlier', tables: 1, rows: 6000, progress: { done: ['readings'] } });
+    await edge.query(`UPDATE readings SET value = value + 1 WHERE ${ROW}`);
+    expect(await edge.scrub()).toMatchObject({ tables: 3, rows: 6500, drifts: [{ table: 'readings' }] });
+    const scrub = await begin('schedule');
+    await scrubs.record(scrub, true);
+    expect((await begin('schedule')).id).not.toBe('earlier');
+    await edge.query('DELETE FROM waypost.edge_scrubs WHERE completed_at IS NULL');
+    expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBeGreaterThan(0);
+  } finally {
+    await pool.end();
+  }
 });
 
 test('slices read each chunk once, go on behind the last key that is left, and begin again where none is', async () => {
