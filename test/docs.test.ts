@@ -52,3 +52,12 @@ test('every decision has a number of its own and a line in the index with that n
   expect(new Set(expected.map((line) => line.split('|')[1])).size).toBe(expected.length);
   expect(expected.filter((line) => !index.includes(line))).toEqual([]);
 });
+
+test.each(['central-api', 'edge-service'])('the diagram of schema waypost shows every table of %s', async (app) => {
+  const migrations = await Promise.all((await pagesIn(`apps/${app}/src/database/migrations/*.ts`)).map(read));
+  const tables = migrations.flatMap((text) => [...text.matchAll(/CREATE TABLE waypost\.(\w+)/g)].map(([, name]) => name as string));
+  expect(tables.length).toBeGreaterThan(10);
+  const [, section = ''] = (await read('docs/architecture.md')).split('## Schema `waypost`');
+  const diagrams = [...section.matchAll(/```mermaid\n(.*?)```/gs)].map(([, text]) => text as string).join('\n');
+  expect(tables.filter((name) => !new RegExp(`\\b${name}\\b`).test(diagrams))).toEqual([]);
+});

@@ -162,7 +162,7 @@ test.each(Object.keys(FAULTS))('%s: nothing half done, a typed error, and all is
   );
 });
 
-test('a download that breaks off again and again goes on behind the last good chunk, within one cycle', async () => {
+test('a download that is cut again and again goes on behind the last good chunk, within one cycle', async () => {
   const { proxy, edge, mirror } = devices[1] as Device;
   await source.query(CHANGE);
   proxy.asked.length = 0;

@@ -102,7 +102,7 @@ test('a database that has one of the tables is not touched, unless they are to b
   });
 });
 
-test('a fill that is broken off leaves nothing', async () => {
+test('a fill that is interrupted leaves nothing', async () => {
   await withDatabase(async (client) => {
     await client.query(`CREATE TYPE user_role AS ENUM ('in the way')`);
     await expect(fillFleet(client, SMALL)).rejects.toThrow(/user_role/);

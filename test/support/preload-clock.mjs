@@ -1,5 +1,5 @@
 // Loaded into a service by NODE_OPTIONS=--import: its wall clock is off by as many ms as the file CLOCK_OFFSET_FILE says at that moment,
-// as if somebody set it. Timers and performance.now(), which no clock setting changes, stay as they are.
+// as if an operator set it. Timers and performance.now(), which no clock setting changes, stay as they are.
 import { readFileSync } from 'node:fs';
 import { ServerResponse } from 'node:http';
 

@@ -33,7 +33,7 @@ describe('an error', () => {
     expect(new WaypostError('INTERNAL').heals).toBe('bug');
   });
 
-  test('keeps its cause, and shows it to nobody outside', () => {
+  test('keeps its cause, and shows it to no client', () => {
     const cause = new Error('password=secret');
     const error = new WaypostError('DATABASE_UNAVAILABLE', { cause });
     expect(error.cause).toBe(cause);

@@ -12,7 +12,7 @@ function transmitted(manifest: object): Record<string, Json> {
   return JSON.parse(JSON.stringify(manifest)) as Record<string, Json>;
 }
 
-/** Seals whatever it is, as somebody would who makes a wrong manifest on purpose. */
+/** Seals whatever it is, as a sender would that makes a wrong manifest on purpose. */
 function sealAnything(manifest: object): object {
   return { ...manifest, sha256: manifestSha256(manifest as Manifest) };
 }
@@ -105,7 +105,7 @@ describe('a sealed manifest', () => {
     const newer = sealAnything({ ...unsealed, signature: { by: 'central' } });
     expect(openManifest(openManifest(transmitted(newer)))).toEqual(newer);
     const received = transmitted(newer);
-    (received['signature'] as Record<string, Json>)['by'] = 'somebody';
+    (received['signature'] as Record<string, Json>)['by'] = 'a stranger';
     expect(() => openManifest(received)).toThrow(refused);
   });
 
@@ -130,7 +130,7 @@ describe('a sealed manifest', () => {
   test.each([
     ['half of a surrogate pair', '\ud800'],
     ['more levels than anybody needs', JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) as Json],
-  ])('is refused when a member that nobody knows holds %s', (_, member) => {
+  ])('is refused when an unknown member holds %s', (_, member) => {
     expect(() => openManifest({ ...sealManifest(unsealed), member })).toThrow(refused);
   });
 

@@ -204,7 +204,7 @@ test('a device that was registered after it was refused is served in a moment', 
   expect((await central.manifestFor(mac)).device.mac).toBe(mac);
 });
 
-test('a download that is not taken in full by DOWNLOAD_DEADLINE is broken off', async () => {
+test('a download that is not taken in full by DOWNLOAD_DEADLINE is aborted', async () => {
   await using central = await start({ DOWNLOAD_DEADLINE: '300ms' });
   const { manifestId } = await central.manifestFor(SHOP_1);
   const response = await ask(`${central.url}${chunkStreamPath(manifestId, 'accounts')}?mac=${SHOP_1}`);

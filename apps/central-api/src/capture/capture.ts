@@ -24,8 +24,8 @@ export interface Installed extends Coverage {
 
 /** Looks at the database as it is now, in a READ WRITE transaction that leaves nothing. */
 export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan): Promise<Coverage> {
-  const { tables, obstacles } = await findSources(client, plan);
-  return coverageOf(tables, obstacles, await checkCapture(client, tables));
+  const { tables, blockers } = await findSources(client, plan);
+  return coverageOf(tables, blockers, await checkCapture(client, tables));
 }
 
 /**
@@ -35,21 +35,21 @@ export async function describeCapture(client: pg.ClientBase, plan: CheckedPlan):
  * @throws WaypostError CAPTURE_REFUSED with the right that is missing; CAPTURE_UNPROVEN with the table and the operation that was not recorded
  */
 export async function captureFor(client: pg.ClientBase, plan: CheckedPlan): Promise<Installed> {
-  const { tables, obstacles } = await findSources(client, plan);
+  const { tables, blockers } = await findSources(client, plan);
   const { uncaptured } = await checkCapture(client, tables);
   const notChecked = await installTriggers(client, uncaptured)
     .then(() => proveTriggers(client, tables))
     .catch(asRefused);
   await dropUnusedFunctions(client);
-  return { ...coverageOf(tables, obstacles, await checkCapture(client, tables)), notChecked };
+  return { ...coverageOf(tables, blockers, await checkCapture(client, tables)), notChecked };
 }
 
-function coverageOf(tables: readonly TableRef[], obstacles: readonly string[], { uncaptured, blockers }: CaptureCheck): Coverage {
+function coverageOf(tables: readonly TableRef[], ofSources: readonly string[], { uncaptured, blockers }: CaptureCheck): Coverage {
   return {
     tables: namesOf(tables),
     unwatched: namesOf(uncaptured),
     reasons: Object.fromEntries(uncaptured.map(({ name, reason }) => [name, reason])),
-    obstacles: [...obstacles, ...blockers],
+    obstacles: [...ofSources, ...blockers],
   };
 }
 

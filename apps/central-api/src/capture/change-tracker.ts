@@ -57,7 +57,7 @@ const PLAN_HASH_LENGTH = 16;
 export class ChangeTracker {
   private known: Known | undefined;
   private readonly planHash: string;
-  private lastObstacles = '';
+  private lastBlockers = '';
 
   constructor(
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
@@ -127,9 +127,9 @@ export class ChangeTracker {
 
   private async look(client: pg.ClientBase, query: Query): Promise<Found> {
     return withTransaction(client, 'READ WRITE', async () => {
-      const { tables, tablesOf, keyed, obstacles, isComplete, ...sources } = await findSources(client, this.plan);
+      const { tables, tablesOf, keyed, blockers: ofSources, isComplete, ...sources } = await findSources(client, this.plan);
       const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
-      const reasons = [...obstacles, ...blockers, ...uncaptured.map(({ name, reason }) => `${name} ${reason}`)];
+      const reasons = [...ofSources, ...blockers, ...uncaptured.map(({ name, reason }) => `${name} ${reason}`)];
       // What records is looked at with what is read: a table of changes that was emptied or restored says nothing of before.
       const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
       const functions = [...sources.functions, ...capture.functions];
@@ -151,12 +151,12 @@ export class ChangeTracker {
   }
 
   /** Once, and again when it is something else. */
-  private report(obstacles: readonly string[], tables: number): void {
-    const text = obstacles.join('\n');
-    if (text === this.lastObstacles && (text !== '' || this.known)) return;
-    this.lastObstacles = text;
+  private report(blockers: readonly string[], tables: number): void {
+    const text = blockers.join('\n');
+    if (text === this.lastBlockers && (text !== '' || this.known)) return;
+    this.lastBlockers = text;
     if (text === '') this.logger.info({ tables }, 'changes are captured: devices that are up to date are answered without reading tables');
-    else this.logger.warn({ obstacles }, 'changes cannot be told from triggers: each request reads all tables');
+    else this.logger.warn({ obstacles: blockers }, 'changes cannot be told from triggers: each request reads all tables');
   }
 }
 

@@ -34,7 +34,7 @@ export interface Sources {
   /** Oids of the user-defined types that the rows are made of. */
   types: string[];
   /** Why a change could pass unnoticed: what names the query, and the reason. Nothing may be called unchanged then. */
-  obstacles: string[];
+  blockers: string[];
   /** False where a query could not be looked into. */
   isComplete: boolean;
 }
@@ -48,7 +48,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
   const tablesOf = new Map<string, string[]>();
   const keyed: Sources['keyed'] = new Map();
   const functions = new Set<string>();
-  const obstacles: string[] = [];
+  const blockers: string[] = [];
   let isComplete = true;
   for (const { name, query, read } of await queriesOf(client, plan)) {
     const found = await asView(client, query, (view) => look(client, { view, query, read })).catch((error: unknown) => {
@@ -56,7 +56,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
       return `${name} makes no temporary view: ${error.message}`;
     });
     if (typeof found === 'string') {
-      obstacles.push(found);
+      blockers.push(found);
       isComplete = false;
       continue;
     }
@@ -69,15 +69,15 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
     for (const relation of found.relations) {
       relations.set(relation.oid, relation);
       const reason = whyUnnoticed(relation);
-      if (reason !== undefined) obstacles.push(`${name} reads ${relation.name}, ${reason}`);
+      if (reason !== undefined) blockers.push(`${name} reads ${relation.name}, ${reason}`);
     }
-    for (const what of found.unsteady) obstacles.push(`${name} uses ${what}, whose result changes by itself`);
+    for (const what of found.volatile) blockers.push(`${name} uses ${what}, whose result changes by itself`);
   }
   const all = [...relations.values()];
   const oids = all.map(({ oid }) => oid);
   const { rows: types } = await client.query<{ oid: string }>(READ_TYPES, [oids]);
   const { rows: appliers } = await client.query<{ name: string }>(READ_FOREIGN_APPLIERS);
-  for (const { name } of appliers) obstacles.push(`${name} may write rows, and fires no statement triggers`);
+  for (const { name } of appliers) blockers.push(`${name} may write rows, and fires no statement triggers`);
   return {
     tables: all.filter(isTable).map(({ oid, name }) => ({ oid, name })),
     tablesOf,
@@ -85,7 +85,7 @@ export async function findSources(client: pg.ClientBase, plan: CheckedPlan): Pro
     relations: oids,
     functions: [...functions],
     types: types.map(({ oid }) => oid),
-    obstacles,
+    blockers,
     isComplete,
   };
 }
@@ -100,7 +100,7 @@ type TableRead = Pick<Parameters<typeof findKeyed>[1], 'table' | 'source'>;
 interface Look {
   relations: Relation[];
   functions: string[];
-  unsteady: string[];
+  volatile: string[];
   keyed: KeyedTable | UnkeyedTable | undefined;
 }
 
@@ -114,9 +114,9 @@ async function look(
   const { rows: functions } = await client.query<{ oid: string }>(READ_FUNCTIONS, [view, views]);
   const { rows: stored } = await client.query<{ text: string }>(READ_DEFINITION, [view]);
   const folded = foldedLiterals(query, stored[0]?.text ?? '').map((literal) => `the literal ${literal}`);
-  const unsteady = [...rows.map(({ what }) => what), ...folded];
+  const volatile = [...rows.map(({ what }) => what), ...folded];
   const keyed = read && (await findKeyed(client, { view, views, ...read }));
-  return { relations, functions: functions.map(({ oid }) => oid), unsteady, keyed };
+  return { relations, functions: functions.map(({ oid }) => oid), volatile, keyed };
 }
 
 function whyUnnoticed({ kind, persistence, schema, isSubscribed }: Relation): string | undefined {

@@ -201,7 +201,7 @@ export class PackStore implements SnapshotStore {
 
   private report({ packId, digest, message }: LostChunks, id?: SnapshotId): void {
     const facts = { packId, chunk: digest?.toString('hex'), sha256: id?.sha256, reason: message };
-    this.options.logger.error(facts, 'the snapshot store has lost something: what needs it is built again');
+    this.options.logger.error(facts, 'a chunk is missing or corrupt: what needs it is built again');
   }
 }
 

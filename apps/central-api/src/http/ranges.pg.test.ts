@@ -204,7 +204,7 @@ test('a whole download reads its index once, and the rest of it by range in prop
   expect(rest.catalogBytes).toBeLessThan(whole.catalogBytes);
 });
 
-test('a long download that is broken off at once has read little of its index', async () => {
+test('a long download that is aborted at once has read little of its index', async () => {
   await using bench = await openBench();
   const id = await tableOf(bench.store, 8000);
   const short = await bench.costOf(async () => begin(await bench.download(id)));

@@ -248,7 +248,7 @@ test.each(['triggers', 'none'])(
   },
 );
 
-test('a reading that fails is everybody’s failure who waits for it, and the next request heals', async () => {
+test('a reading that fails fails every request that waits for it, and the next request heals', async () => {
   const central = await start({ env: { MAX_CONCURRENT_BUILDS: '1' } });
   await central.sql('UPDATE accounts SET balance = 0 WHERE id = 4');
   let rest: ReturnType<Central['post']>[] = [];

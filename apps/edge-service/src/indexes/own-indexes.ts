@@ -55,7 +55,7 @@ export class OwnIndexes {
     });
   }
 
-  /** Keeps nobody out: readers that still use it are waited for, up to the lock timeout. Then it is left invalid, and can be dropped again. */
+  /** Locks no session out: readers that still use it are waited for, up to the lock timeout. Then it is left invalid, and can be dropped again. */
   async drop(client: pg.ClientBase, { schema, name }: OwnIndex): Promise<void> {
     await client.query(`SELECT set_config('lock_timeout', $1, false)`, [String(this.options.lockTimeoutMs)]);
     try {

@@ -41,7 +41,7 @@ export interface Drift {
 export class ScrubLog {
   constructor(private readonly database: Database) {}
 
-  /** Begins a scrub. A scheduled one goes on with one that was broken off, where that began less than `maxAgeMs` ago. */
+  /** Begins a scrub. A scheduled one goes on with one that was interrupted, where that began less than `maxAgeMs` ago. */
   async begin(trigger: ScrubTrigger, maxAgeMs: number): Promise<Scrub> {
     const [unfinished] = trigger === 'schedule' ? await this.query<Scrub>('find-scrub', sql.FIND_UNFINISHED, [maxAgeMs]) : [];
     if (unfinished) return unfinished;

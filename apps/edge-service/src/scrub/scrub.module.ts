@@ -7,7 +7,7 @@ import { Scrubber } from './scrubber.js';
 
 /** Of the interval, either way: devices that were switched on together spread out. */
 const JITTER = 0.1;
-/** After a start: what was broken off is gone on with. */
+/** After a start: what was interrupted is gone on with. */
 const FIRST_WAIT_MS = 60_000;
 /** How soon it is tried again where the device held nothing yet. */
 const RETRY_MS = 600_000;

@@ -165,7 +165,7 @@ test('syncs that go on meanwhile are no drift', async () => {
   await changes;
 });
 
-test('a scheduled scrub goes on with one that was broken off; one that is asked for reads everything', async () => {
+test('a scheduled scrub goes on with one that was interrupted; one that is asked for reads everything', async () => {
   const pool = new pg.Pool({ connectionString: edge.databaseUrl });
   try {
     const scrubs = new ScrubLog({ pool } as Database);

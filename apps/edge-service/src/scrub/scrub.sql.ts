@@ -1,4 +1,4 @@
-/** A scrub that was broken off. $1: the oldest that is still worth to go on with, in ms. */
+/** A scrub that was interrupted. $1: the oldest that is still worth to go on with, in ms. */
 export const FIND_UNFINISHED = `
   SELECT id, trigger, started_at AS "startedAt", tables, chunks::float8 AS chunks, rows::float8 AS rows, raw_bytes::float8 AS "rawBytes", progress
   FROM waypost.edge_scrubs WHERE completed_at IS NULL AND progress IS NOT NULL AND started_at > clock_timestamp() - $1 * interval '1 ms'

@@ -22,7 +22,7 @@ const BUSY_MS = 500;
 const DATABASE_MAX_WAIT_MS = 5000;
 /** How soon the timer looks again whether the database is ready. */
 const DATABASE_RETRY_MS = 1000;
-/** One that was broken off longer ago starts over. */
+/** One that was interrupted longer ago starts over. */
 const MAX_UNFINISHED_MS = 7 * 86_400_000;
 
 /** What a scrub read and found. */
@@ -35,7 +35,7 @@ export interface ScrubReport extends Omit<Scrub, 'progress'> {
 
 /**
  * Reads all rows that the device holds and compares them with what was verified last, chunk by chunk. What differs is recorded, and put right by a cycle.
- * One scrub at a time. A scheduled one goes on with one that was broken off; one that was asked for reads everything now.
+ * One scrub at a time. A scheduled one goes on with one that was interrupted; one that was asked for reads everything now.
  */
 @Injectable()
 export class Scrubber implements OnModuleDestroy {
@@ -70,7 +70,7 @@ export class Scrubber implements OnModuleDestroy {
     }
   }
 
-  /** How long until the next scheduled one; 0 where one was broken off. Short while the database is away. */
+  /** How long until the next scheduled one; 0 where one was interrupted. Short while the database is away. */
   async findDueMs(intervalMs: number): Promise<number> {
     return this.database.ready ? this.scrubs.findDueMs(intervalMs, MAX_UNFINISHED_MS) : DATABASE_RETRY_MS;
   }

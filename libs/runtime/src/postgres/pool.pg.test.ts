@@ -70,7 +70,7 @@ test('a connection is not used again after an error of any kind', async () => {
   expect(await withClient(pool, pidOf)).not.toBe(last);
 });
 
-test('a connection that breaks while nobody asks it anything does not end the process, nor is it used again', async () => {
+test('a connection that breaks while it is idle does not end the process, nor is it used again', async () => {
   const pid = await withClient(pool, async (client) => {
     const own = await pidOf(client);
     const broke = once(client as unknown as NodeJS.EventEmitter, 'error');

@@ -41,7 +41,7 @@ test.each([
   'connectionString',
   'OTEL_EXPORTER_OTLP_HEADERS',
   'privateKey',
-])('a member named %s is nobody’s to read, at any depth and of any shape', (name) => {
+])('a member named %s is redacted, at any depth and of any shape', (name) => {
   for (const value of [SECRET, [SECRET], { inner: SECRET }]) {
     expect(redacted({ config: [{ deep: { [name]: value, other: 1 } }] })).toEqual({
       config: [{ deep: { [name]: '[redacted]', other: 1 } }],

@@ -118,7 +118,7 @@ test.each(['before', 'at'] as const)('the end does not wait for a Seq that hangs
   expect(seq.received.length).toBeLessThanOrEqual(1);
 });
 
-test('the end tries once where nobody listens', async () => {
+test('the end tries once where no server listens', async () => {
   await seq.stop();
   const sink = open({ batchMs: 60_000 });
   sink.write(line(1));
