@@ -1,4 +1,6 @@
+import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import { Edge, queryAt } from '../../testing/edge.js';
 import { FakeCentral } from '../../testing/fake-central.js';
 
@@ -132,6 +134,23 @@ test('a manifest that names a table and a partition of it is refused', async () 
     code: 'SCHEMA_MISMATCH',
     detail: expect.stringContaining('areas is a part of companies') as unknown,
   });
+});
+
+test('rows that another session is about to commit are not deleted: the load waits for it, and is refused', async () => {
+  await queryAt(databaseUrl, 'CREATE TABLE companies (id int PRIMARY KEY, name text NOT NULL)');
+  await using edge = await startEdge();
+  const writer = new pg.Client({ connectionString: databaseUrl });
+  await writer.connect();
+  try {
+    await writer.query("BEGIN; INSERT INTO companies VALUES (70, 'own')");
+    const syncing = edge.sync();
+    await until(async () => (await edge.query('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
+    await writer.query('COMMIT');
+    expect(await syncing).toMatchObject({ code: 'TABLE_NOT_OURS' });
+  } finally {
+    await writer.end();
+  }
+  expect(await ids()).toEqual([70]);
 });
 
 test('rows that appear between the comparison and the load are not deleted', async () => {
