@@ -58,24 +58,26 @@ export function prefersMinimal(header: string | string[] | undefined): boolean {
 /** No sync takes longer than a year; larger values are wrong, and their sums would overflow. */
 export const MAX_ACK_DURATION_MS = 366 * 86_400_000;
 
-/** POST /api/device-sync/ack */
 /** A longer key is cut off. */
 export const MAX_KEY_CHARS = 1024;
 export const MAX_DRIFTS_OF_ACK = 100;
+/** What PostgreSQL's integer holds. */
+const MAX_CHUNKS = 2 ** 31 - 1;
 
 /** Chunks whose rows a device found to be other ones than it had verified. Keys are text, column by column; null: the table's beginning or end. */
 export const driftSchema = z.object({
   table: z.string().max(256),
-  chunks: z.int().positive(),
+  chunks: z.int().positive().max(MAX_CHUNKS),
   /** More than this key. */
   firstKey: z.string().max(MAX_KEY_CHARS).nullable(),
   /** Up to this key. */
   lastKey: z.string().max(MAX_KEY_CHARS).nullable(),
-  /** By the device's clock. */
-  foundAt: z.iso.datetime({ offset: true }),
+  /** By the device's clock, in UTC. PostgreSQL has no year 0. */
+  foundAt: z.iso.datetime().regex(/^(?!0000)/),
 });
 export type DriftReport = z.infer<typeof driftSchema>;
 
+/** POST /api/device-sync/ack */
 export const ackSchema = z.object({
   manifestId: ulidSchema,
   mac: macSchema,

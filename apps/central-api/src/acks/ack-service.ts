@@ -27,7 +27,8 @@ export class AckService {
 
   /**
    * Idempotent: the same ack again, or a second success for one manifest, changes nothing. Acks of expired manifests are taken:
-   * a device that was offline still tells what it did. Of one manifest only some failures an hour are stored; the others are answered and counted.
+   * a device that was offline still tells what it did. Of one manifest only some failures an hour are stored, of one device only some drifts of the
+   * manifest's tables; the others are answered, failures counted.
    * @param ack with its MAC normalized
    * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS
    */
@@ -55,7 +56,7 @@ export class AckService {
       result === 'Success'
         ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
         : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack)]);
-    await this.storeDrifts(ack);
+    await this.storeDrifts(ack, manifest);
     await faultPoint('central.ack-stored');
     const duplicate = result === 'Success' ? !stored?.id : stored?.isKnown === true;
     const facts = {
@@ -75,7 +76,8 @@ export class AckService {
     return { manifestId: ack.manifestId, result, reason, duplicate, ...receipt };
   }
 
-  private async storeDrifts({ mac, manifestId, drifts = [] }: Ack): Promise<void> {
+  private async storeDrifts({ mac, manifestId, drifts: reported = [] }: Ack, { tables }: Manifest): Promise<void> {
+    const drifts = reported.filter(({ table }) => tables.some(({ name }) => name === table));
     if (drifts.length === 0) return;
     const columns = (['table', 'chunks', 'firstKey', 'lastKey', 'foundAt'] as const).map((name) => drifts.map((drift) => drift[name]));
     const [stored] = await this.dataSource.manager.query<[{ chunks: number }]>(STORE_DRIFTS, [mac, manifestId, ...columns]);

@@ -172,6 +172,24 @@ test('rows that a device found altered are kept once each, also with an ack that
   ]);
 });
 
+test('of drifts only those of the manifest’s tables are kept, and of one device only so many an hour; all acks are answered', async () => {
+  const driftsOf = (round: number, table: string) =>
+    Array.from({ length: 100 }, (_, at) => ({
+      ...{ table, chunks: 1, firstKey: `${round} ${at}`, lastKey: null },
+      foundAt: '2026-11-27T10:00:00Z',
+    }));
+  const kept = () =>
+    central.sql<{ table: string; n: number }>('SELECT table_name AS table, count(*)::int AS n FROM waypost.drift_reports GROUP BY 1');
+  await central.sql('DELETE FROM waypost.drift_reports');
+  expect((await send(success({ drifts: driftsOf(0, 'strangers') }))).status).toBe(200);
+  expect(await kept()).toEqual([]);
+  for (let round = 0; round < 5; round += 1) expect((await send(success({ drifts: driftsOf(round, 'vaults') }))).status).toBe(200);
+  expect(await kept()).toEqual([{ table: 'vaults', n: 200 }]);
+  await central.sql(`UPDATE waypost.drift_reports SET reported_at = now() - interval '61 min'`);
+  expect((await send(success({ drifts: driftsOf(9, 'vaults') }))).status).toBe(200);
+  expect(await kept()).toEqual([{ table: 'vaults', n: 300 }]);
+});
+
 test.each([
   [
     'too many',
@@ -190,6 +208,22 @@ test.each([
     { drifts: [{ table: 'vaults', chunks: 1, firstKey: 'k'.repeat(1025), lastKey: null, foundAt: '2026-11-27T10:00:00Z' }] },
   ],
   ['no time', { drifts: [{ table: 'vaults', chunks: 1, firstKey: null, lastKey: null, foundAt: 'yesterday' }] }],
+  [
+    'a time that no database has',
+    { drifts: [{ table: 'vaults', chunks: 1, firstKey: null, lastKey: null, foundAt: '0000-01-01T00:00:00Z' }] },
+  ],
+  [
+    'an offset that no database has',
+    { drifts: [{ table: 'vaults', chunks: 1, firstKey: null, lastKey: null, foundAt: '2026-11-27T10:00:00+23:00' }] },
+  ],
+  [
+    'a number that is too high',
+    { drifts: [{ table: 'vaults', chunks: 2 ** 31, firstKey: null, lastKey: null, foundAt: '2026-11-27T10:00:00Z' }] },
+  ],
+  [
+    'a character that no text has',
+    { drifts: [{ table: 'vaults', chunks: 1, firstKey: 'a\0', lastKey: null, foundAt: '2026-11-27T10:00:00Z' }] },
+  ],
 ])('an ack with drifts is refused where there is %s', async (_, change) => {
   expect(await send(success(change))).toMatchObject({ status: 400, body: { code: 'REQUEST_INVALID' } });
 });

@@ -40,10 +40,18 @@ export const ACK_FAILURE = `
   SELECT (SELECT id FROM stored) AS id,
          EXISTS (SELECT FROM waypost.sync_acknowledgements WHERE manifest_id = $1 AND mac = $2 AND ack_sha256 = $9) AS "isKnown"`;
 
-/** Each once, however often it is reported. $1: MAC, $2: manifest, $3: tables, $4: chunks, $5, $6: keys, $7: when. Gives the chunks of those that are new. */
+/** What a device, or whatever names itself so, may add to the reports. */
+const MAX_DRIFTS_PER_HOUR = 200;
+
+/**
+ * Each once, however often it is reported, and of one device only so many an hour. $1: MAC, $2: manifest, $3: tables, $4: chunks, $5, $6: keys, $7: when.
+ * Gives the chunks of those that are new.
+ */
 export const STORE_DRIFTS = `
   WITH stored AS (
     INSERT INTO waypost.drift_reports (mac, manifest_id, table_name, chunks, first_key, last_key, found_at)
-    SELECT $1, $2, * FROM unnest($3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[]) ON CONFLICT DO NOTHING RETURNING chunks
+    SELECT $1, $2, * FROM unnest($3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[])
+    LIMIT (SELECT greatest(${MAX_DRIFTS_PER_HOUR} - count(*), 0) FROM waypost.drift_reports WHERE mac = $1 AND reported_at > now() - interval '1 hour')
+    ON CONFLICT DO NOTHING RETURNING chunks
   )
-  SELECT coalesce(sum(chunks), 0)::int AS chunks FROM stored`;
+  SELECT coalesce(sum(chunks), 0)::float8 AS chunks FROM stored`;

@@ -23,6 +23,7 @@ import { MarkFrames1797000000200 } from './migrations/1797000000200-mark-frames.
 import { AddBorderKeys1797100000000 } from './migrations/1797100000000-add-border-keys.js';
 import { CreateTableDeltas1797100000100 } from './migrations/1797100000100-create-table-deltas.js';
 import { CreateDriftReports1797400000000 } from './migrations/1797400000000-create-drift-reports.js';
+import { IndexDriftReportsByDevice1797410000000 } from './migrations/1797410000000-index-drift-reports-by-device.js';
 import { StoreDeltasInParts1797200000000 } from './migrations/1797200000000-store-deltas-in-parts.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
@@ -60,6 +61,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateTableDeltas1797100000100,
       StoreDeltasInParts1797200000000,
       CreateDriftReports1797400000000,
+      IndexDriftReportsByDevice1797410000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

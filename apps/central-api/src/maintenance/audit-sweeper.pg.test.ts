@@ -33,7 +33,7 @@ const start = (databaseUrl: string, retention: string) =>
 async function sweepAll(centrals: Central[]): Promise<void> {
   for (let rest = 1; rest > 0;) {
     const results = await Promise.all(centrals.map((central) => central.app.get(AuditSweeper).sweep()));
-    rest = results.reduce((sum, { hours, requests, failedAcks, manifests }) => sum + hours + requests + failedAcks + manifests, 0);
+    rest = results.flatMap((result) => Object.values(result) as number[]).reduce((sum, count) => sum + count, 0);
     const [mark] = await centrals[0]!.sql<{ open: boolean }>(
       `SELECT counted_until < date_trunc('hour', now() - interval '51 min', 'UTC') AS open FROM waypost.hourly_state`,
     );
@@ -87,6 +87,8 @@ test('pruning leaves each device its last manifest, the one it proved last with 
     url,
     `UPDATE waypost.device_states SET verified_manifest_id = (
        SELECT manifest_id FROM waypost.sync_acknowledgements WHERE mac = '${mac}' AND result = 'Success' ORDER BY completed_at LIMIT 1) WHERE mac = '${mac}';
+     INSERT INTO waypost.drift_reports (mac, manifest_id, table_name, chunks, first_key, found_at, reported_at)
+       SELECT '${mac}', 'M', 'users', 1, days, now(), now() - days * interval '1 day' FROM generate_series(0, 5) AS days;
      DELETE FROM waypost.manifests WHERE mac = '${silent}' AND generated_at > now() - interval '3 days';
      UPDATE waypost.device_states SET last_manifest_id = (
        SELECT manifest_id FROM waypost.manifests WHERE mac = '${silent}' ORDER BY sequence DESC LIMIT 1) WHERE mac = '${silent}';
@@ -107,6 +109,7 @@ test('pruning leaves each device its last manifest, the one it proved last with 
   ]);
   expect(await runSql(url, `SELECT FROM waypost.sync_acknowledgements WHERE completed_at < now() - interval '51 h'`)).toHaveLength(3);
   expect(await runSql(url, 'SELECT FROM waypost.device_status')).toHaveLength(SIZE.devices);
+  expect(await runSql(url, 'SELECT first_key FROM waypost.drift_reports ORDER BY 1')).toEqual([{ first_key: '0' }, { first_key: '1' }]);
 });
 
 test('a sweep waits for nothing: rows in use are passed over, and a request is answered meanwhile', async () => {
@@ -127,7 +130,7 @@ test('an audit that is empty is swept without end or error', async () => {
   const { url } = await server.createDatabase('audit');
   await runSql(url, SHOP_SCHEMA);
   await using central = await start(url, '1h');
-  expect(await central.app.get(AuditSweeper).sweep()).toEqual({ hours: 0, requests: 0, failedAcks: 0, manifests: 0 });
+  expect(await central.app.get(AuditSweeper).sweep()).toEqual({ hours: 0, requests: 0, failedAcks: 0, driftReports: 0, manifests: 0 });
 });
 
 test('questions about one device and about the fleet are answered', async () => {

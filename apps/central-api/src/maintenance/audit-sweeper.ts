@@ -17,6 +17,7 @@ export interface SweepResult {
   hours: number;
   requests: number;
   failedAcks: number;
+  driftReports: number;
   manifests: number;
 }
 
@@ -44,7 +45,7 @@ export class AuditSweeper {
   }
 
   private async sweepOnce(signal?: AbortSignal): Promise<SweepResult> {
-    const done: SweepResult = { hours: 0, requests: 0, failedAcks: 0, manifests: 0 };
+    const done: SweepResult = { hours: 0, requests: 0, failedAcks: 0, driftReports: 0, manifests: 0 };
     while (await this.step((manager) => this.countHours(manager, done), signal));
     if (this.options.auditRetentionMs > 0) await this.prune(done, signal);
     if (Object.values(done).some((count) => count > 0)) this.logger.info(done, 'audit swept');
@@ -52,7 +53,7 @@ export class AuditSweeper {
   }
 
   private async prune(done: SweepResult, signal?: AbortSignal): Promise<void> {
-    for (const kind of ['requests', 'failedAcks', 'manifests'] as const) {
+    for (const kind of ['requests', 'failedAcks', 'driftReports', 'manifests'] as const) {
       let removed = 0;
       const prune = async (manager: EntityManager): Promise<boolean> => {
         [, removed] = await manager.query<[unknown, number]>(PRUNE[kind], [this.options.auditRetentionMs, BATCH_ROWS]);
