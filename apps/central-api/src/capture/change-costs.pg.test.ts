@@ -3,7 +3,8 @@ import { startTestServer, type TestServer } from '../../../../test/support/postg
 import { runSql } from '../../testing/sql.js';
 import { checkPlan } from '../plan/check-plan.js';
 import { parsePlan } from '../plan/read-plan.js';
-import { type ChangeCost, findChangeCosts } from './change-costs.js';
+import type { ChangeCost } from '../plan/describe-explanation.js';
+import { findChangeCosts } from './change-costs.js';
 
 let server: TestServer;
 
@@ -51,8 +52,18 @@ test.each([
   expect(await costOf(schema, table)).toEqual({ reads: 'chunks', because: null });
 });
 
+test.each([
+  ['a text by its language', 'CREATE TABLE t (id text PRIMARY KEY)', '{ name: t }'],
+  ['a text by an ICU collation', 'CREATE TABLE t (id varchar(9) COLLATE "de-x-icu" PRIMARY KEY)', '{ name: t }'],
+  ['a padded text', 'CREATE TABLE t (id char(9) PRIMARY KEY)', '{ name: t }'],
+  ['columns of the key in another order', 'CREATE TABLE t (a int, b int, PRIMARY KEY (a, b))', '{ name: t, key: [b, a] }'],
+])('%s: a change costs its rows, unless rows are long', async (_, schema, table) => {
+  expect(await costOf(schema, table)).toEqual({ reads: 'rows', because: 'no index has the order of its key' });
+});
+
+const LOOSE = `CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`;
+
 const TWICE = 'its query reads it more than once: one row may decide about others';
-const NO_INDEX = 'no index has the order of its key';
 const ANOTHER_KEY = 'its key in the plan is not its primary key, which changes are recorded by';
 test.each([
   ['a table that looks at its other rows', T, '{ name: t, where: "v = (SELECT max(o.v) FROM t AS o)" }', TWICE],
@@ -71,7 +82,18 @@ test.each([
   ['a view', `${T}; CREATE VIEW w AS SELECT id, v FROM t`, '{ name: w, key: [id] }', 'it is a view'],
   ['a table that another one inherits from', `${T}; CREATE TABLE h () INHERITS (t)`, '{ name: t }', 'other tables inherit from it'],
   ['a table with policies', `${T}; ALTER TABLE t ENABLE ROW LEVEL SECURITY`, '{ name: t }', 'it has row-level security'],
-  ['a text by its language', 'CREATE TABLE t (id text PRIMARY KEY)', '{ name: t }', NO_INDEX],
+  [
+    'a text whose case does not count',
+    `${LOOSE}; CREATE TABLE t (no int, id text COLLATE loose, PRIMARY KEY (no, id)); CREATE INDEX ON t (no, id COLLATE "C")`,
+    '{ name: t }',
+    'keys that differ may be equal: the collation of id is not deterministic',
+  ],
+  [
+    'a text whose last blanks do not count',
+    'CREATE TABLE t (id bpchar COLLATE "C" PRIMARY KEY)',
+    '{ name: t }',
+    'blanks at the end of a key are not recorded: id is of type bpchar without a length',
+  ],
   ['another key', 'CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL UNIQUE)', '{ name: t, key: [v] }', ANOTHER_KEY],
   ['a wider key', 'CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL)', '{ name: t, key: [id, v] }', ANOTHER_KEY],
   ['a date', 'CREATE TABLE t (id date PRIMARY KEY)', '{ name: t }', 'a session’s settings decide how its key is printed: date'],

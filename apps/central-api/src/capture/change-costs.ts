@@ -1,14 +1,9 @@
 import type pg from 'pg';
 import { withClient, withTransaction } from '@waypost/runtime';
 import type { CheckedPlan } from '../plan/check-plan.js';
+import type { ChangeCost } from '../plan/describe-explanation.js';
 import { findSources } from './find-sources.js';
 import type { KeyedTable, UnkeyedTable } from './keyed-tables.js';
-
-/** What is read of a table when rows of it have changed: only the chunks that they lie in, or the whole table, and why. */
-export interface ChangeCost {
-  reads: 'chunks' | 'table';
-  because: string | null;
-}
 
 /** By the names of the plan's tables. */
 export async function findChangeCosts(pool: pg.Pool, plan: CheckedPlan): Promise<Map<string, ChangeCost>> {
@@ -20,6 +15,7 @@ export async function findChangeCosts(pool: pg.Pool, plan: CheckedPlan): Promise
 }
 
 function costOf(table: KeyedTable | UnkeyedTable | undefined): ChangeCost {
-  if (table && 'keyOf' in table) return { reads: 'chunks', because: null };
+  if (table && 'keyOf' in table)
+    return table.hasRanges ? { reads: 'chunks', because: null } : { reads: 'rows', because: 'no index has the order of its key' };
   return { reads: 'table', because: table?.obstacle ?? 'what its query reads is not known' };
 }

@@ -9,6 +9,8 @@ export interface EarlierRead {
   id: SnapshotId;
   /** Column by column, in the order of the plan's key. */
   keys: string[][];
+  /** As of KeyedTable. */
+  hasRanges: boolean;
 }
 
 interface Wanted {
@@ -38,7 +40,7 @@ export async function findEarlierReads(
   for (const { key: readKey, seen, ...id } of rows) {
     const table = wanted.find((candidate) => candidate.readKey === readKey) as Wanted;
     const changed = await readChangedKeys(client, table, { tracked, seen });
-    found.set(readKey, typeof changed === 'string' ? changed : { id, keys: changed });
+    found.set(readKey, typeof changed === 'string' ? changed : { id, ...changed });
   }
   return found;
 }
@@ -47,7 +49,7 @@ async function readChangedKeys(
   client: pg.ClientBase,
   { name, key }: Wanted,
   { tracked, seen }: { tracked: Tracked; seen: string },
-): Promise<string[][] | string> {
+): Promise<Omit<EarlierRead, 'id'> | string> {
   const keyed = tracked.keyed.get(name);
   if (!keyed) return 'what its query reads is not known';
   if ('obstacle' in keyed) return keyed.obstacle;
@@ -70,5 +72,5 @@ async function readChangedKeys(
     const values = readCapturedKey(row.key, recorded.length);
     for (const [at, column] of key.entries()) columns[at]!.push(values[recorded.indexOf(column)] as string);
   }
-  return columns;
+  return { keys: columns, hasRanges: keyed.hasRanges };
 }

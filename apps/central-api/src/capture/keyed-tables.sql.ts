@@ -18,3 +18,8 @@ export const READ_MOVING_TYPES = `
   SELECT DISTINCT format_type(t.oid, NULL) AS name FROM unnest($1::oid[]) AS wanted(oid) JOIN pg_type t USING (oid)
   WHERE t.typtype <> 'e' AND t.oid <> ALL(ARRAY['bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'numeric', 'text', 'varchar', 'bpchar', 'name', 'uuid',
     'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]::oid[])`;
+
+/** Columns whose collation calls texts equal that differ. $1: oid of the table, $2: names of columns. */
+export const READ_LOOSE_COLLATIONS = `
+  SELECT a.attname::text AS name FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+  WHERE a.attrelid = $1::oid AND a.attname = ANY($2::text[]) AND NOT c.collisdeterministic`;

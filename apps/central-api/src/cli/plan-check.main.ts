@@ -1,9 +1,9 @@
 import { WaypostError } from '@waypost/contracts';
 import { createPool, databaseUrl, readConfig } from '@waypost/runtime';
 import { z } from 'zod';
-import { type ChangeCost, findChangeCosts } from '../capture/change-costs.js';
+import { findChangeCosts } from '../capture/change-costs.js';
 import { checkPlan } from '../plan/check-plan.js';
-import { describeExplanation } from '../plan/describe-explanation.js';
+import { type ChangeCost, describeExplanation } from '../plan/describe-explanation.js';
 import { explainPlan, failsForAll } from '../plan/explain-plan.js';
 import { readPlan } from '../plan/read-plan.js';
 

@@ -11,10 +11,10 @@ import {
 } from '@waypost/command-line';
 import { withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
-import { type ChangeCost, findChangeCosts } from '../capture/change-costs.js';
+import { findChangeCosts } from '../capture/change-costs.js';
 import { type Coverage, describeCapture } from '../capture/capture.js';
 import type { CheckedPlan } from '../plan/check-plan.js';
-import { describeExplanation } from '../plan/describe-explanation.js';
+import { type ChangeCost, describeExplanation } from '../plan/describe-explanation.js';
 import { explainPlan, failsForAll } from '../plan/explain-plan.js';
 import { type DeviceShare, readDeviceShare } from '../read-models/device-share.js';
 import { describeCoverage } from './capture.js';

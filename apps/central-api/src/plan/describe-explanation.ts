@@ -2,10 +2,19 @@ import { describeKeyFaults } from './find-key-faults.js';
 import type { TableExplanation } from './explain-plan.js';
 
 /**
- * One table of a plan, as `npm run plan:check` and `waypost plan check` print it.
- * @param change what is read when rows of it have changed: chunks, or the table for this reason
+ * What is read of a table when rows of it have changed: those rows, or the chunks that they lie in where that is cheaper; those rows, or the whole table where they
+ * or their neighbours are long; the whole table always. And why it is not the first.
  */
-export function describeExplanation(table: TableExplanation, change: { reads: 'chunks' | 'table'; because: string | null }): string {
+export interface ChangeCost {
+  reads: 'chunks' | 'rows' | 'table';
+  because: string | null;
+}
+
+/**
+ * One table of a plan, as `npm run plan:check` and `waypost plan check` print it.
+ * @param change what is read when rows of it have changed
+ */
+export function describeExplanation(table: TableExplanation, change: ChangeCost): string {
   const { name, columns, key, keyCheck, parameters, estimatedRows, orderedByIndex, indexes, reads } = table;
   return [
     name,
@@ -15,9 +24,20 @@ export function describeExplanation(table: TableExplanation, change: { reads: 'c
     `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,
     `  indexes    ${describeIndexes(indexes)}`,
     `  reads      ${reads.join(', ')}`,
-    `  a change   ${change.reads === 'chunks' ? 'of rows costs the chunks that they lie in' : `costs a read of the whole table: ${change.because}`}`,
+    `  a change   ${describeChange(change)}`,
     '',
   ].join('\n');
+}
+
+function describeChange({ reads, because }: ChangeCost): string {
+  switch (reads) {
+    case 'chunks':
+      return 'of rows costs the chunks that they lie in';
+    case 'rows':
+      return `of rows costs these rows, but a read of the whole table where rows are long: ${because}`;
+    case 'table':
+      return `costs a read of the whole table: ${because}`;
+  }
 }
 
 function describeIndexes(indexes: TableExplanation['indexes']): string {

@@ -93,21 +93,18 @@ async function readWhole(
 async function readChanges(
   client: pg.ClientBase,
   { ranges }: ScopedTable,
-  { id, keys }: EarlierRead,
+  { id, ...change }: EarlierRead,
   { store, signal }: ReadOptions,
 ): Promise<FreshReading | string> {
   const base = await store.findBase(id);
   if (!base) return 'what was read of it earlier is not in the store any more';
-  const rebuilt = await rebuildTable(client, { base, source: ranges, keys, store, signal }).catch(unlessLost);
-  return rebuilt === 'lost'
-    ? 'what was read of it earlier is damaged in the store'
-    : rebuilt
-      ? { ...rebuilt, source: 'changed' }
-      : 'its changed rows lie in too many of its chunks';
+  const rebuilt = await rebuildTable(client, { ...change, base, source: ranges, store, signal }).catch(unlessLost);
+  return typeof rebuilt === 'string' ? rebuilt : { ...rebuilt, source: 'changed' };
 }
 
-function unlessLost(error: unknown): 'lost' {
-  if (error instanceof WaypostError && (error.code === 'SNAPSHOT_MISSING' || error.code === 'CHUNK_CORRUPT')) return 'lost';
+function unlessLost(error: unknown): string {
+  if (error instanceof WaypostError && (error.code === 'SNAPSHOT_MISSING' || error.code === 'CHUNK_CORRUPT'))
+    return 'what was read of it earlier is damaged in the store';
   throw error;
 }
 

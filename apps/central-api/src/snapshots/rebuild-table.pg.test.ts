@@ -13,6 +13,7 @@ import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 const SEED = Number(process.env['REBUILD_SEED'] ?? 20261127);
 const MACS = ['02:00:00:00:00:01', '02:00:00:00:00:02'];
 const ROWS = 6000;
+const FILL_WORDS = `INSERT INTO words SELECT 'w' || g, g FROM generate_series(1, ${ROWS}) g ON CONFLICT DO NOTHING`;
 /** Of each table: SQL of a row from the number g. */
 const SCHEMA = `
   CREATE TABLE devices (mac macaddr PRIMARY KEY, site int NOT NULL);
@@ -29,8 +30,8 @@ const SCHEMA = `
   INSERT INTO parts SELECT (ARRAY['a', 'A,"x"', 'é', ''])[1 + g % 4], g, g FROM generate_series(1, ${ROWS}) g;
   CREATE TABLE nodes (id int PRIMARY KEY, parent int, open boolean NOT NULL);
   INSERT INTO nodes SELECT g, g / 2, g % 3 > 0 FROM generate_series(1, ${ROWS}) g;
-  CREATE TABLE words (word text PRIMARY KEY, v int);
-  INSERT INTO words SELECT 'w' || g, g FROM generate_series(1, ${ROWS}) g;
+  CREATE TABLE words (word text COLLATE "de-x-icu" PRIMARY KEY, v int, note text);
+  ${FILL_WORDS};
   CREATE TABLE moved (a int NOT NULL UNIQUE, b int NOT NULL UNIQUE, v int, PRIMARY KEY (a));
   INSERT INTO moved SELECT g, -g, 0 FROM generate_series(1, 2000) g`;
 const PLAN = `
@@ -95,6 +96,9 @@ function changeOf(random: Random): string {
     `INSERT INTO parts VALUES ('a', ${ROWS + g}, 0), ('ö', ${ROWS + g}, 0) ON CONFLICT DO NOTHING`,
     `UPDATE nodes SET open = NOT open WHERE id IN ${few}`,
     `UPDATE words SET v = v + 1 WHERE v IN ${few}`,
+    `UPDATE words SET word = CASE WHEN word ~ '^W' THEN lower(word) ELSE upper(word) END WHERE v IN ${few}`,
+    `DELETE FROM words WHERE v ${near}`,
+    `INSERT INTO words SELECT chr(65 + g % 60) || 'ä-' || g, g FROM generate_series(${g}, ${g + 30}) g ON CONFLICT DO NOTHING`,
     `BEGIN; DELETE FROM readings WHERE id IN ${few}; SAVEPOINT s; UPDATE parts SET v = 0 WHERE no IN ${few}; ROLLBACK TO s; COMMIT`,
     `UPDATE readings SET note = 'many' WHERE id % 3 = ${random.below(3)}`,
     'TRUNCATE words',
@@ -158,7 +162,12 @@ describe.each([
       { changed: 0, built: 1 },
     ],
     ['a table whose rows decide about each other', 'UPDATE nodes SET open = NOT open WHERE id = 7', { changed: 0, built: 1 }],
-    ['a table without an index in the order of its key', 'INSERT INTO words VALUES (gen_random_uuid()::text, 0)', { changed: 0, built: 1 }],
+    ['a table without an index in the order of its key', 'INSERT INTO words VALUES (gen_random_uuid()::text, 0)', { changed: 1, built: 0 }],
+    [
+      'many rows beside each other in such a table',
+      "INSERT INTO words SELECT 'wäre ' || g, 0 FROM generate_series(1, 900) g",
+      { changed: 1, built: 0 },
+    ],
     ['a statement with too many rows to list', 'UPDATE readings SET v = v + 1', { changed: 0, built: 1 }],
     [
       'two tables',
@@ -167,6 +176,7 @@ describe.each([
     ],
   ])('%s changed: only what must be is read', async (_, sql, expected) => {
     const mac = MACS[0] as string;
+    await central.sql(FILL_WORDS);
     const held = await central.manifestFor(mac);
     const before = { changed: await count('changed'), built: await count('built') };
     await central.sql(sql);
@@ -186,6 +196,23 @@ describe.each([
       await expectWhole(manifest);
     }
     expect(await count('changed')).toBe(before + 3);
+  });
+
+  test('long rows in a table without an index in the order of its key: it is read whole', async () => {
+    await central.sql(FILL_WORDS);
+    let held = await central.manifestFor(MACS[0]!);
+    const before = { changed: await count('changed'), built: await count('built') };
+    const fill =
+      'UPDATE words SET note = repeat(md5(random()::text), 160000) WHERE word IN (SELECT word FROM words ORDER BY word COLLATE "C" LIMIT 4)';
+    for (const sql of [fill, fill, "UPDATE words SET note = 'short' WHERE length(note) > 1000", 'UPDATE words SET v = 7 WHERE v = 9']) {
+      await central.sql(sql);
+      held = await central.poll(held);
+      expect(held.tables).toEqual((await rescanning.manifestFor(MACS[0]!)).tables);
+    }
+    expect({ changed: (await count('changed')) - before.changed, built: (await count('built')) - before.built }).toEqual({
+      changed: 1,
+      built: 3,
+    });
   });
 
   test('a primary key that moves to other columns: what was recorded by the old one is of no use', async () => {

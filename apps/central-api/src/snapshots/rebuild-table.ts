@@ -21,6 +21,8 @@ interface TableChange {
   source: KeyedSource;
   /** Keys of all rows that may have changed since: the values of each key column as text, column by column. */
   keys: readonly (readonly string[])[];
+  /** Whether ranges of keys are cheap to read. */
+  hasRanges: boolean;
   store: Pick<SnapshotStore, 'create'>;
   signal: AbortSignal | undefined;
 }
@@ -41,22 +43,25 @@ const MAX_KEYS_PER_CHUNK = 16;
 /**
  * Reads the chunks that changed keys lie in, within the scope, and takes all others from the base: the tree is the same, bit for bit, as if the table were
  * read whole, provided that no other row has changed.
- * @returns nothing where the table is to be read whole
+ * @returns a text where the table is to be read whole: why
  */
 export async function rebuildTable(
   client: pg.ClientBase,
-  { base, source, keys, store, signal }: TableChange,
-): Promise<RebuiltTable | undefined> {
+  { base, source, keys, hasRanges, store, signal }: TableChange,
+): Promise<RebuiltTable | string> {
   const keyFields = keyFieldsOf(source.layout);
   const isFitting = base.borders.keyFields.join() === keyFields.join() && base.borders.length === base.index.length;
-  if (!isFitting || base.borders.length === 0) return undefined;
+  if (!isFitting || base.borders.length === 0) return 'it had another key, or no rows';
   const located = await locateKeys(client, source, base.borders, keys);
   const places = chunksOf(located, base.borders.length);
-  if (places.length > Math.max(1, base.borders.length * MAX_PART)) return undefined;
+  if (places.length > Math.max(1, base.borders.length * MAX_PART)) return 'its changed rows lie in too many of its chunks';
   const runs = runsOf(places);
   const isLong = places.some((at) => base.index.entry(at).rawBytes > MAX_SPLICED_BYTES);
   const reading = { client, base, source, runs, store, signal };
-  if (isLong || located.length > places.length * MAX_KEYS_PER_CHUNK) return readRuns(reading);
+  const readRanges = (): Promise<RebuiltTable> | string =>
+    hasRanges ? readRuns(reading) : 'rows are long, and no index has the order of its key';
+  if (isLong) return readRanges();
+  if (hasRanges && located.length > places.length * MAX_KEYS_PER_CHUNK) return readRanges();
   const readRows = spliceRows(client, {
     source,
     borders: base.borders,
@@ -69,11 +74,11 @@ export async function rebuildTable(
     return await readRuns({ ...reading, readRows });
   } catch (error) {
     if (!(error instanceof RowsTooLong)) throw error;
-    return readRuns(reading);
+    return readRanges();
   }
 }
 
-interface Reading extends Omit<TableChange, 'keys'> {
+interface Reading extends Omit<TableChange, 'keys' | 'hasRanges'> {
   client: pg.ClientBase;
   runs: readonly ChunkRun[];
   /** In place of reading the ranges. */

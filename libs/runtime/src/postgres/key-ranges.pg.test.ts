@@ -4,7 +4,17 @@ import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { describeTables } from './catalog.js';
 import { canonicalQuery, keyOrdersOf, readChunks } from './copy-rows.js';
-import { chunksOf, cutRuns, findRangeObstacle, type KeyedSource, locateAmong, locateKeys, runsOf } from './key-ranges.js';
+import {
+  chunksOf,
+  cutRuns,
+  findKeyObstacle,
+  findRangeObstacle,
+  hasOrderedIndex,
+  type KeyedSource,
+  locateAmong,
+  locateKeys,
+  runsOf,
+} from './key-ranges.js';
 import { spliceRows } from './splice-rows.js';
 import { pinSession } from './session-settings.js';
 import { withTransaction } from './transaction.js';
@@ -105,8 +115,16 @@ const isSame = (one: readonly Chunk[], other: readonly Chunk[]): boolean =>
     return digest === twin.digest && rowCount === twin.rowCount && lastKey.equals(twin.lastKey);
   });
 
-/** Kinds of keys: SQL of the columns, and of a key's values from a number. */
-const KEYS: Record<string, { columns: string[]; types: string[]; values: string; where?: string }> = {
+/** A kind of key: SQL of its columns, and of its values from a number. Without an index in its order rows are only looked up. */
+interface Kind {
+  columns: string[];
+  types: string[];
+  values: string;
+  where?: string;
+  hasNoOrder?: true;
+}
+
+const KEYS: Record<string, Kind> = {
   bigint: { columns: ['id'], types: ['bigint'], values: 'g * 7919 - 3000000' },
   uuid: { columns: ['id'], types: ['uuid'], values: 'md5(g::text)::uuid' },
   text: { columns: ['id'], types: ['text COLLATE "C"'], values: "chr(65 + g % 60) || 'é' || g" },
@@ -117,6 +135,18 @@ const KEYS: Record<string, { columns: string[]; types: string[]; values: string;
     values: "(ARRAY['b', 'A', '', 'ä \"x\"', 'a,b'])[1 + abs(g) % 5], g",
   },
   'a date and a boolean': { columns: ['at', 'flag'], types: ['date', 'boolean'], values: "date '2000-01-01' + g / 2, g % 2 = 0" },
+  'a text by an ICU collation': {
+    columns: ['id'],
+    types: ['text COLLATE "de-x-icu"'],
+    values: "(ARRAY['ä', 'A', 'a', 'Z', ' ', '-', 'ß', 'ss', 'é'])[1 + abs(g) % 9] || g % 100 || chr(65 + g % 60) || g",
+    hasNoOrder: true,
+  },
+  'a padded text and a number, the second first': {
+    columns: ['no', 'Site'],
+    types: ['int', 'char(12) COLLATE "en-x-icu"'],
+    values: "g % 700, (ARRAY['b', 'B', '', 'ä \"x\"', 'a,b', '-b', 'B b'])[1 + abs(g) % 7] || g",
+    hasNoOrder: true,
+  },
   'a uuid, of a scope': { columns: ['id'], types: ['uuid'], values: 'md5(g::text)::uuid', where: 'v % 3 <> 0 -- not all' },
 };
 
@@ -129,45 +159,59 @@ const STEP = fc.record({
   inserted: fc.array(fc.integer({ min: -200, max: 5300 }), { maxLength: 8 }),
 });
 
-describe.each(Object.entries(KEYS))('a table with the key %s', (_, { columns, types, values, where }) => {
+/** After any changes, the chunks of the ranges that they lie in make the tree that reading all of it makes. */
+async function expectSameTrees({ columns, types, values, where, hasNoOrder }: Kind, numRuns: number): Promise<void> {
   const names = columns.map(quoteIdentifier).join(', ');
+  const primaryKey = (hasNoOrder ? columns.toReversed() : columns).map(quoteIdentifier).join(', ');
+  await client.query(`
+    DROP TABLE IF EXISTS things;
+    CREATE TABLE things (g int, ${columns.map((name, at) => `${quoteIdentifier(name)} ${types[at]!}`).join(', ')}, v int, note text, PRIMARY KEY (${primaryKey}));
+    CREATE INDEX ON things (g)`);
+  const insert = `INSERT INTO things (g, ${names}, v, note) SELECT g, ${values}, g, repeat('x', g % 50) FROM`;
+  await client.query(`${insert} generate_series(1, 5000) g`);
+  await client.query('ANALYZE things');
+  const source = await sourceOf('things', columns, where);
+  expect(await findKeyObstacle(client, source)).toBeUndefined();
+  expect(await hasOrderedIndex(client, source, source.oid)).toBe(!hasNoOrder);
+  let before = await inSnapshot(() => cutWhole(source));
+  let version = 0;
+  await fc.assert(
+    fc.asyncProperty(STEP, async ({ updated, deleted, inserted }) => {
+      version += 1;
+      const { rows } = await client.query<{ keys: string[] }>({
+        text: `
+          WITH u AS (UPDATE things SET v = v + 1, note = '${version}' WHERE g = ANY($1) AND NOT g = ANY($2) RETURNING ${names}),
+          d AS (DELETE FROM things WHERE g = ANY($2) RETURNING ${names}),
+          i AS (${insert} unnest($3::int[]) g WHERE NOT EXISTS (SELECT FROM things t WHERE t.g = unnest.g) ON CONFLICT DO NOTHING RETURNING ${names})
+          SELECT ARRAY[${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')}] AS keys FROM (TABLE u UNION ALL TABLE d UNION ALL TABLE i) AS changed`.replaceAll(
+          'unnest.g',
+          'g.g',
+        ),
+        values: [updated, deleted, [...new Set(inserted)]],
+      });
+      const keys = columns.map((_, at) => rows.map((row) => row.keys[at]!));
+      const [whole, ranges, spliced] = await inSnapshot(
+        async () => [await cutWhole(source), await recut(source, before, keys), await recut(source, before, keys, 'rows')] as const,
+      );
+      expect({ ranges: isSame(ranges.chunks, whole), rows: isSame(spliced.chunks, whole) }).toEqual({ ranges: true, rows: true });
+      before = whole;
+    }),
+    { numRuns, endOnFailure: true },
+  );
+}
 
-  test('after any changes, the chunks of the ranges that they lie in make the tree that reading all of it makes', async () => {
-    await client.query(`
-      DROP TABLE IF EXISTS things;
-      CREATE TABLE things (g int, ${columns.map((name, at) => `${quoteIdentifier(name)} ${types[at]!}`).join(', ')}, v int, note text, PRIMARY KEY (${names}));
-      CREATE INDEX ON things (g)`);
-    const insert = `INSERT INTO things (g, ${names}, v, note) SELECT g, ${values}, g, repeat('x', g % 50) FROM`;
-    await client.query(`${insert} generate_series(1, 5000) g`);
-    await client.query('ANALYZE things');
-    const source = await sourceOf('things', columns, where);
-    expect(await findRangeObstacle(client, source, source.oid)).toBeUndefined();
-    let before = await inSnapshot(() => cutWhole(source));
-    let version = 0;
-    await fc.assert(
-      fc.asyncProperty(STEP, async ({ updated, deleted, inserted }) => {
-        version += 1;
-        const { rows } = await client.query<{ keys: string[] }>({
-          text: `
-            WITH u AS (UPDATE things SET v = v + 1, note = '${version}' WHERE g = ANY($1) AND NOT g = ANY($2) RETURNING ${names}),
-            d AS (DELETE FROM things WHERE g = ANY($2) RETURNING ${names}),
-            i AS (${insert} unnest($3::int[]) g WHERE NOT EXISTS (SELECT FROM things t WHERE t.g = unnest.g) ON CONFLICT DO NOTHING RETURNING ${names})
-            SELECT ARRAY[${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')}] AS keys FROM (TABLE u UNION ALL TABLE d UNION ALL TABLE i) AS changed`.replaceAll(
-            'unnest.g',
-            'g.g',
-          ),
-          values: [updated, deleted, [...new Set(inserted)]],
-        });
-        const keys = columns.map((_, at) => rows.map((row) => row.keys[at]!));
-        const [whole, ranges, spliced] = await inSnapshot(
-          async () => [await cutWhole(source), await recut(source, before, keys), await recut(source, before, keys, 'rows')] as const,
-        );
-        expect({ ranges: isSame(ranges.chunks, whole), rows: isSame(spliced.chunks, whole) }).toEqual({ ranges: true, rows: true });
-        before = whole;
-      }),
-      { numRuns: 60, endOnFailure: true },
-    );
-  });
+test.each(Object.entries(KEYS))(
+  'a table with the key %s: after any changes, the chunks of the ranges that they lie in make the tree that reading all of it makes',
+  async (_, kind) => expectSameTrees(kind, 60),
+);
+
+test('in a database of another encoding', async () => {
+  const other = await server.createDatabase('koi8r', "ENCODING 'KOI8R' LOCALE 'C'");
+  await client.end();
+  client = new pg.Client({ connectionString: other.url });
+  await client.connect();
+  const values = "(ARRAY['ж', 'Ж', 'a', 'я', ' ', 'ю', 'Б'])[1 + abs(g) % 7] || g % 100 || 'ё' || g";
+  await expectSameTrees({ columns: ['id'], types: ['text'], values, hasNoOrder: true }, 20);
 });
 
 test('one changed row in a large table costs its chunk', async () => {

@@ -32,32 +32,33 @@ interface Cutting<Chunk> {
   signal?: AbortSignal | undefined;
 }
 
-/**
- * Why single ranges of a table cannot be read, or not cheaply; nothing where they can.
- * @param oid of the table in this database
- */
-export async function findRangeObstacle(client: pg.ClientBase, source: KeyedSource, oid: string | number): Promise<string | undefined> {
+/** Why rows of a table cannot be told apart by the binary form of their keys; nothing where they can. */
+export async function findKeyObstacle(client: pg.ClientBase, source: KeyedSource): Promise<string | undefined> {
   if (source.layout.format !== 'binary') return 'its rows have no binary form that is the same in every database';
   const array = source.keyColumns.find(({ type }) => type.endsWith('[]'));
   if (array) return `the key column ${array.name} is an array`;
   const { rows: domains } = await client.query<{ oid: string }>(READ_DOMAINS, [source.keyColumns.map(({ typeOid }) => typeOid)]);
   const ofDomain = source.keyColumns.find(({ typeOid }) => domains.some(({ oid }) => Number(oid) === typeOid));
-  if (ofDomain) return `the key column ${ofDomain.name} is of a domain`;
-  const orders = source.layout.key.map((name) => source.keyOrders.get(name) ?? 'type');
-  const converted = orders.findIndex((order) => order !== 'type' && order !== 'bytes');
-  const isOrdered = converted < 0 && (await hasOrderedIndex(client, oid, source.layout.key, orders));
-  return isOrdered ? undefined : 'no index has the order of its key';
+  return ofDomain && `the key column ${ofDomain.name} is of a domain`;
 }
 
-async function hasOrderedIndex(
-  client: pg.ClientBase,
-  oid: string | number,
-  key: readonly string[],
-  orders: readonly string[],
-): Promise<boolean> {
+/** Whether an index has the canonical order of a table's keys: only then are single ranges cheap to read. @param oid of the table in this database */
+export async function hasOrderedIndex(client: pg.ClientBase, { layout, keyOrders }: KeyedSource, oid: string | number): Promise<boolean> {
+  const orders = layout.key.map((name) => keyOrders.get(name) ?? 'type');
+  if (orders.some((order) => order !== 'type' && order !== 'bytes')) return false;
   const byBytes = orders.map((order) => order === 'bytes');
-  const { rows } = await client.query<{ hasIndex: boolean }>(HAS_ORDERED_INDEX, [oid, key, byBytes]);
+  const { rows } = await client.query<{ hasIndex: boolean }>(HAS_ORDERED_INDEX, [oid, layout.key, byBytes]);
   return rows[0]?.hasIndex === true;
+}
+
+/**
+ * Why single ranges of a table cannot be read, or not cheaply; nothing where they can.
+ * @param oid of the table in this database
+ */
+export async function findRangeObstacle(client: pg.ClientBase, source: KeyedSource, oid: string | number): Promise<string | undefined> {
+  const obstacle = await findKeyObstacle(client, source);
+  if (obstacle !== undefined) return obstacle;
+  return (await hasOrderedIndex(client, source, oid)) ? undefined : 'no index has the order of its key';
 }
 
 /** A key, and where it lies among border keys. */
