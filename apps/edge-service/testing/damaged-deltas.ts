@@ -20,9 +20,14 @@ export const DAMAGES: [string, (parts: DeltaParts) => Buffer][] = [
     ({ segments, frames, ...hashes }) => encodeDelta({ ...hashes, segments: [...segments, segments[0]!], frames: [...frames, frames[0]!] }),
   ],
   [
+    'rows twice',
+    ({ segments, frames, ...hashes }) =>
+      encodeDelta({ ...hashes, segments: [...segments, segments.at(-1)!], frames: [...frames, frames.at(-1)!] }),
+  ],
+  [
     'places that are not there',
     ({ segments, frames, ...hashes }) =>
-      encodeDelta({ ...hashes, segments: segments.map((segment) => ({ ...segment, keptChunks: 100_000 })), frames }),
+      encodeDelta({ ...hashes, segments: segments.with(0, { ...segments[0]!, keptChunks: 100_000 }), frames }),
   ],
   ['more bytes than its list says', (parts) => Buffer.concat([encodeDelta(parts), Buffer.from('more')])],
   [

@@ -3,17 +3,17 @@ import { MAX_FRAME_BYTES, ROW_FORMATS } from './chunk-stream.js';
 import { WaypostError } from './errors.js';
 
 /**
- * The wire format of what differs between two states of a table: a header, the list of the segments as a zstd frame, then one zstd frame per segment, in key
- * order: the canonical bytes of the segment's new chunks, with those of its old chunks as the dictionary. Integers are big-endian.
- * docs/sync-protocol.md describes it byte by byte.
+ * The wire format of what differs between two states of a table: a header, the list of the segments as a zstd frame, then the zstd frames of each segment. A segment
+ * is either rows: the keys of those that were there before, and the canonical bytes of those that are there now, with those of the former as the dictionary; or chunks:
+ * the canonical bytes of the new ones, with those of the old ones as the dictionary. Integers are big-endian. docs/sync-protocol.md describes it byte by byte.
  */
 export const DELTA_STREAM_TYPE = 'application/vnd.waypost.delta';
 export const DELTA_HEADER_BYTES = 80;
-export const SEGMENT_ENTRY_BYTES = 28;
+export const SEGMENT_ENTRY_BYTES = 44;
 export const SEGMENT_CHECK_BYTES = 8;
 /** A delta has no longer segments, old or new: memory of both services holds several forms of a few of them. A table of which a longer one differs comes whole. */
 export const MAX_SEGMENT_BYTES = 4 << 20;
-const MAGIC = Buffer.from('WPD1', 'latin1');
+const MAGIC = Buffer.from('WPD2', 'latin1');
 const DIGEST_BYTES = 32;
 
 export interface DeltaHeader {
@@ -27,19 +27,27 @@ export interface DeltaHeader {
   listBytes: number;
 }
 
-/** A segment as the list describes it. */
+/** A segment as the list describes it. With neither old nor new chunks it is one of rows. */
 export interface SegmentEntry {
-  /** Chunks that stay as they are between the segment before it and this one. */
+  /** Of a segment of chunks: those between the one before it and this one, which stay, or in which rows change. */
   keptChunks: number;
   oldChunks: number;
   newChunks: number;
-  /** Length of the canonical bytes of its new chunks; 0 where there are none: then it has no frame. */
+  /** Length of the canonical bytes of its new chunks, or of its rows as they are now; 0 where there are none: then they have no frame. */
   rawBytes: number;
-  /** Length of its zstd frame. */
+  /** Length of their zstd frame. */
   frameBytes: number;
-  /** The first bytes of the SHA-256 of its new chunks' canonical bytes. What proves the table is its own hash. */
+  /** Of a segment of rows: length of the keys of those that were there before, as BorderKeys are encoded, and of the zstd frame of these, which comes first. */
+  keysBytes: number;
+  keysFrameBytes: number;
+  /** The first bytes of the SHA-256 of what `rawBytes` counts. What proves the table is its own hash. */
   check: Buffer;
+  /** Of a segment of rows: the same of the rows that were there before, in the order of their keys. */
+  oldCheck: Buffer;
 }
+
+/** In place of what a segment of chunks has not. */
+export const NO_ROWS = { keysBytes: 0, keysFrameBytes: 0, oldCheck: Buffer.alloc(SEGMENT_CHECK_BYTES) } as const;
 
 export function encodeDeltaHeader({ format, baseSha256, sha256, segmentCount, listBytes }: DeltaHeader): Buffer {
   const bytes = Buffer.alloc(DELTA_HEADER_BYTES);
@@ -54,7 +62,7 @@ export function encodeDeltaHeader({ format, baseSha256, sha256, segmentCount, li
 
 /** @throws WaypostError CHUNK_CORRUPT when the bytes are not the header of a delta */
 export function decodeDeltaHeader(bytes: Buffer): DeltaHeader {
-  if (bytes.length < DELTA_HEADER_BYTES || !bytes.subarray(0, 4).equals(MAGIC)) throw corrupt('it does not start with WPD1');
+  if (bytes.length < DELTA_HEADER_BYTES || !bytes.subarray(0, 4).equals(MAGIC)) throw corrupt('it does not start with WPD2');
   const format = ROW_FORMATS[bytes.readUInt8(4)];
   if (format === undefined || bytes.readUIntBE(5, 3) !== 0) throw corrupt('its header names an unknown format');
   const hashAt = (start: number): string => bytes.toString('hex', start, start + DIGEST_BYTES);
@@ -70,11 +78,10 @@ export function decodeDeltaHeader(bytes: Buffer): DeltaHeader {
 /** The list of segments, before it is compressed. */
 export function encodeSegments(segments: readonly SegmentEntry[]): Buffer {
   const bytes = Buffer.alloc(segments.length * SEGMENT_ENTRY_BYTES);
-  for (const [at, { keptChunks, oldChunks, newChunks, rawBytes, frameBytes, check }] of segments.entries()) {
+  for (const [at, segment] of segments.entries()) {
     const start = at * SEGMENT_ENTRY_BYTES;
-    for (const [field, value] of [keptChunks, oldChunks, newChunks, rawBytes, frameBytes].entries())
-      bytes.writeUInt32BE(value, start + field * 4);
-    check.copy(bytes, start + SEGMENT_ENTRY_BYTES - SEGMENT_CHECK_BYTES, 0, SEGMENT_CHECK_BYTES);
+    for (const [field, name] of COUNTS.entries()) bytes.writeUInt32BE(segment[name], start + field * 4);
+    for (const [field, name] of CHECKS.entries()) segment[name].copy(bytes, start + checkAt(field), 0, SEGMENT_CHECK_BYTES);
   }
   return bytes;
 }
@@ -87,20 +94,34 @@ export function decodeSegments(bytes: Buffer, segmentCount: number): SegmentEntr
   if (bytes.length !== segmentCount * SEGMENT_ENTRY_BYTES) throw corrupt('its list has another length than its header says');
   return Array.from({ length: segmentCount }, (_, at) => {
     const start = at * SEGMENT_ENTRY_BYTES;
-    const [keptChunks, oldChunks, newChunks, rawBytes, frameBytes] = [0, 4, 8, 12, 16].map((field) =>
-      bytes.readUInt32BE(start + field),
-    ) as [number, number, number, number, number];
-    const isEmpty = newChunks === 0;
-    const isPossible =
-      oldChunks + newChunks > 0 &&
-      rawBytes <= MAX_SEGMENT_BYTES &&
-      frameBytes <= MAX_FRAME_BYTES &&
-      isEmpty === (rawBytes === 0) &&
-      isEmpty === (frameBytes === 0);
-    if (!isPossible) throw corrupt('a segment has impossible sizes');
-    const check = bytes.subarray(start + SEGMENT_ENTRY_BYTES - SEGMENT_CHECK_BYTES, start + SEGMENT_ENTRY_BYTES);
-    return { keptChunks, oldChunks, newChunks, rawBytes, frameBytes, check };
+    const counts = COUNTS.map((name, field) => [name, bytes.readUInt32BE(start + field * 4)]);
+    const checks = CHECKS.map((name, field) => [name, bytes.subarray(start + checkAt(field), start + checkAt(field) + SEGMENT_CHECK_BYTES)]);
+    const segment = Object.fromEntries([...counts, ...checks]) as SegmentEntry;
+    if (!isPossible(segment)) throw corrupt('a segment has impossible sizes');
+    return segment;
   });
+}
+
+const COUNTS = ['keptChunks', 'oldChunks', 'newChunks', 'rawBytes', 'frameBytes', 'keysBytes', 'keysFrameBytes'] as const;
+const CHECKS = ['check', 'oldCheck'] as const;
+
+function checkAt(field: number): number {
+  return COUNTS.length * 4 + field * SEGMENT_CHECK_BYTES;
+}
+
+/** Whether a segment is one of rows. */
+export function hasRows({ oldChunks, newChunks }: SegmentEntry): boolean {
+  return oldChunks + newChunks === 0;
+}
+
+function isPossible(segment: SegmentEntry): boolean {
+  const { keptChunks, newChunks, rawBytes, frameBytes, keysBytes, keysFrameBytes } = segment;
+  const hasFrames = [
+    [rawBytes, frameBytes],
+    [keysBytes, keysFrameBytes],
+  ].every(([raw = 0, frame = 0]) => raw <= MAX_SEGMENT_BYTES && frame <= MAX_FRAME_BYTES && (raw === 0) === (frame === 0));
+  if (!hasFrames) return false;
+  return hasRows(segment) ? keptChunks === 0 && rawBytes + keysBytes > 0 : keysBytes === 0 && (newChunks === 0) === (rawBytes === 0);
 }
 
 function corrupt(why: string): WaypostError {

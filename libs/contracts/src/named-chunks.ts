@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ChunkIndex } from './chunk-stream.js';
 import { type ChunkEntry, ChunkIndexBuilder } from './chunk-stream.js';
-import { SEGMENT_CHECK_BYTES, type SegmentEntry } from './delta-stream.js';
+import { NO_ROWS, SEGMENT_CHECK_BYTES, type SegmentEntry } from './delta-stream.js';
 import { sha256 } from './hashes.js';
 import { sha256HexSchema } from './manifest.js';
 
@@ -83,6 +83,7 @@ function nameAt(bytes: Buffer, start: number): string {
 
 function segmentOf(keptChunks: number, hasOld: boolean, entry: ChunkEntry | undefined): SegmentEntry {
   return {
+    ...NO_ROWS,
     keptChunks,
     oldChunks: Number(hasOld),
     newChunks: entry ? 1 : 0,

@@ -24,6 +24,7 @@ export * from './postgres/copy-in.js';
 export * from './postgres/copy-rows.js';
 export * from './postgres/database-identity.js';
 export * from './postgres/key-ranges.js';
+export * from './postgres/rows-by-key.js';
 export * from './postgres/splice-rows.js';
 export * from './postgres/pool.js';
 export * from './postgres/query.js';

@@ -1,15 +1,18 @@
 import {
+  BorderKeys,
   ChunkIndex,
   decodeDeltaHeader,
   decodeSegments,
   DELTA_HEADER_BYTES,
   deltaPath,
+  hasRows,
   type Manifest,
   type ManifestTable,
   type Problem,
+  RowFramer,
   SEGMENT_ENTRY_BYTES,
+  type SegmentEntry,
   sha256,
-  tableSha256,
 } from '@waypost/contracts';
 import { decompress } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
@@ -77,41 +80,70 @@ async function chunksOf(manifest: Manifest, table = 'items'): Promise<Buffer[]> 
   return [...index].map(({ frameBytes, rawBytes }) => decompress(body.subarray(at, (at += frameBytes)), rawBytes));
 }
 
-/** What a device has after it applied a delta: the canonical bytes of kept chunks and of changed segments, in order. */
-function apply(delta: Buffer, held: readonly Buffer[]): { pieces: Buffer[]; frameBytes: number[] } {
+/** Rows by their key. */
+type Rows = Map<string, Buffer>;
+
+/** Rows of items, or of words. */
+function rowsOf(bytes: Buffer, keyFields = [0]): Rows {
+  const rows: Rows = new Map();
+  const framer = new RowFramer({ fieldCount: bytes.length > 0 ? bytes.readUInt16BE(0) : 0, keyFields });
+  for (let at = 0; at < bytes.length;) {
+    const end = framer.frame(bytes, at);
+    rows.set(framer.key(bytes).toString('latin1'), bytes.subarray(at, end));
+    at = end;
+  }
+  return rows;
+}
+
+/** What a device has after it applied a delta. */
+function apply(delta: Buffer, held: readonly Buffer[]): { rows: Rows; segments: SegmentEntry[]; frameBytes: number } {
   const { segmentCount, listBytes } = decodeDeltaHeader(delta);
   const frame = delta.subarray(DELTA_HEADER_BYTES, DELTA_HEADER_BYTES + listBytes);
   const list = segmentCount > 0 ? decompress(frame, segmentCount * SEGMENT_ENTRY_BYTES) : frame;
   const segments = decodeSegments(list, segmentCount);
-  const pieces: Buffer[] = [];
+  const before = rowsOf(Buffer.concat(held));
+  const rows = new Map(before);
   let [chunk, at] = [0, DELTA_HEADER_BYTES + listBytes];
-  for (const { keptChunks, oldChunks, rawBytes, frameBytes, check } of segments) {
-    pieces.push(...held.slice(chunk, chunk + keptChunks));
+  const take = (length: number): Buffer => delta.subarray(at, (at += length));
+  for (const segment of segments) {
+    const { keptChunks, oldChunks, rawBytes, frameBytes, check, keysBytes, keysFrameBytes, oldCheck } = segment;
     chunk += keptChunks;
-    const dictionary = Buffer.concat(held.slice(chunk, chunk + oldChunks));
+    let old = Buffer.concat(held.slice(chunk, chunk + oldChunks));
     chunk += oldChunks;
-    if (rawBytes > 0) {
-      const bytes = decompress(delta.subarray(at, at + frameBytes), rawBytes, dictionary.length > 0 ? dictionary : undefined);
-      expect(sha256(bytes).subarray(0, check.length).equals(check)).toBe(true);
-      pieces.push(bytes);
+    if (hasRows(segment)) {
+      const keys = keysBytes > 0 ? BorderKeys.decode(decompress(take(keysFrameBytes), keysBytes)) : undefined;
+      old = Buffer.concat(Array.from({ length: keys?.length ?? 0 }, (_, place) => before.get(keys!.key(place).toString('latin1'))!));
+      expect(sha256(old).subarray(0, oldCheck.length).equals(oldCheck)).toBe(true);
     }
-    at += frameBytes;
+    for (const key of rowsOf(old).keys()) rows.delete(key);
+    if (rawBytes === 0) continue;
+    const bytes = decompress(take(frameBytes), rawBytes, old.length > 0 ? old : undefined);
+    expect(sha256(bytes).subarray(0, check.length).equals(check)).toBe(true);
+    for (const [key, row] of rowsOf(bytes)) rows.set(key, row);
   }
   expect(at).toBe(delta.length);
-  return { pieces: [...pieces, ...held.slice(chunk)], frameBytes: segments.map((segment) => segment.frameBytes) };
+  return { rows, segments, frameBytes: delta.length - DELTA_HEADER_BYTES - listBytes };
+}
+
+function expectRows(rows: Rows, chunks: readonly Buffer[]): void {
+  const sorted = (of: Rows): [string, string][] => [...of].map(([key, row]) => [key, row.toString('hex')] as [string, string]).sort();
+  expect(sorted(rows)).toEqual(sorted(rowsOf(Buffer.concat(chunks))));
 }
 
 test.each([
-  ['one row', 'UPDATE items SET v = -1 WHERE id = 10000', 1],
+  ['one row', 'UPDATE items SET v = -1 WHERE id = 10000', 'rows', 150],
   [
     'rows that come, change and go',
     'DELETE FROM items WHERE id = 5; UPDATE items SET note = NULL WHERE id = 9000; INSERT INTO items VALUES (100000, 1, $$x$$)',
-    3,
+    'rows',
+    200,
   ],
-  ['a key', 'UPDATE items SET id = -5 WHERE id = 15000', 2],
-  ['many rows', 'DELETE FROM items WHERE id BETWEEN 3000 AND 9000', 1],
-  ['half of all rows', 'DELETE FROM items WHERE id > 10000', 1],
-])('%s: the delta makes the new table of the old one', async (_, sql, segments) => {
+  ['a key', 'UPDATE items SET id = -5 WHERE id = 15000', 'rows', 200],
+  ['a row that goes', 'DELETE FROM items WHERE id = 15000', 'rows', 100],
+  ['rows of many chunks', 'UPDATE items SET v = -1 WHERE id % 20 = 0', 'rows', 12_000],
+  ['many rows', 'DELETE FROM items WHERE id BETWEEN 3000 AND 9000', 'chunks', 300],
+  ['half of all rows', 'DELETE FROM items WHERE id > 10000', 'chunks', 300],
+])('%s: the delta makes the new table of the old one', async (_, sql, kind, bytes) => {
   const first = await central.manifestFor(MACS[0]);
   const held = await chunksOf(first);
   await central.sql(sql);
@@ -119,10 +151,11 @@ test.each([
   const { status, headers, body } = await getDelta(next, first.manifestId);
   expect([status, headers.get('content-type')]).toEqual([200, 'application/vnd.waypost.delta']);
   expect(decodeDeltaHeader(body)).toMatchObject({ format: 'binary', baseSha256: tableOf(first).sha256, sha256: tableOf(next).sha256 });
-  const { pieces, frameBytes } = apply(body, held);
-  expect(Buffer.concat(pieces).equals(Buffer.concat(await chunksOf(next)))).toBe(true);
-  expect(frameBytes.length).toBeLessThanOrEqual(segments);
-  for (const length of frameBytes) expect(length).toBeLessThan(300);
+  const { rows, segments, frameBytes } = apply(body, held);
+  expectRows(rows, await chunksOf(next));
+  expect(segments).toHaveLength(1);
+  expect(hasRows(segments[0]!)).toBe(kind === 'rows');
+  expect(frameBytes).toBeLessThan(bytes);
 });
 
 test('a table that has not changed: nothing is kept but the chunks', async () => {
@@ -131,8 +164,7 @@ test('a table that has not changed: nothing is kept but the chunks', async () =>
   const next = await central.poll(first);
   const { body } = await getDelta(next, first.manifestId, {}, { table: 'words' });
   const held = await chunksOf(first, 'words');
-  const { pieces } = apply(body, held);
-  expect(tableSha256(pieces.map(sha256))).toBe(tableOf(next, 'words').sha256);
+  expectRows(apply(body, held).rows, await chunksOf(next, 'words'));
   expect(decodeDeltaHeader(body).segmentCount).toBe(0);
 });
 
@@ -160,7 +192,7 @@ test('a long one is stored in parts, and resumed anywhere', async () => {
   await central.sql('UPDATE items SET note = md5(random()::text) WHERE id % 2 = 0');
   const next = await central.poll(first);
   const { body: whole, headers } = await getDelta(next, first.manifestId);
-  expect(Buffer.concat(apply(whole, held).pieces).equals(Buffer.concat(await chunksOf(next)))).toBe(true);
+  expectRows(apply(whole, held).rows, await chunksOf(next));
   const parts = await central.sql<{ length: number }>('SELECT length(bytes) AS length FROM waypost.delta_parts');
   expect(parts.length).toBeGreaterThan(3);
   expect(Math.max(...parts.map(({ length }) => length))).toBe(64 << 10);

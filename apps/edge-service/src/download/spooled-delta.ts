@@ -1,21 +1,24 @@
 import { type FileHandle, open, readFile, rm, writeFile } from 'node:fs/promises';
 import {
+  BorderKeys,
   type BorderedIndex,
   decodeDeltaHeader,
   decodeSegments,
   DELTA_HEADER_BYTES,
+  hasRows,
+  keyFieldsOf,
   type ManifestTable,
   SEGMENT_ENTRY_BYTES,
   type SegmentEntry,
   WaypostError,
 } from '@waypost/contracts';
 import { decompress, faultPoint } from '@waypost/runtime';
-import { type ChangeSource, checkDigest, type ChunkChange } from '../chunk-source/change-source.js';
+import { type ChangeSource, checkDigest, type ChunkChange, type RowsChange } from '../chunk-source/change-source.js';
 import { readFully, storageFailed, writeFully } from '../chunk-source/chunk-file.js';
 
 /** What a delta is to be. */
 export interface DeltaExpectation {
-  table: Pick<ManifestTable, 'name' | 'sha256' | 'format' | 'streamBytes'>;
+  table: Pick<ManifestTable, 'name' | 'sha256' | 'format' | 'streamBytes' | 'columns' | 'key'>;
   /** The hash of the table that the device holds. */
   baseSha256: string;
   /** `chunks`: each as it is, where central was told which ones the device holds. */
@@ -97,17 +100,22 @@ export class SpooledDelta implements ChangeSource {
     if (this.list && this.length > this.list.totalBytes) throw this.corrupt('bytes follow its last frame');
   }
 
-  async *changes(): AsyncGenerator<ChunkChange, void> {
+  async *changes(): AsyncGenerator<ChunkChange | RowsChange, void> {
     if (!this.list || !this.complete) throw this.corrupt('it is not complete');
     let position = this.list.start;
     let place = 0;
     for (const segment of this.list.segments) {
+      const keysFrame = await this.readFrame(position, segment.keysFrameBytes);
+      const frame = await this.readFrame(position + segment.keysFrameBytes, segment.frameBytes);
+      position += segment.keysFrameBytes + segment.frameBytes;
+      const open = (old: Buffer): Buffer => openSegment(segment, frame, old);
+      if (hasRows(segment)) {
+        yield { keys: this.openKeys(segment, keysFrame), oldCheck: segment.oldCheck, open };
+        continue;
+      }
       const first = place + segment.keptChunks;
-      const end = first + segment.oldChunks;
-      const frame = await readFully(this.file, this.path, Buffer.allocUnsafeSlow(segment.frameBytes), position);
-      yield { first, end, rawBytes: segment.rawBytes, open: (old) => openSegment(segment, frame, old) };
-      position += segment.frameBytes;
-      place = end;
+      place = first + segment.oldChunks;
+      yield { first, end: place, rawBytes: segment.rawBytes, open };
     }
   }
 
@@ -150,12 +158,23 @@ export class SpooledDelta implements ChangeSource {
     if (this.length < start) return;
     const list = rawBytes === 0 ? Buffer.alloc(0) : decompress(await this.read(DELTA_HEADER_BYTES, header.listBytes), rawBytes);
     const segments = decodeSegments(list, header.segmentCount);
-    this.list = { segments, start, totalBytes: segments.reduce((total, { frameBytes }) => total + frameBytes, start) };
+    this.list = { segments, start, totalBytes: segments.reduce((total, { keysFrameBytes, frameBytes }) => total + keysFrameBytes + frameBytes, start) };
     if (this.list.totalBytes > table.streamBytes) throw this.corrupt('it is longer than the table');
   }
 
   private read(position: number, length: number): Promise<Buffer> {
     return readFully(this.file, this.path, Buffer.alloc(length), position);
+  }
+
+  private readFrame(position: number, length: number): Promise<Buffer> {
+    return readFully(this.file, this.path, Buffer.allocUnsafeSlow(length), position);
+  }
+
+  private openKeys({ keysBytes }: SegmentEntry, frame: Buffer): { key: Buffer }[] {
+    if (keysBytes === 0) return [];
+    const keys = BorderKeys.decode(decompress(frame, keysBytes));
+    if (keys.keyFields.join() !== keyFieldsOf(this.expected.table).join()) throw this.corrupt('its keys are not those of the table');
+    return Array.from({ length: keys.length }, (_, at) => ({ key: keys.key(at) }));
   }
 
   private corrupt(why: string): WaypostError {
@@ -165,8 +184,8 @@ export class SpooledDelta implements ChangeSource {
 
 const MAX_RATIO = 20_000;
 
-function openSegment({ newChunks, rawBytes, check }: SegmentEntry, frame: Buffer, old: Buffer): Buffer {
-  if (newChunks === 0) return Buffer.alloc(0);
+function openSegment({ rawBytes, check }: SegmentEntry, frame: Buffer, old: Buffer): Buffer {
+  if (rawBytes === 0) return Buffer.alloc(0);
   const bytes = decompress(frame, rawBytes, old.length > 0 ? old : undefined);
   checkDigest(bytes, check);
   return bytes;

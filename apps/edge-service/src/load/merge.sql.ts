@@ -35,6 +35,11 @@ export function copyIntoStagedRows(merged: MergedTable): string {
   return `COPY ${stagedRows(merged)} (${columnList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
 }
 
+/** A key that was staged more than once. */
+export function findStagedTwice(merged: MergedTable): string {
+  return `SELECT FROM ${stagedRows(merged)} GROUP BY ${keyList(merged)} HAVING count(*) > 1 LIMIT 1`;
+}
+
 /** As createStagedRows. */
 export function createGoneKeys(merged: MergedTable): string {
   const name = goneKeys(merged).replace('pg_temp.', '');

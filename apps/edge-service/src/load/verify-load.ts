@@ -1,12 +1,12 @@
 import { type ManifestTable, parseTableName, quoteTable, type TableShape, WaypostError } from '@waypost/contracts';
 import type pg from 'pg';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { matches, assertMatches, hashRuns, hashTable, type TableFacts, type VerifiedTable } from '../verify/verify-table.js';
+import { hashRuns, hashTable, matches, mismatch, type TableFacts, type VerifiedTable } from '../verify/verify-table.js';
 import type { LoadMode } from './choose-load-modes.js';
 import type { Mirror } from './mirror-inspector.js';
 import { lockWritersStatement } from './load-table.js';
 import type { LoadOrder } from './load-order.js';
-import type { StagedChanges } from './stage-changes.js';
+import { ChangesUnproven, type StagedChanges } from './stage-changes.js';
 import type { SideEffect, WriteLedger } from './write-ledger.js';
 
 interface Loaded {
@@ -56,7 +56,10 @@ export async function verifyLoad(client: pg.ClientBase, load: Loaded): Promise<M
       const staged = effect ? undefined : load.staged.get(table.name);
       const held = staged ? await hashChanges(client, staged) : await hashTable(client, table, tables.get(table.name)!, reading);
       if (effect && !matches(held, table)) throw await sideEffect(load, effect);
-      if (!matches(held, table)) await explainMismatch(load, held, table);
+      if (!matches(held, table)) {
+        const error = await explainMismatch(load, held, table);
+        throw staged ? new ChangesUnproven(table, staged, error) : error;
+      }
       result.set(table.name, held);
     });
   }
@@ -69,16 +72,11 @@ async function hashChanges(client: pg.ClientBase, { source, held, stored, runs, 
   return { ...read, changed: { before: stored, runs: replaced, rows, rawBytes } };
 }
 
-/** @throws WaypostError VERIFICATION_FAILED that names what can have altered the rows */
-async function explainMismatch({ ledger, tables }: Loaded, held: TableFacts, table: ManifestTable): Promise<void> {
+/** VERIFICATION_FAILED that names what can have altered the rows. */
+async function explainMismatch({ ledger, tables }: Loaded, held: TableFacts, table: ManifestTable): Promise<WaypostError> {
   const causes = await ledger.findTriggers(tables.get(table.name)!.oid);
-  assertMatches(
-    held,
-    table,
-    causes.length === 0
-      ? undefined
-      : `Everything was rolled back. Rows can have been altered by ${causes.join(', ')}: disable what alters them.`,
-  );
+  const hint = `Everything was rolled back. Rows can have been altered by ${causes.join(', ')}: disable what alters them.`;
+  return mismatch(held, table, causes.length === 0 ? undefined : hint);
 }
 
 async function sideEffect({ ledger }: Loaded, { oid, name }: SideEffect): Promise<WaypostError> {

@@ -1,12 +1,14 @@
 import { Injectable } from '@nestjs/common';
-import type { ManifestTable } from '@waypost/contracts';
+import type { ManifestTable, WaypostError } from '@waypost/contracts';
+import { pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { shuttingDown } from '../central/race-abort.js';
 import { type Download, Downloads } from '../download/downloads.js';
 import { TailReader } from '../chunk-source/tail-reader.js';
 import type { ChunkSource } from '../chunk-source/chunk-source.js';
 import type { ChangeSource } from '../chunk-source/change-source.js';
-import { isUnusableChange, MirrorDrifted } from '../load/stage-changes.js';
+import { ChangesUnproven, isUnusableChange, MirrorDrifted } from '../load/stage-changes.js';
+import { findDrift } from '../verify/find-drift.js';
 import type { VerifiedTable } from '../verify/verify-table.js';
 import { LoadTransaction } from '../load/load-transaction.js';
 import { type MirrorDiff, outcomesOf } from './compare-mirror.js';
@@ -35,7 +37,8 @@ export class ReplaceTables {
   async run(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {
     try {
       return await this.replace(cycle, client, diff);
-    } catch (error) {
+    } catch (failure) {
+      const error = failure instanceof ChangesUnproven ? await this.explain(client, failure) : failure;
       if (diff.bases.size === 0 || cycle.stop.aborted || !isUnusableChange(error)) throw error;
       // What was just read and drifted at once is not read once more.
       if (error instanceof MirrorDrifted && diff.bases.get(error.table)?.chunks === undefined) throw error;
@@ -47,6 +50,18 @@ export class ReplaceTables {
       const reasons = new Map([...diff.reasons, ...[...diff.bases.keys()].map((name) => [name, why] as const)]);
       return await this.replace(cycle, client, { ...diff, bases: new Map(), reasons });
     }
+  }
+
+  /** Changes lead elsewhere where rows beside them were altered. */
+  private async explain(client: pg.PoolClient, error: ChangesUnproven): Promise<WaypostError> {
+    const { source, held, runs } = error.staged;
+    const { drifted } = await withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
+      await pinSession(client);
+      return findDrift(client, source, held, { runs });
+    });
+    if (drifted.length === 0) return error;
+    const why = `${drifted.length} of ${held.index.length} chunks have other rows than when they were last verified`;
+    return new MirrorDrifted(error.table.name, why, drifted.length);
   }
 
   private async replace(cycle: Cycle, client: pg.PoolClient, diff: MirrorDiff): Promise<Applied> {

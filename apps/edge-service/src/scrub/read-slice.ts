@@ -1,9 +1,10 @@
-import { type BorderedIndex, type Manifest, type ManifestTable, parseTableName, quoteTable, sha256 } from '@waypost/contracts';
-import { type CatalogTable, cutRuns, describeTables, findRangeObstacle, type KeyedSource, pinSession } from '@waypost/runtime';
+import { type BorderedIndex, type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
+import { type CatalogTable, describeTables, findRangeObstacle, type KeyedSource, pinSession } from '@waypost/runtime';
 import type pg from 'pg';
 import { compareColumns } from '../schema/compare-columns.js';
 import { readHeldChunks } from '../state/held-chunks.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
+import { findDrift } from '../verify/find-drift.js';
 import { hashTable, keyedSource, matches } from '../verify/verify-table.js';
 import type { Drift } from './scrub-log.js';
 
@@ -42,23 +43,12 @@ export async function readSlice(
   const source = keyedSource(table, local, hasRetained);
   const held = (await findRangeObstacle(client, source, local.oid)) === undefined ? await readHeldChunks(client, table) : undefined;
   if (held?.index.totals().sha256 !== table.sha256) return readWhole(client, table, local, { hasRetained, signal });
-  const { index, borders } = held;
+  const { index } = held;
   const first = placeAfter(held, keys);
   let end = first;
   for (let bytes = 0; end < index.length && bytes < sliceBytes; end += 1) bytes += index.entry(end).rawBytes;
   if (end === first) return { chunks: 0, rows: 0, rawBytes: 0, drifts: [], keys: undefined };
-  let [rows, rawBytes] = [0, 0];
-  const onChunk = (bytes: Buffer, rowCount: number): string => {
-    rows += rowCount;
-    rawBytes += bytes.length;
-    return sha256(bytes).toString('latin1');
-  };
-  const [run] = await cutRuns(client, [{ first, end }], { source, borders, onChunk, signal });
-  const found = new Set(run!.chunks);
-  const drifted = [];
-  for (let at = first; at < end; at += 1) if (!found.has(index.entry(at).digest.toString('latin1'))) drifted.push(at);
-  // All chunks are there, and others beside them: rows too many behind the last one.
-  if (drifted.length === 0 && found.size > end - first) drifted.push(end - 1);
+  const { drifted, rows, rawBytes } = await findDrift(client, source, held, { runs: [{ first, end }], signal });
   const drifts = await describeDrifts(client, { name, source, held }, drifted);
   const isEnd = end === index.length;
   return { chunks: end - first, rows, rawBytes, drifts, keys: isEnd ? undefined : [...keys, keyAt(held, end - 1)].slice(-REMEMBERED_KEYS) };

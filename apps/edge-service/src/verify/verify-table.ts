@@ -123,10 +123,9 @@ export function keyedSource(
   };
 }
 
-/** @throws WaypostError VERIFICATION_FAILED when the table does not hold what the manifest says */
-export function assertMatches(facts: TableFacts, table: ManifestTable, hint?: string): void {
-  if (matches(facts, table)) return;
-  throw new WaypostError('VERIFICATION_FAILED', {
+/** VERIFICATION_FAILED of a table that does not hold what the manifest says. */
+export function mismatch(facts: TableFacts, table: ManifestTable, hint?: string): WaypostError {
+  return new WaypostError('VERIFICATION_FAILED', {
     detail: `${table.name} holds ${facts.rowCount} rows with sha256 ${facts.sha256}, the manifest says ${table.rowCount} with ${table.sha256}.`,
     ...(hint !== undefined && { hint }),
   });

@@ -81,27 +81,33 @@ export async function locateKeys(
   client: pg.ClientBase,
   source: KeyedSource,
   borders: BorderKeys,
-  keys: readonly (readonly string[])[],
+  keys: KeyColumns,
 ): Promise<LocatedKey[]> {
-  const count = borders.length;
-  const all = Array.from({ length: count }, (_, at) => at);
-  // Few keys lie in few groups: the borders of all others need not be sorted.
-  if ((keys[0]?.length ?? 0) * 2 * GROUP > count) return locateAmong(client, source, { borders, chunks: all }, keys);
+  const all = Array.from({ length: borders.length }, (_, at) => at);
+  // Few keys, or keys that lie close together, lie in few groups.
+  if (borders.length <= Math.max(2 * GROUP, countOf(keys))) return locateAmong(client, source, { borders, chunks: all }, keys);
   const lastOfGroups = all.filter((at) => at % GROUP === GROUP - 1);
   const inGroups = await locateAmong(client, source, { borders, chunks: lastOfGroups }, keys);
   const groups = [...new Set(inGroups.map(({ less }) => less))];
+  const placeOf = new Map(groups.map((group, place) => [group, place]));
+  // The borders of all other groups need not be sorted.
   const chunks = groups.flatMap((group) => all.slice(group * GROUP, (group + 1) * GROUP));
   const located = await locateAmong(client, source, { borders, chunks }, columnsOfKeys(source, inGroups));
   // The borders of groups before a key's own are all less than it, those that were left out, too.
   return located.map(({ key, less, notMore }, at) => {
     const group = inGroups[at]!.less;
-    const leftOut = (group - groups.indexOf(group)) * GROUP;
+    const leftOut = (group - (placeOf.get(group) as number)) * GROUP;
     return { key, less: less + leftOut, notMore: notMore + leftOut };
   });
 }
 
+function countOf([first]: KeyColumns): number {
+  if (!Buffer.isBuffer(first)) return first?.length ?? 0;
+  return first.readInt32BE(ARRAY_LENGTH_AT);
+}
+
 /** Columns of keys, in binary form. */
-export function columnsOfKeys(source: KeyedSource, keys: readonly LocatedKey[]): Buffer[] {
+export function columnsOfKeys(source: KeyedSource, keys: readonly { key: Buffer }[]): Buffer[] {
   const builder = new BorderKeysBuilder(shapeOf(source).keyFields);
   for (const { key } of keys) builder.add(key);
   return arraysOf(
@@ -277,12 +283,14 @@ function arraysOf({ keyColumns }: KeyedSource, borders: BorderKeys, chunks: read
   return keyColumns.map(({ typeOid }, at) => arrayOf(typeOid, borders.column(at, chunks)));
 }
 
+const ARRAY_LENGTH_AT = 12;
+
 /** Number of dimensions, whether there are NULLs, type, length, first subscript, elements, each with its length before it. */
 function arrayOf(typeOid: number, elements: readonly Buffer[]): Buffer {
   const header = Buffer.alloc(20);
   header.writeInt32BE(1, 0);
   header.writeUInt32BE(typeOid, 8);
-  header.writeInt32BE(elements.length, 12);
+  header.writeInt32BE(elements.length, ARRAY_LENGTH_AT);
   header.writeInt32BE(1, 16);
   return Buffer.concat([header, ...elements]);
 }

@@ -1,10 +1,10 @@
-import { type BorderKeys, BorderKeysBuilder } from '@waypost/contracts';
+import { type BorderKeys, BorderKeysBuilder, RowFramer, type RowShape } from '@waypost/contracts';
 import type pg from 'pg';
 import { releaseMemory } from '../system/release-memory.js';
 import { ZSTD_SLACK_BYTES } from '../system/zstd.js';
 import { columnsOfKeys, type KeyedSource, locateAmong, type LocatedKey, type ReadRows, shapeOf } from './key-ranges.js';
-import { rowsQuery } from './key-ranges.sql.js';
-import { collectRangeRows, type RangeTaker } from './range-rows.js';
+import type { RangeTaker } from './range-rows.js';
+import { readRowsByKey, type RowsByKey } from './rows-by-key.js';
 
 interface Splicing {
   source: KeyedSource;
@@ -42,12 +42,9 @@ export function spliceRows(client: pg.ClientBase, { source, borders, keys, readC
   return async (chunks, taker) => {
     for (const group of groupsOf(chunks, keysOf, chunkBytes)) {
       signal?.throwIfAborted();
-      const rows = await readRows(
-        client,
-        source,
-        group.flatMap((chunk) => keysOf.get(chunk) ?? []),
-        signal,
-      );
+      const keysOfGroup = group.flatMap((chunk) => keysOf.get(chunk) ?? []);
+      const rows = await readRowsByKey(client, source, keysOfGroup, { maxBytes: MAX_ROWS_BYTES, signal });
+      if (!rows) throw new RowsTooLong('Changed rows are too long to be held.');
       const spliced: SplicedChunk[] = [];
       for await (const bytes of readChunks(group)) {
         const chunk = group[spliced.length] as number;
@@ -89,29 +86,8 @@ function* groupsOf(
   if (group.length > 0) yield group;
 }
 
-/** Rows by their keys, in Latin-1. */
-type Rows = ReadonlyMap<string, Buffer>;
-
-async function readRows(
-  client: pg.ClientBase,
-  source: KeyedSource,
-  keys: readonly LocatedKey[],
-  signal: AbortSignal | undefined,
-): Promise<Rows> {
-  if (keys.length === 0) return new Map();
-  const numbers = numbersTo(keys.length);
-  const statement = { text: rowsQuery(source), values: [numbers, ...columnsOfKeys(source, keys)] };
-  const found = await collectRangeRows(client, statement, { maxBytes: MAX_ROWS_BYTES, signal });
-  if (!found) throw new RowsTooLong('Changed rows are too long to be held.');
-  const framer = new RowFramer(shapeOf(source));
-  const wanted = new Set(keys.map(({ key }) => key.toString('latin1')));
-  // Where a key equals another one without having its bytes, its row is found by both, and has changed only if its own key is among them.
-  const rows = [...found.values()].map((row) => [framer.keyAt(row, 0), row] as const);
-  return new Map(rows.filter(([key]) => wanted.has(key)));
-}
-
 /** Tells the chunks that have them where rows with new keys belong. */
-async function place(client: pg.ClientBase, source: KeyedSource, chunks: readonly SplicedChunk[], rows: Rows): Promise<void> {
+async function place(client: pg.ClientBase, source: KeyedSource, chunks: readonly SplicedChunk[], rows: RowsByKey): Promise<void> {
   if (chunks.length === 0) return;
   const present = new BorderKeysBuilder(shapeOf(source).keyFields);
   const chunkOf = new Map<string, { chunk: SplicedChunk; firstRow: number }>();
@@ -138,11 +114,6 @@ function numbersTo(count: number): number[] {
   return Array.from({ length: count }, (_, at) => at);
 }
 
-interface Shape {
-  fieldCount: number;
-  keyFields: readonly number[];
-}
-
 /** Bytes that are replaced. */
 interface Edit {
   start: number;
@@ -161,7 +132,7 @@ class SplicedChunk {
 
   constructor(
     private readonly chunk: number,
-    { bytes, shape, keys, rows }: { bytes: Buffer; shape: Shape; keys: readonly LocatedKey[]; rows: Rows },
+    { bytes, shape, keys, rows }: { bytes: Buffer; shape: RowShape; keys: readonly LocatedKey[]; rows: RowsByKey },
   ) {
     this.bytes = bytes;
     this.framer = new RowFramer(shape);
@@ -201,7 +172,7 @@ class SplicedChunk {
   }
 
   /** Rows with one of the keys are replaced by what they are now. @returns the keys that were found */
-  private findRows(keys: readonly LocatedKey[], rows: Rows): Set<string> {
+  private findRows(keys: readonly LocatedKey[], rows: RowsByKey): Set<string> {
     const found = new Set<string>();
     if (keys.length === 0) return found;
     const wanted = new Set(keys.map(({ key }) => key.toString('latin1')));
@@ -221,47 +192,5 @@ class SplicedChunk {
       at = end;
     }
     return found;
-  }
-}
-
-/** Finds where binary rows end, and their keys. Rows are whole: they were checked by their digest, or come from PostgreSQL. */
-class RowFramer {
-  private readonly starts: Int32Array;
-  private readonly ends: Int32Array;
-  private readonly lastField: number;
-
-  constructor(private readonly shape: Shape) {
-    this.starts = new Int32Array(shape.fieldCount);
-    this.ends = new Int32Array(shape.fieldCount);
-    this.lastField = shape.keyFields.at(-1) as number;
-  }
-
-  /** Of the row that was framed last. */
-  get keyEnd(): number {
-    return this.ends[this.lastField] as number;
-  }
-
-  /** @returns where the row ends */
-  frame(bytes: Buffer, start: number): number {
-    const { starts, ends } = this;
-    let at = start + 2;
-    for (let field = 0; field < starts.length; field += 1) {
-      const length = bytes.readInt32BE(at);
-      starts[field] = at;
-      at += length > 0 ? 4 + length : 4;
-      ends[field] = at;
-    }
-    return at;
-  }
-
-  /** Of the row that was framed last, in the form of BorderKeys. */
-  key(bytes: Buffer): Buffer {
-    const fields = this.shape.keyFields.map((field) => bytes.subarray(this.starts[field], this.ends[field]));
-    return fields.length === 1 ? (fields[0] as Buffer) : Buffer.concat(fields);
-  }
-
-  keyAt(bytes: Buffer, start: number): string {
-    this.frame(bytes, start);
-    return this.key(bytes).toString('latin1');
   }
 }

@@ -1,4 +1,6 @@
-import { diffRows } from './diff-rows.js';
+import fc from 'fast-check';
+import { diffRows } from './row-diff.js';
+import { keyRow } from './row-framer.js';
 
 const SHAPE = { fieldCount: 3, keyFields: [2, 0] };
 
@@ -17,8 +19,11 @@ function row(...fields: (string | null)[]): Buffer {
 const bytesOf = (rows: (string | null)[][]): Buffer => Buffer.concat(rows.map((fields) => row(...fields)));
 
 const diff = (before: (string | null)[][], after: (string | null)[][]): { written: string[]; gone: string[] } => {
-  const { written, gone } = diffRows(SHAPE, bytesOf(before), bytesOf(after));
-  return { written: written.map((bytes) => bytes.toString('latin1')), gone: gone.map((bytes) => bytes.toString('latin1')) };
+  const { changes } = diffRows(SHAPE, bytesOf(before), bytesOf(after));
+  return {
+    written: changes.flatMap((change) => change.after?.toString('latin1') ?? []),
+    gone: changes.filter((change) => !change.after).map(({ key }) => keyRow(SHAPE, key).toString('latin1')),
+  };
 };
 const text = (...fields: (string | null)[]): string => row(...fields).toString('latin1');
 
@@ -56,22 +61,27 @@ test('NULL is another value than an empty text', () => {
   expect(diff([['a', null, '1']], [['a', '', '1']])).toEqual({ written: [text('a', '', '1')], gone: [] });
 });
 
-test('rows for random histories: what is written and what has gone lead from one side to the other', () => {
-  let seed = 7;
-  const random = (below: number): number => {
-    seed = (seed * 1_103_515_245 + 12_345) & 0x7fffffff;
-    return seed % below;
-  };
-  for (let round = 0; round < 500; round += 1) {
-    const make = (): Map<string, string> => new Map(Array.from({ length: random(12) }, () => [String(random(20)), String(random(3))]));
-    const [before, after] = [make(), make()];
-    const rows = (state: Map<string, string>): string[][] => [...state].sort().map(([key, value]) => [key, value, 'k']);
-    const { written, gone } = diffRows(SHAPE, bytesOf(rows(before)), bytesOf(rows(after)));
-    const expectedWritten = rows(after).filter(([key, value]) => before.get(key!) !== value);
-    const expectedGone = rows(before).filter(([key]) => !after.has(key!));
-    expect(written.map(String)).toEqual(expectedWritten.map((fields) => String(row(...fields))));
-    expect(gone.map(String)).toEqual(expectedGone.map(([key]) => String(row('k', key!))));
-  }
+test('random histories, of few rows and of many: what differs leads from one side to the other, and the ends are what they are', () => {
+  const state = fc
+    .tuple(fc.constantFrom(8, 60, 400), fc.array(fc.tuple(fc.nat(), fc.nat(2)), { maxLength: 150 }))
+    .map(([range, rows]) => new Map(rows.map(([key, value]) => [String(key % range).padStart(3, '0'), String(value)])));
+  fc.assert(
+    fc.property(state, state, fc.boolean(), (before, other, isNear) => {
+      const after = isNear ? new Map([...before, ...[...other].slice(0, 5)]) : other;
+      if (isNear) for (const key of [...other.keys()].slice(5, 8)) after.delete(key);
+      const rows = (of: Map<string, string>): string[][] => [...of].sort().map(([key, value]) => [key, value, 'k']);
+      const { changes, endsAlike } = diffRows(SHAPE, bytesOf(rows(before)), bytesOf(rows(after)));
+      const named = changes.map((change) => [change.key, change.before, change.after].map((bytes) => bytes?.toString('latin1')));
+      const keys = [...new Set([...before.keys(), ...after.keys()])].filter((key) => before.get(key) !== after.get(key));
+      const rowOf = (of: Map<string, string>, key: string): string | undefined => of.has(key) ? text(key, of.get(key)!, 'k') : undefined;
+      const expected = keys.map((key) => [text('k', key).slice(2), rowOf(before, key), rowOf(after, key)]);
+      expect(named.sort()).toEqual(expected.sort());
+      const [lastBefore, lastAfter] = [rows(before).at(-1), rows(after).at(-1)];
+      if (endsAlike) expect(lastAfter === undefined || String(lastAfter) === String(lastBefore)).toBe(true);
+      else if (changes.length > 0) expect(String(lastAfter)).not.toBe(String(lastBefore));
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test.each([
