@@ -24,6 +24,7 @@ import { AddBorderKeys1797100000000 } from './migrations/1797100000000-add-borde
 import { CreateTableDeltas1797100000100 } from './migrations/1797100000100-create-table-deltas.js';
 import { CreateDriftReports1797400000000 } from './migrations/1797400000000-create-drift-reports.js';
 import { IndexDriftReportsByDevice1797410000000 } from './migrations/1797410000000-index-drift-reports-by-device.js';
+import { RemoveOldDeltas1797500000000 } from './migrations/1797500000000-remove-old-deltas.js';
 import { StoreDeltasInParts1797200000000 } from './migrations/1797200000000-store-deltas-in-parts.js';
 import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-create-device-states.js';
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
@@ -62,6 +63,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       StoreDeltasInParts1797200000000,
       CreateDriftReports1797400000000,
       IndexDriftReportsByDevice1797410000000,
+      RemoveOldDeltas1797500000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',
