@@ -95,7 +95,10 @@ export function decodeSegments(bytes: Buffer, segmentCount: number): SegmentEntr
   return Array.from({ length: segmentCount }, (_, at) => {
     const start = at * SEGMENT_ENTRY_BYTES;
     const counts = COUNTS.map((name, field) => [name, bytes.readUInt32BE(start + field * 4)]);
-    const checks = CHECKS.map((name, field) => [name, bytes.subarray(start + checkAt(field), start + checkAt(field) + SEGMENT_CHECK_BYTES)]);
+    const checks = CHECKS.map((name, field) => [
+      name,
+      bytes.subarray(start + checkAt(field), start + checkAt(field) + SEGMENT_CHECK_BYTES),
+    ]);
     const segment = Object.fromEntries([...counts, ...checks]) as SegmentEntry;
     if (!isPossible(segment)) throw corrupt('a segment has impossible sizes');
     return segment;

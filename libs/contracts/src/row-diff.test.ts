@@ -73,7 +73,7 @@ test('random histories, of few rows and of many: what differs leads from one sid
       const { changes, endsAlike } = diffRows(SHAPE, bytesOf(rows(before)), bytesOf(rows(after)));
       const named = changes.map((change) => [change.key, change.before, change.after].map((bytes) => bytes?.toString('latin1')));
       const keys = [...new Set([...before.keys(), ...after.keys()])].filter((key) => before.get(key) !== after.get(key));
-      const rowOf = (of: Map<string, string>, key: string): string | undefined => of.has(key) ? text(key, of.get(key)!, 'k') : undefined;
+      const rowOf = (of: Map<string, string>, key: string): string | undefined => (of.has(key) ? text(key, of.get(key)!, 'k') : undefined);
       const expected = keys.map((key) => [text('k', key).slice(2), rowOf(before, key), rowOf(after, key)]);
       expect(named.sort()).toEqual(expected.sort());
       const [lastBefore, lastAfter] = [rows(before).at(-1), rows(after).at(-1)];

@@ -158,7 +158,11 @@ export class SpooledDelta implements ChangeSource {
     if (this.length < start) return;
     const list = rawBytes === 0 ? Buffer.alloc(0) : decompress(await this.read(DELTA_HEADER_BYTES, header.listBytes), rawBytes);
     const segments = decodeSegments(list, header.segmentCount);
-    this.list = { segments, start, totalBytes: segments.reduce((total, { keysFrameBytes, frameBytes }) => total + keysFrameBytes + frameBytes, start) };
+    this.list = {
+      segments,
+      start,
+      totalBytes: segments.reduce((total, { keysFrameBytes, frameBytes }) => total + keysFrameBytes + frameBytes, start),
+    };
     if (this.list.totalBytes > table.streamBytes) throw this.corrupt('it is longer than the table');
   }
 

@@ -122,7 +122,8 @@ async function openRows({ client, name, source, held }: Reading, { keys, oldChec
   const shape = shapeOf(source);
   const found = await readRowsByKey(client, source, keys, { maxBytes: MAX_SEGMENT_BYTES });
   const old = Buffer.concat(keys.flatMap(({ key }) => found?.get(key.toString('latin1')) ?? []));
-  if (!hasDigest(old, oldCheck)) throw new MirrorDrifted(name, 'rows that central changed are not here as they were when they were last verified');
+  if (!hasDigest(old, oldCheck))
+    throw new MirrorDrifted(name, 'rows that central changed are not here as they were when they were last verified');
   const { changes } = diffRows(shape, old, open(old));
   const opened: OpenedChanges = { written: [], gone: [], places: [] };
   addChanges(opened, shape, changes);

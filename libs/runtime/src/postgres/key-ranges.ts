@@ -77,12 +77,7 @@ const GROUP = 64;
 type KeyColumns = readonly (readonly string[] | Buffer)[];
 
 /** Where keys lie, in their order. */
-export async function locateKeys(
-  client: pg.ClientBase,
-  source: KeyedSource,
-  borders: BorderKeys,
-  keys: KeyColumns,
-): Promise<LocatedKey[]> {
+export async function locateKeys(client: pg.ClientBase, source: KeyedSource, borders: BorderKeys, keys: KeyColumns): Promise<LocatedKey[]> {
   const all = Array.from({ length: borders.length }, (_, at) => at);
   // Few keys, or keys that lie close together, lie in few groups.
   if (borders.length <= Math.max(2 * GROUP, countOf(keys))) return locateAmong(client, source, { borders, chunks: all }, keys);
