@@ -124,6 +124,7 @@ function whyUnnoticed({ kind, persistence, schema, isSubscribed }: Relation): st
   if (persistence === 't' && kind !== 'v') return 'a temporary table';
   if (kind === 'm') return 'a materialized view: REFRESH fires no trigger';
   if (kind === 'f') return 'a foreign table: others change its rows';
+  if (kind === 'S') return 'a sequence: nextval fires no trigger';
   if (schema === 'pg_catalog' || schema === 'information_schema') return 'a table of PostgreSQL’s own: it has no triggers';
   if (isSubscribed) return 'which a subscription fills: logical replication fires no statement triggers';
   return undefined;

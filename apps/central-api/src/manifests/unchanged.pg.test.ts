@@ -28,6 +28,7 @@ const SCHEMA = `
   CREATE SCHEMA blue; CREATE SCHEMA green;
   CREATE TABLE blue.doors (id int PRIMARY KEY); CREATE TABLE green.doors (id int PRIMARY KEY);
   INSERT INTO blue.doors VALUES (1); INSERT INTO green.doors VALUES (2);
+  CREATE SEQUENCE numbers;
   CREATE UNLOGGED TABLE sessions (id int); INSERT INTO sessions VALUES (1);
   CREATE FUNCTION gross(net numeric) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT net * 1.1';
   CREATE VIEW cheap AS SELECT id, gross(price) AS price FROM prices WHERE price < 15;`;
@@ -273,6 +274,11 @@ test.each([
   [
     'where a text search configuration decides',
     PLAN.replace('name: walls', "name: walls\n    where: to_tsvector('simple', 'a') @@ 'a'"),
+    true,
+  ],
+  [
+    'where a query looks at a sequence',
+    PLAN.replace('key: [id]', 'key: [id]\n    where: price < (SELECT last_value + 14 FROM numbers)'),
     true,
   ],
   ['where a query asks for CURRENT_DATE', PLAN.replace('key: [id]', "key: [id]\n    where: CURRENT_DATE > date '2020-01-01'"), true],
