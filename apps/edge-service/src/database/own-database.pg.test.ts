@@ -53,6 +53,7 @@ test('a database with central’s tables is refused before anything is written t
   expect(await tablesOf(database.url)).toEqual(['central_state']);
   expect(await edge.query('SELECT id FROM companies')).toEqual([{ id: 7 }]);
   expect((await edge.status()).alert).toMatchObject({ code: 'WRONG_DATABASE' });
+  expect(await (await fetch(`${edge.url}/health`)).json()).toMatchObject({ error: { migrations: { code: 'WRONG_DATABASE' } } });
   expect(central.requests).toEqual([]);
 });
 
@@ -134,10 +135,9 @@ test('a role that may not make the schema is told which right it lacks', async (
   url.password = 'secret';
   await using edge = await edgeOn(url.href);
   await until(async () => (await edge.status()).alert !== null);
-  expect((await edge.status()).alert).toMatchObject({
-    code: 'DATABASE_UNAVAILABLE',
-    hint: expect.stringContaining('CREATE SCHEMA waypost AUTHORIZATION') as unknown,
-  });
+  const fault = { code: 'DATABASE_UNAVAILABLE', hint: expect.stringContaining('CREATE SCHEMA waypost AUTHORIZATION') as unknown };
+  expect((await edge.status()).alert).toMatchObject(fault);
+  expect(await (await fetch(`${edge.url}/health`)).json()).toMatchObject({ error: { migrations: fault } });
   await queryAt(database.url, `CREATE SCHEMA waypost AUTHORIZATION ${role}; GRANT CREATE ON SCHEMA public TO ${role}`);
   expect(await edge.sync()).toMatchObject({ status: 'Success' });
 });

@@ -41,7 +41,9 @@ export class HealthIndicators {
 
   migrations() {
     const check = this.checks.check('migrations');
-    return this.db.ready ? this.migrationsProbe.report(check) : check.down(NOT_MIGRATED);
+    if (this.db.ready) return this.migrationsProbe.report(check);
+    const error = this.db.fault?.error;
+    return check.down(error ? { ...NOT_MIGRATED, code: error.code, hint: error.hint } : NOT_MIGRATED);
   }
 
   async disk() {
