@@ -35,6 +35,14 @@ const unnamed = Object.entries(LAYERS).map(([root, layers]) => ({
   to: {},
 }));
 
+/** Code runs the statements of its own folder; what it needs of another one is a function there. SQL may be made of another folder's parts. */
+const foreignSql = {
+  name: 'only SQL is made of the SQL of another folder',
+  severity: 'error',
+  from: { path: '^apps/([^/]+)/src/([^/]+)/', pathNot: [TESTS, '\\.sql\\.ts$', '^apps/edge-service/src/mirror/update-mirror\\.ts$'] },
+  to: { path: '^apps/[^/]+/src/.*\\.sql\\.ts$', pathNot: '^apps/$1/src/$2/' },
+};
+
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
   forbidden: [
@@ -46,6 +54,7 @@ export default {
     },
     ...upward,
     ...unnamed,
+    foreignSql,
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -2,13 +2,9 @@ import { type Answer, type CommandContext, ExitCode, formatTime, plural, printab
 import { queryOn, removeTriggers, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { captureFor, type Coverage, describeCapture } from '../capture/capture.js';
-import {
-  type CanaryState,
-  type CaptureFinding,
-  type CaptureFindings,
-  clearCaptureFinding,
-  readCaptureFindings,
-} from '../read-models/capture-findings.js';
+import { type CaptureFinding, clearCaptureFinding } from '../capture/findings.js';
+import type { CanaryState } from '../maintenance/canary-states.js';
+import { type CaptureFindings, readCaptureFindings } from '../read-models/capture-findings.js';
 import { checkedPlan } from './checked-plan.js';
 
 /** `waypost capture show`: whether every change to what the plan reads is recorded. Exits with 1 when not. */

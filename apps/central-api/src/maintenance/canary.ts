@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { TtlCache, LOGGER, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { LOGGER, pinSession, queryOn, readCanaries, type Trial, tryCapture, TtlCache, withClient, withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { CANARY_POOL } from '../database/pools.js';
@@ -7,8 +7,7 @@ import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { COUNT_CANARIES, NOTE_CANARY, NOTE_CANARY_FINDING, PRUNE_CANARIES } from './canary.sql.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { checkCapture } from '../capture/check-capture.js';
-import { DROP_READS } from '../capture/findings.sql.js';
-import { readCanaries, type Trial, tryCapture } from '@waypost/runtime';
+import { dropTableReads } from '../capture/findings.js';
 
 /** For each statement, triggers of the application's own included; and for a session whose process hangs. */
 const LIMITS = "SET statement_timeout = '3s'; SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '1s'";
@@ -68,7 +67,7 @@ export class Canary {
 
   private async report(client: pg.ClientBase, { name, missed }: Trial): Promise<void> {
     await client.query(NOTE_CANARY_FINDING, [name, `${missed.join(', ')} left nothing in waypost.changes`]);
-    await client.query(DROP_READS);
+    await dropTableReads(queryOn(client));
     this.logger.error({ table: name, missed }, 'writes are not captured: every request reads the tables until waypost capture trust');
   }
 

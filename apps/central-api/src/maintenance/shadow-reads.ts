@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { LOGGER, pause, TtlCache, withClient } from '@waypost/runtime';
+import { LOGGER, pause, queryOn, TtlCache, withClient } from '@waypost/runtime';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { SHADOW_POOL } from '../database/pools.js';
@@ -8,7 +8,7 @@ import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
 import { limitSession } from '../database/limit-session.js';
 import { ChangeTracker } from '../capture/change-tracker.js';
 import { compareManifest, type Comparison, type ShadowRead } from './compare-manifest.js';
-import { DROP_READS } from '../capture/findings.sql.js';
+import { dropTableReads } from '../capture/findings.js';
 import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
 import { NOTE_COMPARED, NOTE_FINDING, PICK_MANIFEST, READ_DUE, READ_SHADOW_STATE } from './shadow-reads.sql.js';
 
@@ -110,7 +110,7 @@ export class ShadowReads {
       return;
     }
     await client.query(NOTE_FINDING, [table, manifestId, mac, expected, found]);
-    await client.query(DROP_READS);
+    await dropTableReads(queryOn(client));
     const facts = { table, mac, manifestId, expected, found };
     this.logger.error(facts, 'a change was not captured: every request reads the tables until waypost capture trust');
   }

@@ -1,9 +1,9 @@
+import { REPEATED_FAILURES } from './repeated-failures.js';
+
 /** Bounds of the distribution of ages, in seconds: 5 min, 15 min, 1 h, 6 h, 1 d, 1 week, 30 d. */
 export const AGE_BOUNDS_S = [300, 900, 3600, 21_600, 86_400, 604_800, 2_592_000] as const;
 export const ACK_HOURS = [24, 72, 168] as const;
 export const DEVICE_STATES = ['fresh', 'stale', 'silent', 'failing', 'never'] as const;
-/** Failures in a row that no more look like bad luck. */
-export const REPEATED_FAILURES = 3;
 
 const counted = (condition: string, name: string): string => `count(*) FILTER (WHERE ${condition})::integer AS "${name}"`;
 

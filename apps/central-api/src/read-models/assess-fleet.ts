@@ -1,6 +1,6 @@
 import { type Finding, formatSpan, plural, printable } from '@waypost/command-line';
 import { ERROR_KINDS, type ErrorCode } from '@waypost/contracts';
-import { REPEATED_FAILURES } from '../metrics/fleet.sql.js';
+import { REPEATED_FAILURES } from '../metrics/repeated-failures.js';
 import type { FleetFacts } from './fleet.js';
 
 /** A running central-api, as GET /health has it; or that it does not answer. */

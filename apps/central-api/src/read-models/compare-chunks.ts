@@ -1,6 +1,6 @@
 import { type ChunkEntry, ChunkIndex, type ManifestTable } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { READ_INDEX } from '../chunk-store/chunk-catalog.sql.js';
+import { findIndex } from '../chunk-store/find-index.js';
 
 /** What differs within one table, chunk by chunk. */
 export interface ChunkDifference {
@@ -19,7 +19,7 @@ export interface ChunkDifference {
  * @returns null where central does not know the chunks of both any more
  */
 export async function compareChunks(query: Query, before: ManifestTable, after: ManifestTable): Promise<ChunkDifference | null> {
-  const [old, young] = [await readIndex(query, before), await readIndex(query, after)];
+  const [old, young] = [await findIndex(query, before), await findIndex(query, after)];
   if (!old || !young) return null;
   const [from, to] = [ChunkIndex.decode(old), ChunkIndex.decode(young)];
   const removed = without(from, to);
@@ -33,11 +33,6 @@ export async function compareChunks(query: Query, before: ManifestTable, after: 
     removedBytes: sum(removed, ({ rawBytes }) => rawBytes),
     addedBytes: sum(added, ({ rawBytes }) => rawBytes),
   };
-}
-
-async function readIndex(query: Query, { sha256, format }: ManifestTable): Promise<Buffer | undefined> {
-  const [content] = await query<{ index: Buffer }>(READ_INDEX, [sha256, format]);
-  return content?.index;
 }
 
 /** The chunks of one that the other does not have. */

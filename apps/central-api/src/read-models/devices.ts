@@ -1,36 +1,14 @@
 import type { DeviceState } from '@waypost/command-line';
 import type { Query } from '@waypost/runtime';
-import { REPEATED_FAILURES, stateOf } from '../metrics/fleet.sql.js';
+import { COUNT_DEVICES, COUNT_STATES, findDevicesBy, type Order } from './devices.sql.js';
+
+export type { Order };
 
 /** From which age on a device's state is stale, or the device silent: as central's numbers have it. */
 export interface Thresholds {
   staleMs: number;
   silentMs: number;
 }
-
-/** $1: stale after, $2: silent after, both in seconds. */
-const STATE = stateOf('$1::float8', '$2::float8');
-
-const COLUMNS = `
-  mac, ${STATE} AS state, first_seen_at, last_request_at, last_manifest_id, verified_manifest_id, verified_sequence::int8, verified_epoch, verified_at,
-  (1000 * extract(epoch FROM verified_age))::float8 AS verified_age_ms,
-  greatest(0, 1000 * extract(epoch FROM now() - last_request_at))::float8 AS request_age_ms,
-  last_failure_at, last_error_code, last_error, consecutive_failures, filters`;
-
-const COUNT_STATES = `
-  SELECT state, count(*)::int AS devices, count(*) FILTER (WHERE consecutive_failures >= ${REPEATED_FAILURES})::int AS repeated
-  FROM (SELECT ${STATE} AS state, consecutive_failures FROM waypost.device_status) AS s GROUP BY state`;
-
-/** The worst first in each. */
-const ORDERS = {
-  worst: `array_position(ARRAY['failing', 'silent', 'never', 'stale', 'fresh'], state), verified_age_ms DESC NULLS FIRST, mac`,
-  age: 'verified_age_ms DESC NULLS FIRST, mac',
-  mac: 'mac',
-  failures: 'consecutive_failures DESC, mac',
-  request: 'last_request_at, mac',
-  error: 'last_error_code NULLS LAST, last_failure_at DESC, mac',
-} as const;
-export type Order = keyof typeof ORDERS;
 
 export interface DeviceRow {
   mac: string;
@@ -63,13 +41,10 @@ export async function findDevices(
   query: Query,
   { states, olderThanMs, order, limit, staleMs, silentMs }: DeviceFilter,
 ): Promise<{ devices: DeviceRow[]; total: number }> {
-  const matching = `
-    FROM (SELECT ${COLUMNS} FROM waypost.device_status) AS d
-    WHERE ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::float8 IS NULL OR verified_age_ms IS NULL OR verified_age_ms > $4)`;
   const values = [staleMs / 1000, silentMs / 1000, states, olderThanMs];
-  const devices = await query<DeviceRow>(`SELECT * ${matching} ORDER BY ${ORDERS[order]} LIMIT $5`, [...values, limit]);
+  const devices = await query<DeviceRow>(findDevicesBy(order), [...values, limit]);
   if (devices.length < limit) return { devices, total: devices.length };
-  const [row] = await query<{ total: number }>(`SELECT count(*)::int AS total ${matching}`, values);
+  const [row] = await query<{ total: number }>(COUNT_DEVICES, values);
   return { devices, total: row?.total ?? devices.length };
 }
 

@@ -1,32 +1,9 @@
 import type { DeviceState } from '@waypost/command-line';
 import type { Query } from '@waypost/runtime';
-import { IS_HELD_BACK } from '../metrics/fleet.sql.js';
 import { countStates, type DeviceRow, findDevices, type Thresholds } from './devices.js';
+import * as sql from './fleet.sql.js';
 
 const WORST_SHOWN = 5;
-const REQUESTS_SHOWN = 5;
-
-const STATE = `
-  SELECT (SELECT value FROM waypost.central_state WHERE key = 'epoch') AS epoch,
-         (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8 AS sequence,
-         (SELECT count(*)::int FROM waypost.manifests WHERE expires_at > now()) AS live_manifests,
-         (SELECT count(DISTINCT mac)::int FROM waypost.held_shrinks WHERE ${IS_HELD_BACK}) AS held_devices,
-         (SELECT coalesce(array_agg(table_name ORDER BY table_name), '{}') FROM waypost.shadow_findings WHERE cleared_at IS NULL) AS uncaptured,
-         (SELECT max(last_request_at) FROM waypost.device_status) AS last_request_at,
-         now() AS now`;
-const LAST_REQUESTS = `
-  SELECT requested_at, mac, operation, status, reason, manifest_id, duration_ms
-  FROM waypost.sync_requests ORDER BY requested_at DESC, id DESC LIMIT ${REQUESTS_SHOWN}`;
-/** What central refused or could not do within the last hour, the most frequent first. */
-const TROUBLES = `
-  SELECT status, reason, count(*)::int AS requests, count(DISTINCT mac)::int AS devices
-  FROM waypost.sync_requests WHERE requested_at > now() - interval '1 hour' AND status <> 'Issued'
-  GROUP BY status, reason ORDER BY requests DESC LIMIT 10`;
-/** Why devices fail, the most frequent first. */
-const ERRORS = `
-  SELECT last_error_code AS code, count(*)::int AS devices
-  FROM waypost.device_status WHERE consecutive_failures > 0 AND last_error_code IS NOT NULL
-  GROUP BY last_error_code ORDER BY devices DESC LIMIT 10`;
 
 export interface RequestFacts {
   at: string;
@@ -79,8 +56,8 @@ interface RequestRow {
 }
 
 export async function readFleet(query: Query, thresholds: Thresholds): Promise<FleetFacts> {
-  const [state] = (await query<StateRow>(STATE)) as [StateRow];
-  const requests = await query<RequestRow>(LAST_REQUESTS);
+  const [state] = (await query<StateRow>(sql.READ_CENTRAL)) as [StateRow];
+  const requests = await query<RequestRow>(sql.LAST_REQUESTS);
   const { devices: worst } = await findDevices(query, {
     ...thresholds,
     states: ['failing', 'silent', 'never', 'stale'],
@@ -109,7 +86,7 @@ export async function readFleet(query: Query, thresholds: Thresholds): Promise<F
       manifestId: row.manifest_id,
       durationMs: row.duration_ms,
     })),
-    troubles: await query<FleetFacts['troubles'][number]>(TROUBLES),
-    errors: await query<FleetFacts['errors'][number]>(ERRORS),
+    troubles: await query<FleetFacts['troubles'][number]>(sql.TROUBLES),
+    errors: await query<FleetFacts['errors'][number]>(sql.ERRORS),
   };
 }

@@ -1,6 +1,6 @@
 import { type Manifest, manifestSchema, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { READ_MANIFEST } from '../state/state.sql.js';
+import { findManifestText } from '../state/held-manifest.js';
 
 /** The state but for the manifest itself. */
 const READ_STATE = "SELECT key, value FROM waypost.edge_sync_state WHERE key <> 'manifest'";
@@ -21,14 +21,14 @@ export async function findHeld(query: Query): Promise<Held | undefined> {
   const state = new Map((await query<{ key: string; value: string }>(READ_STATE)).map(({ key, value }) => [key, value]));
   const manifestId = state.get('manifest_id');
   if (manifestId === undefined) return undefined;
-  const [row] = await query<{ value: string }>(READ_MANIFEST);
+  const manifest = await findManifestText(query);
   return {
     manifestId,
     manifestSha256: state.get('manifest_sha256') ?? '',
     epoch: state.get('epoch') ?? '',
     sequence: Number(state.get('sequence')),
     verifiedAt: new Date(state.get('verified_at') ?? NaN),
-    manifest: row && ownManifest(row.value, manifestId),
+    manifest: manifest === undefined ? undefined : ownManifest(manifest, manifestId),
   };
 }
 

@@ -6,7 +6,7 @@ import { readHeldChunks } from '../state/held-chunks.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { findDrift } from '../verify/find-drift.js';
 import { hashTable, keyedSource, matches } from '../verify/verify-table.js';
-import type { Drift } from './scrub-log.js';
+import type { Drift } from '../state/record-drift.js';
 
 /** Rows are read in slices of about this much, each in a transaction of its own: no snapshot is held for long. */
 const SLICE_BYTES = 16 << 20;

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { newId, queryPrepared, withClient } from '@waypost/runtime';
 import { Database } from '../database/database.js';
-import { RECORD_DRIFT } from '../state/state.sql.js';
+import { type Drift, recordDrift } from '../state/record-drift.js';
 import * as sql from './scrub.sql.js';
 
 export type ScrubTrigger = 'schedule' | 'request';
@@ -24,16 +24,6 @@ export interface Scrub {
   rows: number;
   rawBytes: number;
   progress: ScrubProgress;
-}
-
-/** Chunks with other rows than were verified last. Keys are those of PostgreSQL's text form, column by column. */
-export interface Drift {
-  table: string;
-  chunks: number;
-  /** More than this key; null: from the table's beginning. */
-  firstKey: string | null;
-  /** Up to this key; null: to the table's end. */
-  lastKey: string | null;
 }
 
 /** waypost.edge_scrubs and edge_drifts: each scrub, and what it found. */
@@ -69,8 +59,8 @@ export class ScrubLog {
   }
 
   /** Also makes the next cycle read the table again, whenever that is. */
-  async recordDrift({ id }: Scrub, { table, chunks, firstKey, lastKey }: Drift): Promise<void> {
-    await this.query('record-drift', RECORD_DRIFT, [id, table, chunks, firstKey, lastKey]);
+  async recordDrift({ id }: Scrub, drift: Drift): Promise<void> {
+    await withClient(this.database.pool, (client) => recordDrift(client, id, drift));
   }
 
   /** All rows of a table were read since then, and are those that were verified last. */

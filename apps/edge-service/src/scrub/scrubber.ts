@@ -12,7 +12,8 @@ import { HeldManifest } from '../state/held-manifest.js';
 import { readApplied } from '../state/mirror-state.js';
 import { SyncStatus } from '../status/sync-status.js';
 import { readSlice, type Slice } from './read-slice.js';
-import { type Drift, type Scrub, ScrubLog, type ScrubTrigger } from './scrub-log.js';
+import type { Drift } from '../state/record-drift.js';
+import { type Scrub, ScrubLog, type ScrubTrigger } from './scrub-log.js';
 
 /** The pause after a slice of a scheduled scrub, in durations of the slice: the device has other work. */
 const PAUSE_FACTOR = 9;
