@@ -8,7 +8,7 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { AckEntity } from '../database/entities/ack.entity.js';
 import type { OutboxChannel } from '../outbox/outbox.js';
-import { DELETE_SENT, MARK_UNSENT, NEXT_ACK } from './acks.sql.js';
+import { DELETE_SENT, NEXT_ACK } from './acks.sql.js';
 
 /** A row of NEXT_ACK. */
 export interface PendingAck {
@@ -60,7 +60,14 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
   }
 
   async markUnsent({ manifestId, status }: PendingAck, error: WaypostError, isFinal: boolean): Promise<void> {
-    await this.acks.query(MARK_UNSENT, [manifestId, status, `${error.code}: ${error.message}`, isFinal]);
+    await this.acks.update(
+      { manifestId, status },
+      {
+        attempts: () => 'attempts + 1',
+        lastError: `${error.code}: ${error.message}`,
+        refusedAt: isFinal ? () => 'clock_timestamp()' : null,
+      },
+    );
     const facts = { err: error, manifestId, status, final: isFinal };
     this.logger.warn(facts, isFinal ? 'ack refused by central, set aside' : 'ack not sent, kept');
   }

@@ -24,12 +24,6 @@ export const DELETE_SENT = `
   )
   DELETE FROM waypost.edge_acks WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz`;
 
-/** $1, $2: which, $3: the error, $4: whether it is final. */
-export const MARK_UNSENT = `
-  UPDATE waypost.edge_acks
-  SET attempts = attempts + 1, last_error = $3, refused_at = CASE WHEN $4 THEN clock_timestamp() END
-  WHERE manifest_id = $1 AND status = $2`;
-
 /** created_at as text: a JS Date would lose its microseconds. */
 export const NEXT_ACK = `
   SELECT manifest_id AS "manifestId", status, body, created_at::text AS "createdAt"

@@ -3,7 +3,7 @@ import type { DataSourceOptions } from 'typeorm';
 import type { DatabaseOptions } from './database-options.js';
 import { AckEntity } from './entities/ack.entity.js';
 import { RetainedRowEntity } from './entities/retained-row.entity.js';
-import { MirrorTableEntity } from './entities/mirror-table.entity.js';
+import { ScrubEntity } from './entities/scrub.entity.js';
 import { SyncLogEntity } from './entities/sync-log.entity.js';
 import { SyncStateEntity } from './entities/sync-state.entity.js';
 import { CreateEdgeTables1795000000000 } from './migrations/1795000000000-create-edge-tables.js';
@@ -15,7 +15,7 @@ import { CreateTableChunks1797200000000 } from './migrations/1797200000000-creat
 import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-create-schema-changes.js';
 import { CreateScrubs1797400000000 } from './migrations/1797400000000-create-scrubs.js';
 
-export const ENTITIES = [SyncLogEntity, SyncStateEntity, MirrorTableEntity, RetainedRowEntity, AckEntity];
+export const ENTITIES = [SyncLogEntity, SyncStateEntity, RetainedRowEntity, AckEntity, ScrubEntity];
 
 /** TypeORM looks after Waypost's own tables; mirrored tables are read and written by pg alone. */
 export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error: Error) => void): DataSourceOptions {

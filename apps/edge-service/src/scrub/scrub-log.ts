@@ -1,43 +1,43 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
 import { newId, queryPrepared, withClient } from '@waypost/runtime';
+import { IsNull, Not, Raw, type Repository } from 'typeorm';
 import { Database } from '../database/database.js';
+import { ScrubEntity, type ScrubProgress, type ScrubTrigger } from '../database/entities/scrub.entity.js';
 import { type Drift, recordDrift } from '../state/record-drift.js';
 import * as sql from './scrub.sql.js';
 
-export type ScrubTrigger = 'schedule' | 'request';
-
-/** How far a scrub has come. */
-export interface ScrubProgress {
-  /** Tables that are done, by the manifest's names. */
-  done: string[];
-  /** Of the table in progress: when its reading began, and border keys up to which it has been read, in hex: the last ones. */
-  reading?: { table: string; since: string; keys: string[] };
-}
-
 /** A scrub, and what it has read. */
-export interface Scrub {
-  id: string;
-  trigger: ScrubTrigger;
-  startedAt: Date;
-  tables: number;
-  chunks: number;
-  rows: number;
-  rawBytes: number;
+export type Scrub = Pick<ScrubEntity, 'id' | 'trigger' | 'startedAt' | 'tables' | 'chunks' | 'rows' | 'rawBytes'> & {
   progress: ScrubProgress;
-}
+};
+
+const FACTS = { id: true, trigger: true, startedAt: true, tables: true, chunks: true, rows: true, rawBytes: true, progress: true } as const;
 
 /** waypost.edge_scrubs and edge_drifts: each scrub, and what it found. */
 @Injectable()
 export class ScrubLog {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    @InjectRepository(ScrubEntity) private readonly scrubs: Repository<ScrubEntity>,
+  ) {}
 
   /** Begins a scrub. A scheduled one goes on with one that was interrupted, where that began less than `maxAgeMs` ago. */
   async begin(trigger: ScrubTrigger, maxAgeMs: number): Promise<Scrub> {
-    const [unfinished] = trigger === 'schedule' ? await this.query<Scrub>('find-scrub', sql.FIND_UNFINISHED, [maxAgeMs]) : [];
-    if (unfinished) return unfinished;
+    const unfinished = trigger === 'schedule' ? await this.findUnfinished(maxAgeMs) : null;
+    if (unfinished) return scrubOf(unfinished);
     const id = newId();
-    const [begun] = await this.query<{ startedAt: Date }>('begin-scrub', sql.BEGIN_SCRUB, [id, trigger]);
-    return { id, trigger, startedAt: begun!.startedAt, tables: 0, chunks: 0, rows: 0, rawBytes: 0, progress: { done: [] } };
+    await this.scrubs.insert({ id, trigger, startedAt: () => 'clock_timestamp()' });
+    return scrubOf(await this.scrubs.findOneOrFail({ select: FACTS, where: { id } }));
+  }
+
+  private findUnfinished(maxAgeMs: number): Promise<ScrubEntity | null> {
+    const isRecent = Raw((column) => `${column} > clock_timestamp() - :maxAgeMs * interval '1 ms'`, { maxAgeMs });
+    return this.scrubs.findOne({
+      select: FACTS,
+      where: { completedAt: IsNull(), progress: Not(IsNull()), startedAt: isRecent },
+      order: { startedAt: 'DESC' },
+    });
   }
 
   /** How long until the next scheduled one is due. */
@@ -48,14 +48,8 @@ export class ScrubLog {
 
   /** What the scrub has read so far. @param isComplete it is at its end */
   async record({ id, tables, chunks, rows, rawBytes, progress }: Scrub, isComplete = false): Promise<void> {
-    await this.query('record-scrub', sql.RECORD_PROGRESS, [
-      id,
-      tables,
-      chunks,
-      rows,
-      rawBytes,
-      isComplete ? null : JSON.stringify(progress),
-    ]);
+    const read = { tables, chunks, rows, rawBytes };
+    await this.scrubs.update(id, isComplete ? { ...read, progress: null, completedAt: () => 'clock_timestamp()' } : { ...read, progress });
   }
 
   /** Also makes the next cycle read the table again, whenever that is. */
@@ -69,7 +63,7 @@ export class ScrubLog {
   }
 
   async recordRepair({ id }: Scrub, cycleId: string): Promise<void> {
-    await this.query('record-repair', sql.RECORD_REPAIR, [id, cycleId]);
+    await this.scrubs.update(id, { repairCycleId: cycleId });
   }
 
   async findDrifts({ id }: Scrub): Promise<Drift[]> {
@@ -84,4 +78,9 @@ export class ScrubLog {
   private query<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
     return withClient(this.database.pool, (client) => queryPrepared<Row>(client, name, text, values));
   }
+}
+
+/** As plain facts: reports spread them. */
+function scrubOf(entity: ScrubEntity): Scrub {
+  return { ...entity, progress: entity.progress ?? { done: [] } };
 }

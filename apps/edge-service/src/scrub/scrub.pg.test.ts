@@ -2,10 +2,10 @@ import { openManifest } from '@waypost/contracts';
 import { withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
-import { type Edge, queryAt } from '../../testing/edge.js';
+import type { Edge } from '../../testing/edge.js';
 import type { FakeCentral } from '../../testing/fake-central.js';
 import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
-import type { Database } from '../database/database.js';
+import { tableRows } from '../../testing/table-rows.js';
 import { readSlice } from './read-slice.js';
 import { ScrubLog } from './scrub-log.js';
 
@@ -39,10 +39,7 @@ beforeEach(async () => {
 afterEach(() => pair?.[Symbol.asyncDispose]());
 
 async function expectEqual(): Promise<void> {
-  for (const table of TABLES) {
-    const rows = `SELECT t::text AS row FROM ${table} AS t ORDER BY 1`;
-    expect(await edge.query(rows)).toEqual(await queryAt(source, rows));
-  }
+  expect(await tableRows(edge.databaseUrl, TABLES)).toEqual(await tableRows(source, TABLES));
 }
 
 async function expectClean(): Promise<void> {
@@ -166,25 +163,20 @@ test('syncs that go on meanwhile are no drift', async () => {
 });
 
 test('a scheduled scrub goes on with one that was interrupted; one that is asked for reads everything', async () => {
-  const pool = new pg.Pool({ connectionString: edge.databaseUrl });
-  try {
-    const scrubs = new ScrubLog({ pool } as Database);
-    const begin = async (trigger: 'schedule' | 'request') => scrubs.begin(trigger, 86_400_000);
-    await edge.query(`
-      INSERT INTO waypost.edge_scrubs (id, trigger, started_at, tables, chunks, rows, progress)
-      VALUES ('earlier', 'schedule', now() - interval '1 hour', 1, 7, 6000, '{"done": ["readings"]}')`);
-    expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBe(0);
-    expect(await begin('schedule')).toMatchObject({ id: 'earlier', tables: 1, rows: 6000, progress: { done: ['readings'] } });
-    await edge.query(`UPDATE readings SET value = value + 1 WHERE ${ROW}`);
-    expect(await edge.scrub()).toMatchObject({ tables: 3, rows: 6500, drifts: [{ table: 'readings' }] });
-    const scrub = await begin('schedule');
-    await scrubs.record(scrub, true);
-    expect((await begin('schedule')).id).not.toBe('earlier');
-    await edge.query('DELETE FROM waypost.edge_scrubs WHERE completed_at IS NULL');
-    expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBeGreaterThan(0);
-  } finally {
-    await pool.end();
-  }
+  const scrubs = edge.part(ScrubLog);
+  const begin = async (trigger: 'schedule' | 'request') => scrubs.begin(trigger, 86_400_000);
+  await edge.query(`
+    INSERT INTO waypost.edge_scrubs (id, trigger, started_at, tables, chunks, rows, progress)
+    VALUES ('earlier', 'schedule', now() - interval '1 hour', 1, 7, 6000, '{"done": ["readings"]}')`);
+  expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBe(0);
+  expect(await begin('schedule')).toMatchObject({ id: 'earlier', tables: 1, rows: 6000, progress: { done: ['readings'] } });
+  await edge.query(`UPDATE readings SET value = value + 1 WHERE ${ROW}`);
+  expect(await edge.scrub()).toMatchObject({ tables: 3, rows: 6500, drifts: [{ table: 'readings' }] });
+  const scrub = await begin('schedule');
+  await scrubs.record(scrub, true);
+  expect((await begin('schedule')).id).not.toBe('earlier');
+  await edge.query('DELETE FROM waypost.edge_scrubs WHERE completed_at IS NULL');
+  expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBeGreaterThan(0);
 });
 
 test('slices read each chunk once, go on behind the last key that is left, and begin again where none is', async () => {

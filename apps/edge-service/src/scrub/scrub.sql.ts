@@ -1,25 +1,10 @@
-/** A scrub that was interrupted. $1: the oldest that is still worth to go on with, in ms. */
-export const FIND_UNFINISHED = `
-  SELECT id, trigger, started_at AS "startedAt", tables, chunks::float8 AS chunks, rows::float8 AS rows, raw_bytes::float8 AS "rawBytes", progress
-  FROM waypost.edge_scrubs WHERE completed_at IS NULL AND progress IS NOT NULL AND started_at > clock_timestamp() - $1 * interval '1 ms'
-  ORDER BY started_at DESC LIMIT 1`;
-
-/** How long until the next scheduled scrub. $1: interval in ms, $2: as $1 of FIND_UNFINISHED. */
+/** How long until the next scheduled scrub. $1: interval in ms, $2: how long one that was interrupted is gone on with, in ms. */
 export const FIND_DUE = `
   SELECT CASE WHEN bool_or(completed_at IS NULL AND started_at > clock_timestamp() - $2 * interval '1 ms') THEN 0
               ELSE coalesce(greatest(0, $1 - 1000 * extract(epoch FROM clock_timestamp() - max(completed_at))), 0) END::float8 AS "dueMs"
   FROM waypost.edge_scrubs`;
 
-/** $1: id, $2: what triggered it. */
-export const BEGIN_SCRUB = `
-  INSERT INTO waypost.edge_scrubs (id, trigger, started_at) VALUES ($1, $2, clock_timestamp()) RETURNING started_at AS "startedAt"`;
-
-/** $1: id, $2: tables, $3: chunks, $4: rows, $5: canonical bytes, $6: how far it has come, null when it is complete. */
-export const RECORD_PROGRESS = `
-  UPDATE waypost.edge_scrubs
-  SET tables = $2, chunks = $3, rows = $4, raw_bytes = $5, progress = $6, completed_at = CASE WHEN $6::jsonb IS NULL THEN clock_timestamp() END
-  WHERE id = $1`;
-
+/** $1: scrub. */
 export const DRIFTS_OF = `
   SELECT table_name AS table, chunks, first_key AS "firstKey", last_key AS "lastKey" FROM waypost.edge_drifts WHERE scrub_id = $1 ORDER BY found_at`;
 
@@ -30,9 +15,6 @@ export const DRIFTED_BEFORE = `
     ON before.table_name = now.table_name AND before.first_key IS NOT DISTINCT FROM now.first_key AND before.last_key IS NOT DISTINCT FROM now.last_key
   WHERE now.scrub_id = $1 AND before.scrub_id = (
     SELECT id FROM waypost.edge_scrubs WHERE id <> $1 AND completed_at IS NOT NULL ORDER BY started_at DESC LIMIT 1)`;
-
-/** $1: scrub, $2: the cycle that put right what it found. */
-export const RECORD_REPAIR = 'UPDATE waypost.edge_scrubs SET repair_cycle_id = $2 WHERE id = $1';
 
 /** $1: table, $2: since when all of it was read. */
 export const RECORD_WHOLE = 'UPDATE waypost.edge_mirror_tables SET whole_at = greatest(whole_at, $2) WHERE table_name = $1';

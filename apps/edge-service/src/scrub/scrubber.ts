@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
 import { CycleRunner } from '../cycle/cycle-runner.js';
 import { Database } from '../database/database.js';
+import type { ScrubTrigger } from '../database/entities/scrub.entity.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { CycleReport } from '../phase/cycle.js';
 import { HeldManifest } from '../state/held-manifest.js';
@@ -13,7 +14,7 @@ import { readApplied } from '../state/mirror-state.js';
 import { SyncStatus } from '../status/sync-status.js';
 import { readSlice, type Slice } from './read-slice.js';
 import type { Drift } from '../state/record-drift.js';
-import { type Scrub, ScrubLog, type ScrubTrigger } from './scrub-log.js';
+import { type Scrub, ScrubLog } from './scrub-log.js';
 
 /** The pause after a slice of a scheduled scrub, in durations of the slice: the device has other work. */
 const PAUSE_FACTOR = 9;

@@ -4,7 +4,6 @@ import { type Have, type Manifest, type ManifestTable, parseTableName, quoteTabl
 import type pg from 'pg';
 import { Not, Repository } from 'typeorm';
 import { RetainedRowEntity } from '../database/entities/retained-row.entity.js';
-import { MirrorTableEntity } from '../database/entities/mirror-table.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
 import { type CurrentChunks, writeHeldChunks } from './held-chunks.js';
 import { FORGET_CHUNKS } from './held-chunks.sql.js';
@@ -87,7 +86,6 @@ const MANIFEST = 'manifest';
 export class MirrorState {
   constructor(
     @InjectRepository(SyncStateEntity) private readonly entries: Repository<SyncStateEntity>,
-    @InjectRepository(MirrorTableEntity) private readonly tables: Repository<MirrorTableEntity>,
     @InjectRepository(RetainedRowEntity) private readonly retained: Repository<RetainedRowEntity>,
   ) {}
 
@@ -96,13 +94,13 @@ export class MirrorState {
   }
 
   async knownTables(): Promise<KnownTables> {
-    const rows = await this.tables.query<KnownTableRow[]>(KNOWN_TABLES);
+    const rows = await this.entries.query<KnownTableRow[]>(KNOWN_TABLES);
     return knownTablesOf(rows);
   }
 
   /** How much of the mirror was read back, and when. */
   async readCoverage(): Promise<Coverage> {
-    const [row] = await this.tables.query<[Coverage]>(READ_COVERAGE);
+    const [row] = await this.entries.query<[Coverage]>(READ_COVERAGE);
     return row;
   }
 
