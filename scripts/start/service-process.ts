@@ -13,8 +13,13 @@ const STOP_MS = 15_000;
 const TAIL_LINES = 15;
 const LOUD_LEVELS = ['warn', 'error', 'fatal'];
 /** As npm run start:central and start:edge: see the ADR on memory. */
-const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=256', '--initial-old-space-size=48', '--heap-growing-percent=80'];
-const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' };
+export const MEMORY_FLAGS = [
+  '--max-semi-space-size=4',
+  '--max-old-space-size=256',
+  '--initial-old-space-size=48',
+  '--heap-growing-percent=80',
+];
+export const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' };
 const EXIT_WITH_PARENT = pathToFileURL(join(import.meta.dirname, 'exit-with-parent.js')).href;
 
 interface ServiceOptions {

@@ -28,10 +28,11 @@ export class Service implements AsyncDisposable {
   /**
    * Starts a service and waits until it says that it listens.
    * @param env on top of this process's own; without PORT it listens on a free one
+   * @param flags of node
    * @throws Error with its log when it ends before
    */
-  static async start(name: 'central-api' | 'edge-service', env: Record<string, string>): Promise<Service> {
-    const child = spawnService(name, env);
+  static async start(name: 'central-api' | 'edge-service', env: Record<string, string>, flags: readonly string[] = []): Promise<Service> {
+    const child = spawnService(name, env, flags);
     const service = new Service(child);
     await new Promise<void>((resolve, reject) => {
       service.lines.on('line', (line) => {
@@ -91,11 +92,15 @@ export class Service implements AsyncDisposable {
   }
 }
 
-function spawnService(name: string, env: Record<string, string>): ChildProcess & { stdout: Readable } {
-  const child = spawn(process.execPath, ['--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')], {
-    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-  });
+function spawnService(name: string, env: Record<string, string>, flags: readonly string[] = []): ChildProcess & { stdout: Readable } {
+  const child = spawn(
+    process.execPath,
+    [...flags, '--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')],
+    {
+      env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    },
+  );
   return child as ChildProcess & { stdout: Readable }; // a pipe, by stdio
 }
 
