@@ -219,6 +219,7 @@ async function cutOnce<Chunk>(
   { source, borders, readRows, onChunk, afterInput, signal }: Cutting<Chunk>,
 ): Promise<OpenRun<Chunk>[]> {
   const open = runs.map((run): OpenRun<Chunk> => ({ ...run, chunks: [], isInStep: true }));
+  /** By the places of their chunks: rows read come under the first of a run, others under the chunk that they lie in. */
   const runOf = new Map(open.flatMap((run) => range(run).map((at) => [at, run] as const)));
   // Rows come run by run: one chunker, with its buffer, serves all of them.
   let current: OpenRun<Chunk> | undefined;
@@ -238,10 +239,9 @@ async function cutOnce<Chunk>(
     if (run !== current) enter(run);
     chunker.push(bytes);
   };
-  const places = [...runOf.keys()];
   const taker = { onRows, afterInput };
-  if (readRows) await readRows(places, taker);
-  else for (const statement of statementsOf(source, borders, places)) await readRangeRows(client, statement, taker, signal);
+  if (readRows) await readRows([...runOf.keys()], taker);
+  else for (const statement of statementsOf(source, borders, runs)) await readRangeRows(client, statement, taker, signal);
   enter(undefined);
   await afterInput?.();
   return open;
@@ -256,21 +256,26 @@ function range({ first, end }: ChunkRun): number[] {
   return Array.from({ length: end - first }, (_, at) => first + at);
 }
 
-/** In order: the first chunk has no lower bound, the last one no upper bound. */
-function statementsOf(source: KeyedSource, borders: BorderKeys, chunks: readonly number[]): RangeStatement[] {
-  const last = borders.length - 1;
+/** One range for each run, under the place of its first chunk, in order: what begins with the first chunk has no lower bound, what ends with the last one no upper bound. */
+function statementsOf(source: KeyedSource, borders: BorderKeys, runs: readonly ChunkRun[]): RangeStatement[] {
+  const hasLower = ({ first }: ChunkRun): boolean => first > 0;
+  const hasUpper = ({ end }: ChunkRun): boolean => end < borders.length;
   const values = (chunk: number): Buffer[] => source.keyColumns.map((_, at) => borders.column(at, [chunk])[0]!.subarray(4));
-  if (last === 0) return [{ text: rangeQuery(source, {}), values: [0] }];
-  const statements: RangeStatement[] = [];
-  const between = chunks.filter((chunk) => chunk !== 0 && chunk !== last);
-  if (chunks.includes(0)) statements.push({ text: rangeQuery(source, { upper: true }), values: [0, ...values(0)] });
-  if (between.length > 0) {
-    const lower = between.map((chunk) => chunk - 1);
-    const bounds = [...arraysOf(source, borders, lower), ...arraysOf(source, borders, between)];
-    statements.push({ text: rangeQuery(source, 'many'), values: [between, ...bounds] });
-  }
-  if (chunks.includes(last)) statements.push({ text: rangeQuery(source, { lower: true }), values: [last, ...values(last - 1)] });
-  return statements;
+  const one = (run: ChunkRun): RangeStatement => {
+    const [lower, upper] = [hasLower(run), hasUpper(run)];
+    const bounds = [...(lower ? values(run.first - 1) : []), ...(upper ? values(run.end - 1) : [])];
+    return { text: rangeQuery(source, { ...(lower && { lower }), ...(upper && { upper }) }), values: [run.first, ...bounds] };
+  };
+  const isBetween = (run: ChunkRun): boolean => hasLower(run) && hasUpper(run);
+  const [firsts, between] = [runs.filter((run) => !hasLower(run)), runs.filter(isBetween)];
+  const lasts = runs.filter((run) => hasLower(run) && !hasUpper(run));
+  return [...firsts.map(one), ...(between.length > 0 ? [manyOf(source, borders, between)] : []), ...lasts.map(one)];
+}
+
+function manyOf(source: KeyedSource, borders: BorderKeys, runs: readonly ChunkRun[]): RangeStatement {
+  const [lower, upper] = [runs.map(({ first }) => first - 1), runs.map(({ end }) => end - 1)];
+  const bounds = [...arraysOf(source, borders, lower), ...arraysOf(source, borders, upper)];
+  return { text: rangeQuery(source, 'many'), values: [runs.map(({ first }) => first), ...bounds] };
 }
 
 /** Columns of border keys, as PostgreSQL takes arrays in binary form. */
