@@ -27,8 +27,12 @@ export function rowsThatDiffer(keyFields: readonly number[], before: Buffer, aft
   if (before.length === 0 || after.length === 0) return undefined;
   const { changes } = diffRows({ fieldCount: before.readUInt16BE(0), keyFields }, before, after);
   const isLong = bytesOf(changes) > (before.length + after.length) * MAX_PART;
-  // No row is found by NULL.
-  return isLong || changes.some(({ key }) => hasNull(key)) ? undefined : changes;
+  return isLong || !areFindable(changes) ? undefined : changes;
+}
+
+/** Whether rows can be looked up by their keys: none is found by NULL. */
+export function areFindable(changes: readonly RowChange[]): boolean {
+  return !changes.some(({ key }) => hasNull(key));
 }
 
 /** Collects rows that differ into segments. */

@@ -7,6 +7,7 @@ import { FileBlobStore } from './blobs/file-blob-store.js';
 import { ChunkCatalog } from './chunk-catalog.js';
 import { CHUNK_STORE_OPTIONS, type ChunkStoreOptions } from './chunk-store-options.js';
 import { PackStore } from './pack-store.js';
+import { RowChanges } from './row-changes.js';
 import { SNAPSHOT_STORE } from './snapshot-store.js';
 import { StoreMetrics } from './store-metrics.js';
 
@@ -25,9 +26,10 @@ import { StoreMetrics } from './store-metrics.js';
         }),
     },
     { provide: SNAPSHOT_STORE, useExisting: PackStore },
+    RowChanges,
     StoreMetrics,
   ],
-  exports: [PackStore, SNAPSHOT_STORE],
+  exports: [PackStore, RowChanges, SNAPSHOT_STORE],
 })
 export class ChunkStoreModule {
   static forRoot(options: ChunkStoreOptions): DynamicModule {

@@ -4,6 +4,7 @@ import { LOGGER, queryPrepared, traced, withClient } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
 import type { Logger } from 'pino';
+import { RowChanges } from '../chunk-store/row-changes.js';
 import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { STORE_POOL } from '../database/pools.js';
 import { DeltaWriter } from './delta-writer.js';
@@ -43,6 +44,7 @@ export class DeltaStore {
   constructor(
     @Inject(STORE_POOL) private readonly pool: pg.Pool,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
+    private readonly changes: RowChanges,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -112,7 +114,7 @@ export class DeltaStore {
     let isKept = false;
     try {
       const states = { from: { id: from, stored: older }, to: { id: to, stored: newer } };
-      const made = await traced('make delta', {}, () => makeDelta(this.store, states, writer));
+      const made = await traced('make delta', {}, () => makeDelta(this.store, states, writer, this.changes.find(from, to)));
       const facts = { base: from.sha256, sha256: to.sha256, durationMs: Math.round(performance.now() - startedAt) };
       if (typeof made === 'string') {
         await this.query('keep reason', KEEP_REASON, [...pair, made]);

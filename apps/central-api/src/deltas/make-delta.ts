@@ -1,4 +1,5 @@
 import {
+  areFindable,
   type ChunkIndex,
   ChunkIndexBuilder,
   type DeltaHeader,
@@ -10,6 +11,7 @@ import {
   findSegments,
   MAX_SEGMENT_BYTES,
   NO_ROWS,
+  type RowChange,
   rowsThatDiffer,
   SEGMENT_CHECK_BYTES,
   type SegmentEntry,
@@ -41,6 +43,7 @@ interface MadeDelta {
  * What leads from one state of a table to another, as a delta stream: rows that differ where these are few, whole chunks where most rows do. Reads the chunks that differ,
  * of both. Memory holds a segment of each, a few MB of rows, and 44 bytes per segment.
  * @param writer takes the frames
+ * @param known all rows that differ, where that is known: then nothing is read
  * @returns a text where the table itself is the better answer: why
  * @throws WaypostError SNAPSHOT_MISSING, CHUNK_CORRUPT
  */
@@ -48,16 +51,39 @@ export async function makeDelta(
   store: Pick<SnapshotStore, 'readChunks'>,
   { from, to }: Record<'from' | 'to', StoredState>,
   writer: Pick<DeltaWriter, 'add'>,
+  known?: readonly RowChange[],
 ): Promise<MadeDelta | string> {
+  const limit = Math.min(MAX_KEPT_BYTES, to.stored.index.totals().frameBytes);
+  const segments = new Segments(writer);
+  const failure = await (known && areFindable(known)
+    ? addKnown(segments, to.stored, known)
+    : addDifferences(segments, store, { from, to }, limit));
+  if (failure !== undefined) return failure;
+  const head = segments.head({ format: to.id.format, baseSha256: from.id.sha256, sha256: to.id.sha256 });
+  const bytes = head.length + segments.bytes;
+  return bytes < limit ? { head, bytes } : LONG;
+}
+
+async function addKnown(segments: Segments, { borders }: StoredBase, changes: readonly RowChange[]): Promise<undefined> {
+  const rows = new DeltaRowsBuilder(borders.keyFields);
+  for (const segment of rows.add(changes)) await segments.addRows(segment);
+  for (const segment of rows.finish()) await segments.addRows(segment);
+}
+
+/** @returns a text where there is none: why */
+async function addDifferences(
+  segments: Segments,
+  store: Pick<SnapshotStore, 'readChunks'>,
+  { from, to }: Record<'from' | 'to', StoredState>,
+  limit: number,
+): Promise<string | undefined> {
   const ranges = findSegments(from.stored, to.stored);
   const isLong = ({ from: old, to: now }: DeltaSegment): boolean =>
     rawBytes(from.stored.index, old) > MAX_SEGMENT_BYTES || rawBytes(to.stored.index, now) > MAX_SEGMENT_BYTES;
   if (ranges.some(isLong)) return LONG_SEGMENT;
-  const limit = Math.min(MAX_KEPT_BYTES, to.stored.index.totals().frameBytes);
   const { keyFields } = to.stored.borders;
   const older = store.readChunks(from.id, chunksOf(from.stored.index, ranges, 'from'));
   const newer = store.readChunks(to.id, chunksOf(to.stored.index, ranges, 'to'));
-  const segments = new Segments(writer);
   const rows = new DeltaRowsBuilder(keyFields);
   try {
     for (const range of ranges) {
@@ -74,9 +100,7 @@ export async function makeDelta(
     await older.return(undefined);
     await newer.return(undefined);
   }
-  const head = segments.head({ format: to.id.format, baseSha256: from.id.sha256, sha256: to.id.sha256 });
-  const bytes = head.length + segments.bytes;
-  return bytes < limit ? { head, bytes } : LONG;
+  return undefined;
 }
 
 /** The segments of a delta, as they are made. */

@@ -156,6 +156,13 @@ test.each([
   expect(segments).toHaveLength(1);
   expect(hasRows(segments[0]!)).toBe(kind === 'rows');
   expect(frameBytes).toBeLessThan(bytes);
+  // From a state before the last one: the chunks of both are read.
+  await central.sql('UPDATE items SET v = -2 WHERE id IN (77, 10001)');
+  const last = await central.poll(next);
+  const { body: ofBoth } = await getDelta(last, first.manifestId);
+  const applied = apply(ofBoth, held);
+  expectRows(applied.rows, await chunksOf(last));
+  expect(applied.segments.some(hasRows)).toBe(true);
 });
 
 test('a table that has not changed: nothing is kept but the chunks', async () => {

@@ -2,6 +2,7 @@ import { type ChunkIndex, type ColumnDefault, type TableIndex, WaypostError } fr
 import { type KeyedSource, type RowLayout, statementOf, traced } from '@waypost/runtime';
 import type pg from 'pg';
 import type { EarlierRead } from '../capture/changed-keys.js';
+import type { RowChanges } from '../chunk-store/row-changes.js';
 import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
 import type { CheckedTable } from '../plan/check-plan.js';
 import { queryFault } from '../plan/query-fault.js';
@@ -43,6 +44,8 @@ interface FreshReading extends TableReading {
 
 export interface ReadOptions {
   store: Pick<SnapshotStore, 'create' | 'findBase'>;
+  /** Takes which rows differ from an earlier reading. */
+  changes?: Pick<RowChanges, 'note'> | undefined;
   signal?: AbortSignal | undefined;
   /** How long each table took that was read. */
   onTable?: (seconds: number, source: 'built' | 'changed') => void;
@@ -94,12 +97,15 @@ async function readChanges(
   client: pg.ClientBase,
   { ranges }: ScopedTable,
   { id, ...change }: EarlierRead,
-  { store, signal }: ReadOptions,
+  { store, changes: noted, signal }: ReadOptions,
 ): Promise<FreshReading | string> {
   const base = await store.findBase(id);
   if (!base) return 'what was read of it earlier is not in the store any more';
   const rebuilt = await rebuildTable(client, { ...change, base, source: ranges, store, signal }).catch(unlessLost);
-  return typeof rebuilt === 'string' ? rebuilt : { ...rebuilt, source: 'changed' };
+  if (typeof rebuilt === 'string') return rebuilt;
+  const { changes, ...reading } = rebuilt;
+  if (changes) noted?.note(id, { sha256: reading.index.totals().sha256, format: id.format }, changes);
+  return { ...reading, source: 'changed' };
 }
 
 function unlessLost(error: unknown): string {

@@ -1,4 +1,4 @@
-import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf, replaceChunks } from '@waypost/contracts';
+import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf, replaceChunks, type RowChange } from '@waypost/contracts';
 import {
   type ChunkRun,
   chunksOf,
@@ -12,6 +12,7 @@ import {
   spliceRows,
 } from '@waypost/runtime';
 import type pg from 'pg';
+import { MAX_NOTED_BYTES } from '../chunk-store/row-changes.js';
 import type { ChunkedTable, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
 import { ChunkBatcher } from './chunk-batcher.js';
 
@@ -31,6 +32,8 @@ interface TableChange {
 export interface RebuiltTable extends Pick<ChunkedTable, 'index'> {
   readRows: number;
   readBytes: number;
+  /** The rows that differ from the base, where they are known and not too many. */
+  changes?: RowChange[] | undefined;
 }
 
 /** Where more of the chunks are to be read than this part, reading all of them in one go is cheaper. */
@@ -62,16 +65,18 @@ export async function rebuildTable(
     hasRanges ? readRuns(reading) : 'rows are long, and no index has the order of its key';
   if (isLong) return readRanges();
   if (hasRanges && located.length > places.length * MAX_KEYS_PER_CHUNK) return readRanges();
+  const changes = new NotedChanges();
   const readRows = spliceRows(client, {
     source,
     borders: base.borders,
     keys: located,
     readChunks: (chunks) => base.readChunks(partOf(base.index, chunks)),
     chunkBytes: (at) => base.index.entry(at).rawBytes,
+    onChange: (change) => changes.note(change),
     signal,
   });
   try {
-    return await readRuns({ ...reading, readRows });
+    return { ...(await readRuns({ ...reading, readRows })), changes: changes.all() };
   } catch (error) {
     if (!(error instanceof RowsTooLong)) throw error;
     return readRanges();
@@ -112,6 +117,24 @@ async function readRuns({ client, base, source, runs, store, signal, readRows }:
   } finally {
     await batcher.settle();
     await writer.abort();
+  }
+}
+
+/** Changed rows, each once, as long as they are not too many. */
+class NotedChanges {
+  private readonly byKey = new Map<string, RowChange>();
+  private bytes = 0;
+
+  note({ key, before, after }: RowChange): void {
+    this.bytes += (before?.length ?? 0) + (after?.length ?? 0);
+    if (this.bytes > MAX_NOTED_BYTES) return this.byKey.clear();
+    const copy = { key: Buffer.from(key), ...(before && { before: Buffer.from(before) }), ...(after && { after: Buffer.from(after) }) };
+    this.byKey.set(key.toString('latin1'), copy);
+  }
+
+  /** @returns undefined where they are too many */
+  all(): RowChange[] | undefined {
+    return this.bytes > MAX_NOTED_BYTES ? undefined : [...this.byKey.values()];
   }
 }
 

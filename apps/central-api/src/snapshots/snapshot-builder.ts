@@ -3,6 +3,7 @@ import { LOGGER, traced } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { OpenReads } from '../capture/table-read-cache.js';
+import { RowChanges } from '../chunk-store/row-changes.js';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
@@ -26,6 +27,7 @@ export class SnapshotBuilder {
   constructor(
     @Inject(CHECKED_PLAN) private readonly plan: CheckedPlan,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
+    private readonly changes: RowChanges,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly metrics: SyncMetrics,
   ) {}
@@ -41,6 +43,7 @@ export class SnapshotBuilder {
       ...request,
       plan: this.plan,
       store: this.store,
+      changes: this.changes,
       onTable: (...read: Parameters<SyncMetrics['tableRead']>) => this.metrics.tableRead(...read),
     };
     const attributes = { 'waypost.tables': this.plan.tables.length, 'waypost.devices': devices };

@@ -1,4 +1,4 @@
-import { type BorderKeys, BorderKeysBuilder, RowFramer, type RowShape } from '@waypost/contracts';
+import { type BorderKeys, BorderKeysBuilder, type RowChange, RowFramer, type RowShape } from '@waypost/contracts';
 import type pg from 'pg';
 import { releaseMemory } from '../system/release-memory.js';
 import { ZSTD_SLACK_BYTES } from '../system/zstd.js';
@@ -16,6 +16,8 @@ interface Splicing {
   readChunks: (chunks: readonly number[]) => AsyncIterable<Buffer>;
   /** Length of one. */
   chunkBytes: (chunk: number) => number;
+  /** Takes each row that comes, changes or goes; its views are valid during the call. It may be called again for the same row. */
+  onChange?: ((change: RowChange) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -34,7 +36,7 @@ export class RowsTooLong extends Error {}
  *
  * The client must be in a transaction with pinned session; an error closes it, but for RowsTooLong.
  */
-export function spliceRows(client: pg.ClientBase, { source, borders, keys, readChunks, chunkBytes, signal }: Splicing): ReadRows {
+export function spliceRows(client: pg.ClientBase, { source, borders, keys, readChunks, chunkBytes, onChange, signal }: Splicing): ReadRows {
   const shape = shapeOf(source);
   const last = borders.length - 1;
   const distinct = new Map(keys.map((located) => [located.key.toString('latin1'), located])).values();
@@ -57,6 +59,7 @@ export function spliceRows(client: pg.ClientBase, { source, borders, keys, readC
         rows,
       );
       for (const chunk of spliced) {
+        if (onChange) chunk.tell(onChange);
         chunk.give(taker);
         chunk.release();
         await taker.afterInput?.();
@@ -106,7 +109,7 @@ async function place(client: pg.ClientBase, source: KeyedSource, chunks: readonl
   )) {
     const name = key.toString('latin1');
     const { chunk, firstRow } = chunkOf.get(name) as { chunk: SplicedChunk; firstRow: number };
-    chunk.insert(less - firstRow, rows.get(name) as Buffer);
+    chunk.insert(less - firstRow, key, rows.get(name) as Buffer);
   }
 }
 
@@ -116,6 +119,7 @@ function numbersTo(count: number): number[] {
 
 /** Bytes that are replaced. */
 interface Edit {
+  key: Buffer;
   start: number;
   end: number;
   row: Buffer | undefined;
@@ -151,9 +155,16 @@ class SplicedChunk {
   }
 
   /** In the order of their keys. @param at before which row */
-  insert(at: number, row: Buffer): void {
+  insert(at: number, key: Buffer, row: Buffer): void {
     const start = this.rowStarts[at] ?? this.bytes.length;
-    this.edits.push({ start, end: start, row });
+    this.edits.push({ key, start, end: start, row });
+  }
+
+  tell(onChange: (change: RowChange) => void): void {
+    for (const { key, start, end, row: after } of this.edits) {
+      const before = start < end ? this.bytes.subarray(start, end) : undefined;
+      if (!before || !after?.equals(before)) onChange({ key, ...(before && { before }), ...(after && { after }) });
+    }
   }
 
   give({ onRows }: RangeTaker): void {
@@ -183,10 +194,11 @@ class SplicedChunk {
     for (let at = 0; at < bytes.length;) {
       const end = framer.frame(bytes, at);
       if (isLast[bytes[framer.keyEnd - 1] as number] === 1) {
-        const key = framer.key(bytes).toString('latin1');
-        if (wanted.has(key)) {
-          found.add(key);
-          this.edits.push({ start: at, end, row: rows.get(key) });
+        const key = framer.key(bytes);
+        const name = key.toString('latin1');
+        if (wanted.has(name)) {
+          found.add(name);
+          this.edits.push({ key, start: at, end, row: rows.get(name) });
         }
       }
       at = end;
