@@ -227,3 +227,18 @@ test('an explanation tells who reads what, and whether an index gives the order'
   const [byIndex] = await explainPlan(pool, await checkPlan(pool, planWith('  - name: users')));
   expect(byIndex).toMatchObject({ orderedByIndex: true, estimatedRows: 5000, reads: ['public.users'] });
 });
+
+test('a table that was never analyzed is named: the planner guesses how many rows it has', async () => {
+  await pool.query(
+    'CREATE TABLE loaded (id int PRIMARY KEY) WITH (autovacuum_enabled = off); INSERT INTO loaded SELECT generate_series(1, 10)',
+  );
+  const explain = async () => (await explainPlan(pool, await checkPlan(pool, planWith('  - name: loaded'))))[0]!;
+  const text = (explanation: Awaited<ReturnType<typeof explain>>) => describeExplanation(explanation, { reads: 'chunks', because: null });
+  const guessed = await explain();
+  expect(guessed.neverAnalyzed).toEqual(['public.loaded']);
+  expect(text(guessed)).toContain("a guess: run ANALYZE in central's database; never analyzed: public.loaded");
+  await pool.query('ANALYZE loaded');
+  const known = await explain();
+  expect(known).toMatchObject({ estimatedRows: 10, neverAnalyzed: [] });
+  expect(text(known)).not.toContain('ANALYZE');
+});

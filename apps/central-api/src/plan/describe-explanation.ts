@@ -15,10 +15,13 @@ export interface ChangeCost {
  * @param change what is read when rows of it have changed
  */
 export function describeExplanation(table: TableExplanation, change: ChangeCost): string {
-  const { name, columns, key, keyCheck, parameters, estimatedRows, orderedByIndex, indexes, reads } = table;
+  const { name, columns, key, keyCheck, parameters, estimatedRows, neverAnalyzed, orderedByIndex, indexes, reads } = table;
   return [
     name,
     `  rows       about ${estimatedRows} per device, by the planner's statistics; ${columns} columns`,
+    ...(neverAnalyzed.length === 0
+      ? []
+      : [`             a guess: run ANALYZE in central's database; never analyzed: ${neverAnalyzed.join(', ')}`]),
     `  key        ${key.join(', ')} (${orderedByIndex ? 'an index can give the order' : 'no index gives the order: rows are sorted for each snapshot'})`,
     ...(keyCheck === null ? [] : warnOfKey(keyCheck)).map((line) => `             ${line}`),
     `  parameters ${parameters.map((parameter) => `:${parameter}`).join(', ') || 'none: every device gets the same rows'}`,

@@ -18,6 +18,8 @@ export interface TableExplanation {
   parameters: string[];
   /** The planner's estimate of one device's rows. */
   estimatedRows: number;
+  /** Those of `reads` that have no statistics, so that the estimate is a guess. */
+  neverAnalyzed: string[];
   /** False where no index can give the order, so that the rows are sorted for each snapshot. */
   orderedByIndex: boolean;
   /** Names of the secondary indexes that devices get, and why they do not get others; null where the plan wants none. */
@@ -28,6 +30,11 @@ export interface TableExplanation {
 
 /** `isCertain`: these are the rows of every device. Otherwise they are those of all devices together, and each may have fewer. */
 type KeyCheck = (KeyFaults & { isCertain: boolean }) | 'timedOut';
+
+/** $1: tables as `reads` names them. */
+const FIND_NEVER_ANALYZED = `
+  SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.reltuples < 0 AND n.nspname || '.' || c.relname = ANY($1::text[]) ORDER BY 1`;
 
 /** For counting the keys of a table that no index guards. */
 const KEY_CHECK_TIMEOUT_MS = 60_000;
@@ -87,7 +94,9 @@ async function explainTable(
   );
   await client.query('DEALLOCATE waypost_explain');
   const top = (rows[0] as { 'QUERY PLAN': [{ Plan: PlanNode }] })['QUERY PLAN'][0].Plan;
-  const nodes = [...walk(top)];
+  const names = [...walk(top)].flatMap((node) => (node['Relation Name'] ? [`${node.Schema}.${node['Relation Name']}`] : []));
+  const reads = [...new Set(names)].sort();
+  const { rows: unknown } = await client.query<{ name: string }>(FIND_NEVER_ANALYZED, [reads]);
   return {
     name: table.name,
     columns: resolved.columns.length,
@@ -95,8 +104,9 @@ async function explainTable(
     keyIsProven: resolved.keyIsProven,
     parameters: table.parameters,
     estimatedRows: top['Plan Rows'],
+    neverAnalyzed: unknown.map(({ name }) => name),
     orderedByIndex: !sorts(top),
-    reads: [...new Set(nodes.flatMap((node) => (node['Relation Name'] ? [`${node.Schema}.${node['Relation Name']}`] : [])))].sort(),
+    reads,
   };
 }
 
