@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import pg from 'pg';
 import { startTestServer, type TestDatabase, type TestServer } from '../../../../test/support/postgres.js';
 import { readSample } from '../../../../test/support/samples.js';
@@ -5,6 +6,7 @@ import { until } from '../../../../test/support/until.js';
 import { installCapture, showCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { runSql } from '../../testing/sql.js';
+import { ChangeTracker } from '../capture/change-tracker.js';
 import { Canary } from './canary.js';
 import { COUNT_CANARIES } from './canary.sql.js';
 import { CLEAR_FINDING, DROP_READS, FORGET_SEEN } from '../capture/findings.sql.js';
@@ -201,6 +203,22 @@ test('triggers that were switched off are no finding: the tables are read for as
   await central.app.get(Canary).tryAll();
   expect(await central.sql('SELECT FROM waypost.shadow_findings')).toEqual([]);
   expect(await central.sql('SELECT FROM waypost.canaries')).toEqual([]);
+});
+
+test('triggers that are switched off while it tries are no finding either', async () => {
+  await runSql(database.url, SCHEMA);
+  await using central = await startCentral({ databaseUrl: database.url, plan: PLAN, env: QUIET });
+  await installCapture(database.url, PLAN);
+  const tracker = central.app.get(ChangeTracker);
+  const refresh = tracker.refresh.bind(tracker);
+  using _looked = jest.spyOn(tracker, 'refresh').mockImplementation(async (client) => {
+    const watched = await refresh(client);
+    await runSql(database.url, 'ALTER TABLE prices DISABLE TRIGGER ALL');
+    return watched;
+  });
+  await central.app.get(Canary).tryAll();
+  expect(await central.sql('SELECT FROM waypost.shadow_findings')).toEqual([]);
+  expect(await central.sql('SELECT table_name FROM waypost.canaries')).toEqual([{ table_name: 'devices' }]);
 });
 
 test('centrals try at start and then at their interval, side by side; a table that is altered meanwhile is tried again', async () => {
