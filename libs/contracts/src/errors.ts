@@ -257,7 +257,7 @@ export const ERROR_KINDS = {
     status: 502,
     heals: 'retry',
     title: 'A chunk stream is damaged',
-    hint: 'Nothing was changed; the device downloads the damaged part again. If this lasts, look at the link and at SNAPSHOT_STORE.',
+    hint: 'Nothing was changed; the device downloads the damaged part again. If this lasts, look at the link; at central, waypost store check --repair forgets what SNAPSHOT_STORE has damaged.',
   },
   TRANSFER_STALLED: {
     status: 504,

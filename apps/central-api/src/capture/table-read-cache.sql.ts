@@ -17,6 +17,9 @@ export const FIND_FRESH = `
     AND NOT EXISTS (SELECT FROM waypost.changes c WHERE c.relation = ANY(r.sources) AND c.xid >= pg_snapshot_xmin(r.seen)
                     AND NOT pg_visible_in_snapshot(c.xid, r.seen))`;
 
+/** What tables were when they were read last. $1: keys. */
+export const FIND_LAST = 'SELECT DISTINCT sha256, format FROM waypost.table_reads WHERE key = ANY($1::text[])';
+
 /** The session that holds one may read the table. $1: keys. */
 export const TRY_LOCK_TABLES = `SELECT key FROM (SELECT key, pg_try_advisory_lock(${tableLock('key')}) AS locked FROM unnest($1::text[]) AS key) AS tried WHERE locked`;
 

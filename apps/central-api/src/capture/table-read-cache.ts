@@ -4,12 +4,13 @@ import { sqlStateOf, SqlState } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import type pg from 'pg';
 import { DataSource } from 'typeorm';
-import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
+import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { ChangeTracker, type Tracked } from './change-tracker.js';
 import { type EarlierRead, findEarlierReads } from './changed-keys.js';
 import {
   AWAIT_TABLE,
   FIND_FRESH,
+  FIND_LAST,
   FIND_LATER,
   NOTE_READ,
   READ_DOUBTS,
@@ -98,7 +99,9 @@ export class TableReadCache {
         const keys = missing.map(({ readKey }) => readKey);
         if (options.waitsForReads && missing.length > 0) locked = await this.lock(client, keys, { ...options, seen });
         const inProgress = options.waitsForReads ? keys.filter((key) => !locked.has(key)) : [];
-        const due = missing.filter((table) => !inProgress.includes(table.readKey) && !isDoubted(table));
+        const open = missing.filter(({ readKey }) => !inProgress.includes(readKey));
+        const due = open.filter((table) => !isDoubted(table));
+        await this.forgetDamaged(client, open.filter(isDoubted));
         return { fresh, inProgress, earlier: due.length > 0 ? await findEarlierReads(client, due, options) : new Map() };
       },
       put: async ({ name, readKey }, index) => {
@@ -124,6 +127,13 @@ export class TableReadCache {
   private async readDoubts(client: pg.ClientBase, macs: readonly string[]): Promise<string[]> {
     const { rows } = await client.query<{ manifestId: string }>(READ_DOUBTS, [macs, DAMAGED]);
     return rows.map(({ manifestId }) => manifestId);
+  }
+
+  /** What is read in doubt must count on no stored chunk that is damaged. */
+  private async forgetDamaged(client: pg.ClientBase, doubted: readonly Wanted[]): Promise<void> {
+    if (doubted.length === 0) return;
+    const { rows } = await client.query<SnapshotId>(FIND_LAST, [doubted.map(({ readKey }) => readKey)]);
+    for (const id of rows) await this.store.forgetDamaged(id);
   }
 
   /** @returns keys of the tables that this session may read */

@@ -1,5 +1,5 @@
-import { BorderKeys, type ChunkEntry, ChunkIndex, INDEX_ENTRY_BYTES, sha256, WaypostError } from '@waypost/contracts';
-import { decompress, type DiskSpace, TtlCache } from '@waypost/runtime';
+import { BorderKeys, type ChunkEntry, ChunkIndex, ChunkIndexBuilder, INDEX_ENTRY_BYTES, sha256, WaypostError } from '@waypost/contracts';
+import { decompress, type DiskSpace, releaseMemory, TtlCache, ZSTD_SLACK_BYTES } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import type { BlobReader, BlobStore } from './blobs/blob-store.js';
@@ -120,9 +120,45 @@ export class PackStore implements SnapshotStore {
     return undefined;
   }
 
-  async *readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer> {
-    const frames = splitFrames(chunks, this.openChunks(id, chunks, 0));
-    for await (const { frame, entry } of frames) yield checkedChunk(frame, entry);
+  readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer> {
+    return this.forgetting(id, this.checkedChunks(chunks, this.openChunks(id, chunks, 0)));
+  }
+
+  async forgetDamaged(id: SnapshotId): Promise<void> {
+    const stored = await this.find(id);
+    if (!stored) return;
+    const index = ChunkIndex.decode(stored.index);
+    if (await this.isReadable(id, index)) return;
+    // One by one: what is read together breaks off at the first that is damaged.
+    for (const entry of index) {
+      const one = new ChunkIndexBuilder(index.format);
+      one.add(entry);
+      await this.isReadable(id, one.build());
+    }
+  }
+
+  private async isReadable(id: SnapshotId, chunks: ChunkIndex): Promise<boolean> {
+    try {
+      for await (const bytes of this.readChunks(id, chunks)) releaseMemory(bytes, ZSTD_SLACK_BYTES);
+      return true;
+    } catch (error) {
+      if (error instanceof WaypostError && error.code === 'SNAPSHOT_MISSING') return false;
+      throw error;
+    }
+  }
+
+  /** @throws LostChunks */
+  private async *checkedChunks(chunks: ChunkIndex, pieces: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+    for await (const { frame, entry } of splitFrames(chunks, pieces)) {
+      const bytes = checkedChunk(frame, entry);
+      if (!bytes) throw await this.damaged(entry.digest);
+      yield bytes;
+    }
+  }
+
+  private async damaged(digest: Buffer): Promise<LostChunks> {
+    const [place] = await this.options.catalog.locate(digest);
+    return new LostChunks('a chunk in it holds other rows', place?.packId, digest);
   }
 
   openFrames(id: SnapshotId, { index }: StoredSnapshot): AsyncGenerator<Buffer> {
@@ -229,11 +265,15 @@ async function* splitFrames(chunks: ChunkIndex, pieces: AsyncGenerator<Buffer>):
   }
 }
 
-/** @throws WaypostError CHUNK_CORRUPT where its bytes are not those that its digest names */
-function checkedChunk(frame: Buffer, { rawBytes, digest }: ChunkEntry): Buffer {
-  const bytes = decompress(frame, rawBytes);
-  if (sha256(bytes).equals(digest)) return bytes;
-  throw new WaypostError('CHUNK_CORRUPT', { detail: `The store has other bytes under the digest ${digest.toString('hex')}.` });
+/** Undefined where its bytes are not those that its digest names. */
+function checkedChunk(frame: Buffer, { rawBytes, digest }: ChunkEntry): Buffer | undefined {
+  try {
+    const bytes = decompress(frame, rawBytes);
+    return sha256(bytes).equals(digest) ? bytes : undefined;
+  } catch (error) {
+    if (error instanceof WaypostError && error.code === 'CHUNK_CORRUPT') return undefined;
+    throw error;
+  }
 }
 
 function nameOf({ sha256, format }: SnapshotId): string {

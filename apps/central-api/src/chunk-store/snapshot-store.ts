@@ -83,6 +83,8 @@ export interface SnapshotStore {
    * @throws WaypostError SNAPSHOT_MISSING then
    */
   readChunks(id: SnapshotId, chunks: ChunkIndex): AsyncGenerator<Buffer>;
+  /** Reads all chunks of a stored table, as `readChunks` does, and forgets those that are lost or damaged: they are stored again with the next read of the table. */
+  forgetDamaged(id: SnapshotId): Promise<void>;
   /**
    * Of a table that is stored.
    * @param isWhole nothing is given if not all of its packs are there in full; without it that is seen when they are read

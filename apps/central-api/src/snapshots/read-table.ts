@@ -109,8 +109,7 @@ async function readChanges(
 }
 
 function unlessLost(error: unknown): string {
-  if (error instanceof WaypostError && (error.code === 'SNAPSHOT_MISSING' || error.code === 'CHUNK_CORRUPT'))
-    return 'what was read of it earlier is damaged in the store';
+  if (error instanceof WaypostError && error.code === 'SNAPSHOT_MISSING') return 'what was read of it earlier is damaged in the store';
   throw error;
 }
 
