@@ -304,8 +304,8 @@ export const ERROR_KINDS = {
   SCRUB_RUNNING: {
     status: 409,
     heals: 'retry',
-    title: 'A scrub is already running',
-    hint: 'Wait for it: GET /api/sync/status has it as lastScrub when it is done. A scheduled one works a tenth of the time; waypost verify reads all rows at once.',
+    title: 'A scrub that was asked for is already running',
+    hint: 'Wait for it: GET /api/sync/status has it as lastScrub when it is done.',
   },
   SYNC_RUNNING: {
     status: 409,

@@ -22,7 +22,7 @@ export class ScrubLog {
     @InjectRepository(ScrubEntity) private readonly scrubs: Repository<ScrubEntity>,
   ) {}
 
-  /** Begins a scrub. A scheduled one goes on with one that was interrupted, where that began less than `maxAgeMs` ago. */
+  /** Begins a scrub. A scheduled one goes on with one that was interrupted, where that began less than `maxAgeMs` ago and no later one came to its end. */
   async begin(trigger: ScrubTrigger, maxAgeMs: number): Promise<Scrub> {
     const unfinished = trigger === 'schedule' ? await this.findUnfinished(maxAgeMs) : null;
     if (unfinished) return scrubOf(unfinished);
@@ -32,7 +32,9 @@ export class ScrubLog {
   }
 
   private findUnfinished(maxAgeMs: number): Promise<ScrubEntity | null> {
-    const isRecent = Raw((column) => `${column} > clock_timestamp() - :maxAgeMs * interval '1 ms'`, { maxAgeMs });
+    const isRecent = Raw((column) => `${column} > greatest(clock_timestamp() - :maxAgeMs * interval '1 ms', ${sql.LATEST_COMPLETE})`, {
+      maxAgeMs,
+    });
     return this.scrubs.findOne({
       select: FACTS,
       where: { completedAt: IsNull(), progress: Not(IsNull()), startedAt: isRecent },

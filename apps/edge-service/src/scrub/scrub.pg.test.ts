@@ -2,12 +2,14 @@ import { openManifest } from '@waypost/contracts';
 import { withTransaction } from '@waypost/runtime';
 import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { until } from '../../../../test/support/until.js';
 import type { Edge } from '../../testing/edge.js';
 import type { FakeCentral } from '../../testing/fake-central.js';
 import { type FakePair, startFakePair } from '../../testing/fake-pair.js';
 import { tableRows } from '../../testing/table-rows.js';
 import { readSlice } from './read-slice.js';
 import { ScrubLog } from './scrub-log.js';
+import { Scrubber } from './scrubber.js';
 
 const CREATE = `
   CREATE TABLE readings (meter int, id uuid, value numeric, note text, PRIMARY KEY (meter, id));
@@ -177,6 +179,30 @@ test('a scheduled scrub goes on with one that was interrupted; one that is asked
   expect((await begin('schedule')).id).not.toBe('earlier');
   await edge.query('DELETE FROM waypost.edge_scrubs WHERE completed_at IS NULL');
   expect(await scrubs.findDueMs(86_400_000, 86_400_000)).toBeGreaterThan(0);
+});
+
+test('a scheduled scrub that is under way gives way to one that is asked for, and is not taken up again', async () => {
+  const blocker = new pg.Client({ connectionString: edge.databaseUrl });
+  await blocker.connect();
+  try {
+    await blocker.query('BEGIN; LOCK TABLE moods IN ACCESS EXCLUSIVE MODE');
+    const scheduled = edge.part(Scrubber).run('schedule');
+    const gaveWay = expect(scheduled).rejects.toMatchObject({ code: 'SCRUB_RUNNING' });
+    await until(async () => (await edge.query("SELECT FROM pg_locks WHERE relation = 'moods'::regclass AND NOT granted")).length > 0);
+    const asked = edge.scrub();
+    await gaveWay;
+    await blocker.query('ROLLBACK');
+    expect(await asked).toMatchObject({ httpStatus: 200, trigger: 'request', tables: 3, rows: 6500, drifts: [] });
+    expect(await edge.part(Scrubber).findDueMs(86_400_000)).toBeGreaterThan(0);
+  } finally {
+    await blocker.end();
+  }
+});
+
+test('of two scrubs that are asked for at once, one reads, and the other says so', async () => {
+  const answers = await Promise.all([edge.scrub(), edge.scrub()]);
+  expect(answers.map(({ httpStatus }) => httpStatus).sort()).toEqual([200, 409]);
+  expect(answers.find(({ httpStatus }) => httpStatus === 409)).toMatchObject({ code: 'SCRUB_RUNNING' });
 });
 
 test('slices read each chunk once, go on behind the last key that is left, and begin again where none is', async () => {

@@ -1,6 +1,9 @@
+/** When the latest scrub began that came to its end: one that was interrupted before has nothing more to say. */
+export const LATEST_COMPLETE = `coalesce((SELECT max(started_at) FROM waypost.edge_scrubs WHERE completed_at IS NOT NULL), '-infinity')`;
+
 /** How long until the next scheduled scrub. $1: interval in ms, $2: how long one that was interrupted is gone on with, in ms. */
 export const FIND_DUE = `
-  SELECT CASE WHEN bool_or(completed_at IS NULL AND started_at > clock_timestamp() - $2 * interval '1 ms') THEN 0
+  SELECT CASE WHEN bool_or(completed_at IS NULL AND started_at > clock_timestamp() - $2 * interval '1 ms' AND started_at > ${LATEST_COMPLETE}) THEN 0
               ELSE coalesce(greatest(0, $1 - 1000 * extract(epoch FROM clock_timestamp() - max(completed_at))), 0) END::float8 AS "dueMs"
   FROM waypost.edge_scrubs`;
 

@@ -27,6 +27,13 @@ const DATABASE_RETRY_MS = 1000;
 /** One that was interrupted longer ago starts over. */
 const MAX_UNFINISHED_MS = 7 * 86_400_000;
 
+/** One that is under way. */
+interface Running {
+  trigger: ScrubTrigger;
+  stop: AbortController;
+  done: Promise<ScrubReport>;
+}
+
 /** What a scrub read and found. */
 export interface ScrubReport extends Omit<Scrub, 'progress'> {
   durationMs: number;
@@ -37,12 +44,13 @@ export interface ScrubReport extends Omit<Scrub, 'progress'> {
 
 /**
  * Reads all rows that the device holds and compares them with what was verified last, chunk by chunk. What differs is recorded, and put right by a cycle.
- * One scrub at a time. A scheduled one goes on with one that was interrupted; one that was asked for reads everything now.
+ * One scrub at a time. A scheduled one goes on with one that was interrupted; one that was asked for reads everything now, and a scheduled one that is under way
+ * gives way to it.
  */
 @Injectable()
 export class Scrubber implements OnModuleDestroy {
-  private readonly stop = new AbortController();
-  private current: Promise<ScrubReport> | undefined;
+  private isStopping = false;
+  private current: Running | undefined;
 
   constructor(
     @Inject(LOGGER) private readonly logger: Logger,
@@ -56,16 +64,25 @@ export class Scrubber implements OnModuleDestroy {
 
   /**
    * @param trigger a scheduled one works a tenth of the time
-   * @throws WaypostError SCRUB_RUNNING when one is running; NOTHING_HELD before the first sync; DATABASE_UNAVAILABLE, SHUTTING_DOWN
+   * @throws WaypostError SCRUB_RUNNING where one that was asked for is running, or this one had to give way to such; NOTHING_HELD before the first sync; DATABASE_UNAVAILABLE, SHUTTING_DOWN
    */
   async run(trigger: ScrubTrigger): Promise<ScrubReport> {
-    const { signal } = this.stop;
-    if (this.current) throw new WaypostError('SCRUB_RUNNING');
-    this.current = traced('scrub', { root: true, attributes: { 'waypost.trigger': trigger } }, () => this.scrub(trigger, signal));
+    while (this.current) {
+      if (trigger === 'schedule' || this.current.trigger === 'request') throw new WaypostError('SCRUB_RUNNING');
+      this.current.stop.abort(new WaypostError('SCRUB_RUNNING'));
+      await this.current.done.catch(() => undefined);
+    }
+    if (this.isStopping) throw shuttingDown();
+    const stop = new AbortController();
+    const { signal } = stop;
+    const done = traced('scrub', { root: true, attributes: { 'waypost.trigger': trigger } }, () => this.scrub(trigger, signal));
+    const running = { trigger, stop, done };
+    this.current = running;
     try {
-      return await this.current;
+      return await done;
     } catch (error) {
       if (!signal.aborted) this.metrics.scrubs.inc({ result: 'failed' });
+      signal.throwIfAborted();
       throw error;
     } finally {
       this.current = undefined;
@@ -78,8 +95,9 @@ export class Scrubber implements OnModuleDestroy {
   }
 
   async onModuleDestroy(): Promise<void> {
-    this.stop.abort();
-    await this.current?.catch(() => undefined);
+    this.isStopping = true;
+    this.current?.stop.abort(shuttingDown());
+    await this.current?.done.catch(() => undefined);
   }
 
   private async scrub(trigger: ScrubTrigger, signal: AbortSignal): Promise<ScrubReport> {
@@ -119,7 +137,7 @@ export class Scrubber implements OnModuleDestroy {
     const reading = progress.reading?.table === table ? progress.reading : { table, since: new Date().toISOString(), keys: [] as string[] };
     let isWhole = true;
     for (let keys: string[] | undefined = reading.keys; keys;) {
-      if (signal.aborted) throw shuttingDown();
+      signal.throwIfAborted();
       const startedAt = performance.now();
       const slice: Slice | undefined = await this.readSlice(table, keys, signal);
       isWhole &&= slice !== undefined;
@@ -171,7 +189,7 @@ export class Scrubber implements OnModuleDestroy {
       } catch (error) {
         if (!(error instanceof WaypostError) || error.code !== 'SYNC_RUNNING') throw error;
         await pause(BUSY_MS, signal);
-        if (signal.aborted) throw shuttingDown();
+        signal.throwIfAborted();
       }
     }
   }
