@@ -54,9 +54,17 @@ export class ScrubLog {
     await this.scrubs.update(id, isComplete ? { ...read, progress: null, completedAt: () => 'clock_timestamp()' } : { ...read, progress });
   }
 
-  /** Also makes the next cycle read the table again, whenever that is. */
-  async recordDrift({ id }: Scrub, drift: Drift): Promise<void> {
-    await withClient(this.database.pool, (client) => recordDrift(client, id, drift));
+  /** @param isDue the next cycle reads the table again, whenever that is, and puts it right */
+  async recordDrift({ id }: Scrub, drift: Drift, isDue: boolean): Promise<void> {
+    if (isDue) return withClient(this.database.pool, (client) => recordDrift(client, id, drift));
+    const { table, chunks, firstKey, lastKey } = drift;
+    await this.query('note-drift', sql.NOTE_DRIFT, [id, table, chunks, firstKey, lastKey]);
+  }
+
+  /** In how many scrubs in a row, this one included, a key range has drifted. */
+  async countStreak({ id }: Scrub, { table, firstKey, lastKey }: Drift): Promise<number> {
+    const [row] = await this.query<{ streak: number }>('count-streak', sql.COUNT_STREAK, [id, table, firstKey, lastKey]);
+    return row!.streak + 1;
   }
 
   /** All rows of a table were read since then, and are those that were verified last. */

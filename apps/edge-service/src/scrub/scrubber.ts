@@ -12,9 +12,11 @@ import type { CycleReport } from '../phase/cycle.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import { readApplied } from '../state/mirror-state.js';
 import { SyncStatus } from '../status/sync-status.js';
+import { isRepairDue, maxScrubsPerRepair } from './repair-due.js';
 import { readSlice, type Slice } from './read-slice.js';
 import type { Drift } from '../state/record-drift.js';
 import { type Scrub, ScrubLog } from './scrub-log.js';
+import { SCRUB_OPTIONS, type ScrubOptions } from './scrub-options.js';
 
 /** The pause after a slice of a scheduled scrub, in durations of the slice: the device has other work. */
 const PAUSE_FACTOR = 9;
@@ -53,6 +55,7 @@ export class Scrubber implements OnModuleDestroy {
   private current: Running | undefined;
 
   constructor(
+    @Inject(SCRUB_OPTIONS) private readonly options: ScrubOptions,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly database: Database,
     private readonly scrubs: ScrubLog,
@@ -107,12 +110,12 @@ export class Scrubber implements OnModuleDestroy {
     const scrub = await this.scrubs.begin(trigger, MAX_UNFINISHED_MS);
     this.logger.info({ scrubId: scrub.id, trigger, tables: scrub.tables }, scrub.tables > 0 ? 'scrub goes on' : 'scrub started');
     for (let table = await this.next(scrub); table !== undefined; table = await this.next(scrub)) {
-      await this.readTable(scrub, table, { isThrottled: trigger === 'schedule', signal });
+      await this.readTable(scrub, table, { trigger, signal });
     }
     await this.scrubs.record(scrub, true);
     const drifts = await this.scrubs.findDrifts(scrub);
     await this.status.scrubbed(await this.scrubs.findRepeated(scrub));
-    const repair = drifts.length > 0 ? await this.repair(scrub, signal) : undefined;
+    const repair = drifts.length > 0 && (await this.hasDue(trigger, scrub, drifts)) ? await this.repair(scrub, signal) : undefined;
     const { progress: _, ...facts } = scrub;
     const report = { ...facts, durationMs: Math.round(performance.now() - startMs), drifts, ...(repair ? { repair } : {}) };
     this.metrics.scrubs.inc({ result: drifts.length > 0 ? 'drifted' : 'clean' });
@@ -128,11 +131,7 @@ export class Scrubber implements OnModuleDestroy {
     return reading && names.includes(reading.table) ? reading.table : names.find((name) => !progress.done.includes(name));
   }
 
-  private async readTable(
-    scrub: Scrub,
-    table: string,
-    { isThrottled, signal }: { isThrottled: boolean; signal: AbortSignal },
-  ): Promise<void> {
+  private async readTable(scrub: Scrub, table: string, { trigger, signal }: { trigger: ScrubTrigger; signal: AbortSignal }): Promise<void> {
     const { progress } = scrub;
     const reading = progress.reading?.table === table ? progress.reading : { table, since: new Date().toISOString(), keys: [] as string[] };
     let isWhole = true;
@@ -141,14 +140,14 @@ export class Scrubber implements OnModuleDestroy {
       const startedAt = performance.now();
       const slice: Slice | undefined = await this.readSlice(table, keys, signal);
       isWhole &&= slice !== undefined;
-      for (const drift of slice?.drifts ?? []) await this.found(scrub, drift);
+      for (const drift of slice?.drifts ?? []) await this.found(trigger, scrub, drift);
       scrub.chunks += slice?.chunks ?? 0;
       scrub.rows += slice?.rows ?? 0;
       scrub.rawBytes += slice?.rawBytes ?? 0;
       keys = slice?.keys;
       if (keys) progress.reading = { ...reading, keys };
       await this.scrubs.record(scrub);
-      if (isThrottled && keys) await pause(PAUSE_FACTOR * (performance.now() - startedAt), signal);
+      if (trigger === 'schedule' && keys) await pause(PAUSE_FACTOR * (performance.now() - startedAt), signal);
     }
     delete progress.reading;
     progress.done.push(table);
@@ -173,10 +172,25 @@ export class Scrubber implements OnModuleDestroy {
     return applied && this.held.find(client, applied);
   }
 
-  private async found(scrub: Scrub, drift: Drift): Promise<void> {
-    await this.scrubs.recordDrift(scrub, drift);
+  private async found(trigger: ScrubTrigger, scrub: Scrub, drift: Drift): Promise<void> {
+    await this.scrubs.recordDrift(scrub, drift, await this.isDue(trigger, scrub, drift));
     this.metrics.driftedChunks.inc(drift.chunks);
     this.logger.error({ scrubId: scrub.id, ...drift }, 'rows of the mirror are not those that were verified last');
+  }
+
+  /** Rows that drift scrub after scrub are put right less and less often, unless an operator asks: else the device would do nothing but that. */
+  private async isDue(trigger: ScrubTrigger, scrub: Scrub, drift: Drift): Promise<boolean> {
+    const maxScrubs = maxScrubsPerRepair(this.options.intervalMs);
+    return trigger === 'request' || maxScrubs === 1 || isRepairDue(await this.scrubs.countStreak(scrub, drift), maxScrubs);
+  }
+
+  private async hasDue(trigger: ScrubTrigger, scrub: Scrub, drifts: readonly Drift[]): Promise<boolean> {
+    for (const drift of drifts) if (await this.isDue(trigger, scrub, drift)) return true;
+    this.logger.warn(
+      { scrubId: scrub.id, drifts: drifts.length },
+      'the same rows have drifted again and again: they are put right by a later scrub',
+    );
+    return false;
   }
 
   /** The next cycle reads the tables again and replaces what differs; it need not wait for its time. */
