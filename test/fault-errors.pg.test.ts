@@ -1,9 +1,9 @@
 import { FAULT_POINTS, type FaultPoint } from '@waypost/runtime';
-import { type Fault, FaultBench } from './support/fault-bench.js';
+import { type Fault, FaultBench, isOnTheWay } from './support/fault-bench.js';
 
 /** Real processes and real databases: errors, full disks and stalls at fault points, in services that live on. */
 
-const THROWS = (Object.keys(FAULT_POINTS) as FaultPoint[]).map((point): Fault => ({ point, action: 'throw' }));
+const THROWS = (Object.keys(FAULT_POINTS) as FaultPoint[]).filter(isOnTheWay).map((point): Fault => ({ point, action: 'throw' }));
 const FULL_DISKS = (['central.mid-build', 'central.pack-written', 'edge.chunks-received'] as const).map((point): Fault => ({
   point,
   action: 'disk-full',

@@ -19,6 +19,16 @@ const OF_WHOLE_TABLES: readonly FaultPoint[] = ['central.mid-download', 'edge.ch
 /** Reached only where central has lost what a device holds, of a table that has hardly changed. */
 const OF_LOST_BASES: readonly FaultPoint[] = ['central.chunks-matched'];
 
+/** Reached only where what differs of a table comes alone, and is merged: with LOAD_STRATEGY=truncate tables come whole. */
+export const OF_DIFFERENCES: readonly FaultPoint[] = ['central.chunks-matched', 'edge.delta-spooled', 'edge.changes-opened'];
+
+const STRATEGY = process.env['TEST_LOAD_STRATEGY'] ?? 'auto';
+
+/** Whether a walk comes to it, as TEST_LOAD_STRATEGY says. */
+export function isOnTheWay(point: FaultPoint): boolean {
+  return STRATEGY !== 'truncate' || !OF_DIFFERENCES.includes(point);
+}
+
 /** Where the first hit would come before there is anything half done. */
 const NTH: Partial<Record<FaultPoint, number>> = { 'central.mid-build': 2, 'edge.chunks-spooled': 2, 'edge.mid-copy': 3 };
 
@@ -31,9 +41,8 @@ export class FaultBench implements AsyncDisposable {
     private readonly stack: AsyncDisposableStack,
   ) {}
 
-  /** LOAD_STRATEGY of the edges is TEST_LOAD_STRATEGY. */
-  static async start(): Promise<FaultBench> {
-    const strategy = process.env['TEST_LOAD_STRATEGY'] ?? 'auto';
+  /** @param strategy LOAD_STRATEGY of the edges; by default TEST_LOAD_STRATEGY */
+  static async start(strategy = STRATEGY): Promise<FaultBench> {
     await using stack = new AsyncDisposableStack();
     const server = stack.use(await startTestServer());
     const edgeEnv = { LOAD_STRATEGY: strategy };
