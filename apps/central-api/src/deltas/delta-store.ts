@@ -9,7 +9,7 @@ import { SNAPSHOT_STORE, type SnapshotId, type SnapshotStore } from '../chunk-st
 import { STORE_POOL } from '../database/pools.js';
 import { DeltaWriter } from './delta-writer.js';
 import { ADD_PARTS, FIND_DELTA, KEEP_DELTA, KEEP_REASON, READ_PART, REMOVE_DELTAS, REMOVE_PARTS } from './deltas.sql.js';
-import { makeDelta } from './make-delta.js';
+import { makeDelta, makeKnownDelta } from './make-delta.js';
 
 /** A delta stream that is stored. */
 export interface StoredDelta {
@@ -19,6 +19,8 @@ export interface StoredDelta {
   headBytes: number;
   /** Its length. */
   bytes: number;
+  /** All of it, where it is in memory. */
+  body?: Buffer;
 }
 
 type Found = StoredDelta | { deltaId: null; reason: string };
@@ -37,7 +39,7 @@ export class DeltaStore {
   /** Those that are being made in this process. Another one may make the same: the first is kept. */
   private readonly making = new Map<string, Promise<StoredDelta | string>>();
   /** By what they lead from and to. */
-  private readonly recent = new LRUCache<string, StoredDelta & { body: Buffer }>({ ...RECENT, sizeCalculation: ({ bytes }) => bytes });
+  private readonly recent = new LRUCache<string, StoredDelta>({ ...RECENT, sizeCalculation: ({ bytes }) => bytes });
   private busy = 0;
   private readonly waiting: (() => void)[] = [];
 
@@ -67,7 +69,7 @@ export class DeltaStore {
    * A delta's bytes from a position on. Memory holds a part of it.
    * @throws WaypostError SNAPSHOT_MISSING where it is removed meanwhile
    */
-  async *read({ deltaId, headBytes, bytes, body }: StoredDelta & { body?: Buffer }, from: number): AsyncGenerator<Buffer> {
+  async *read({ deltaId, headBytes, bytes, body }: StoredDelta, from: number): AsyncGenerator<Buffer> {
     if (body) {
       yield body.subarray(from);
       return;
@@ -91,9 +93,9 @@ export class DeltaStore {
     if (typeof delta === 'string' || delta.bytes > RECENT.maxEntrySize || this.recent.has(key)) return delta;
     const pieces: Buffer[] = [];
     for await (const piece of this.read(delta, 0)) pieces.push(piece);
-    const known = { ...delta, body: Buffer.concat(pieces) };
-    this.recent.set(key, known);
-    return known;
+    const held = { ...delta, body: Buffer.concat(pieces) };
+    this.recent.set(key, held);
+    return held;
   }
 
   private async find(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string | undefined> {
@@ -103,18 +105,15 @@ export class DeltaStore {
 
   private async make(from: SnapshotId, to: SnapshotId): Promise<StoredDelta | string> {
     const startedAt = performance.now();
-    const [older, newer] = [await this.store.findBase(from), await this.store.findBase(to)];
-    // Both may be there again later.
-    if (!older) return 'what the device holds is not in the store any more';
-    if (!newer) return 'where its chunks end is not known';
+    const maker = await this.makerOf(from, to);
+    if (typeof maker === 'string') return maker;
     const pair = [from.sha256, to.sha256, to.format];
     const writer = new DeltaWriter(
       async ({ starts, parts }) => void (await this.query('add parts', ADD_PARTS, [writer.deltaId, starts, parts])),
     );
     let isKept = false;
     try {
-      const states = { from: { id: from, stored: older }, to: { id: to, stored: newer } };
-      const made = await traced('make delta', {}, () => makeDelta(this.store, states, writer, this.changes.find(from, to)));
+      const made = await traced('make delta', {}, () => maker(writer));
       const facts = { base: from.sha256, sha256: to.sha256, durationMs: Math.round(performance.now() - startedAt) };
       if (typeof made === 'string') {
         await this.query('keep reason', KEEP_REASON, [...pair, made]);
@@ -128,10 +127,23 @@ export class DeltaStore {
       isKept = kept.length > 0;
       if (!isKept) return (await this.find(from, to)) ?? 'as many deltas as are kept lead to it already';
       this.logger.info({ ...facts, bytes }, 'delta made');
-      return { deltaId, headBytes: head.length, bytes };
+      const body = writer.hasWritten ? {} : { body: Buffer.concat(parts) };
+      return { deltaId, headBytes: head.length, bytes, ...body };
     } finally {
       if (!isKept && writer.hasWritten) await this.query('remove parts', REMOVE_PARTS, [writer.deltaId]);
     }
+  }
+
+  /** @returns a text where it cannot be made now: why */
+  private async makerOf(from: SnapshotId, to: SnapshotId): Promise<((writer: DeltaWriter) => ReturnType<typeof makeDelta>) | string> {
+    const known = this.changes.find(from, to);
+    if (known) return (writer) => makeKnownDelta(known, { from, to }, writer);
+    const [older, newer] = [await this.store.findBase(from), await this.store.findBase(to)];
+    // Both may be there again later.
+    if (!older) return 'what the device holds is not in the store any more';
+    if (!newer) return 'where its chunks end is not known';
+    const states = { from: { id: from, stored: older }, to: { id: to, stored: newer } };
+    return (writer) => makeDelta(this.store, states, writer);
   }
 
   private async inTurn<T>(work: () => Promise<T>): Promise<T> {

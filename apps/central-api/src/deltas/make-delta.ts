@@ -1,8 +1,6 @@
 import {
-  areFindable,
   type ChunkIndex,
   ChunkIndexBuilder,
-  type DeltaHeader,
   type DeltaRows,
   DeltaRowsBuilder,
   type DeltaSegment,
@@ -11,13 +9,13 @@ import {
   findSegments,
   MAX_SEGMENT_BYTES,
   NO_ROWS,
-  type RowChange,
   rowsThatDiffer,
   SEGMENT_CHECK_BYTES,
   type SegmentEntry,
   sha256,
 } from '@waypost/contracts';
 import { compress, compressAgainst, releaseMemory, ZSTD_SLACK_BYTES } from '@waypost/runtime';
+import type { KnownChanges } from '../chunk-store/row-changes.js';
 import type { SnapshotId, SnapshotStore, StoredBase } from '../chunk-store/snapshot-store.js';
 import type { DeltaWriter } from './delta-writer.js';
 import { MAX_KEPT_BYTES } from './deltas.sql.js';
@@ -43,7 +41,6 @@ interface MadeDelta {
  * What leads from one state of a table to another, as a delta stream: rows that differ where these are few, whole chunks where most rows do. Reads the chunks that differ,
  * of both. Memory holds a segment of each, a few MB of rows, and 44 bytes per segment.
  * @param writer takes the frames
- * @param known all rows that differ, where that is known: then nothing is read
  * @returns a text where the table itself is the better answer: why
  * @throws WaypostError SNAPSHOT_MISSING, CHUNK_CORRUPT
  */
@@ -51,23 +48,24 @@ export async function makeDelta(
   store: Pick<SnapshotStore, 'readChunks'>,
   { from, to }: Record<'from' | 'to', StoredState>,
   writer: Pick<DeltaWriter, 'add'>,
-  known?: readonly RowChange[],
 ): Promise<MadeDelta | string> {
   const limit = Math.min(MAX_KEPT_BYTES, to.stored.index.totals().frameBytes);
   const segments = new Segments(writer);
-  const failure = await (known && areFindable(known)
-    ? addKnown(segments, to.stored, known)
-    : addDifferences(segments, store, { from, to }, limit));
-  if (failure !== undefined) return failure;
-  const head = segments.head({ format: to.id.format, baseSha256: from.id.sha256, sha256: to.id.sha256 });
-  const bytes = head.length + segments.bytes;
-  return bytes < limit ? { head, bytes } : LONG;
+  const failure = await addDifferences(segments, store, { from, to }, limit);
+  return failure ?? segments.end({ from: from.id, to: to.id }, limit);
 }
 
-async function addKnown(segments: Segments, { borders }: StoredBase, changes: readonly RowChange[]): Promise<undefined> {
-  const rows = new DeltaRowsBuilder(borders.keyFields);
+/** As makeDelta, where all rows that differ are known: nothing is read. */
+export async function makeKnownDelta(
+  { keyFields, rows: changes, frameBytes }: KnownChanges,
+  ids: Record<'from' | 'to', SnapshotId>,
+  writer: Pick<DeltaWriter, 'add'>,
+): Promise<MadeDelta | string> {
+  const segments = new Segments(writer);
+  const rows = new DeltaRowsBuilder(keyFields);
   for (const segment of rows.add(changes)) await segments.addRows(segment);
   for (const segment of rows.finish()) await segments.addRows(segment);
+  return segments.end(ids, Math.min(MAX_KEPT_BYTES, frameBytes));
 }
 
 /** @returns a text where there is none: why */
@@ -109,7 +107,7 @@ class Segments {
   bytes = 0;
   private readonly entries: SegmentEntry[] = [];
   /** Where the last segment of chunks ends. */
-  private end = 0;
+  private lastEnd = 0;
 
   constructor(private readonly writer: Pick<DeltaWriter, 'add'>) {}
 
@@ -122,15 +120,18 @@ class Segments {
   }
 
   async addChunks({ from, to }: DeltaSegment, old: Buffer, now: Buffer): Promise<void> {
-    const counts = { keptChunks: from.first - this.end, oldChunks: countOf(from), newChunks: countOf(to) };
+    const counts = { keptChunks: from.first - this.lastEnd, oldChunks: countOf(from), newChunks: countOf(to) };
     this.entries.push({ ...NO_ROWS, ...counts, ...(await this.add(now, old)) });
-    this.end = from.end;
+    this.lastEnd = from.end;
   }
 
-  /** What stands before the frames. */
-  head(table: Pick<DeltaHeader, 'format' | 'baseSha256' | 'sha256'>): Buffer {
+  /** @returns a text where it is no shorter than `limit` */
+  end({ from, to }: Record<'from' | 'to', SnapshotId>, limit: number): MadeDelta | string {
     const list = frameOf(encodeSegments(this.entries), NOTHING);
-    return Buffer.concat([encodeDeltaHeader({ ...table, segmentCount: this.entries.length, listBytes: list.length }), list]);
+    const table = { format: to.format, baseSha256: from.sha256, sha256: to.sha256 };
+    const head = Buffer.concat([encodeDeltaHeader({ ...table, segmentCount: this.entries.length, listBytes: list.length }), list]);
+    const bytes = head.length + this.bytes;
+    return bytes < limit ? { head, bytes } : LONG;
   }
 
   private async add(

@@ -104,7 +104,8 @@ async function readChanges(
   const rebuilt = await rebuildTable(client, { ...change, base, source: ranges, store, signal }).catch(unlessLost);
   if (typeof rebuilt === 'string') return rebuilt;
   const { changes, ...reading } = rebuilt;
-  if (changes) noted?.note(id, { sha256: reading.index.totals().sha256, format: id.format }, changes);
+  const { sha256, frameBytes } = reading.index.totals();
+  if (changes) noted?.note(id, { sha256, format: id.format }, { keyFields: base.borders.keyFields, rows: changes, frameBytes });
   return { ...reading, source: 'changed' };
 }
 

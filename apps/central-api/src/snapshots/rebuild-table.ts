@@ -1,4 +1,12 @@
-import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, keyFieldsOf, replaceChunks, type RowChange } from '@waypost/contracts';
+import {
+  areFindable,
+  type ChunkEntry,
+  type ChunkIndex,
+  ChunkIndexBuilder,
+  keyFieldsOf,
+  replaceChunks,
+  type RowChange,
+} from '@waypost/contracts';
 import {
   type ChunkRun,
   chunksOf,
@@ -132,9 +140,10 @@ class NotedChanges {
     this.byKey.set(key.toString('latin1'), copy);
   }
 
-  /** @returns undefined where they are too many */
+  /** @returns undefined where they are too many, or cannot be looked up */
   all(): RowChange[] | undefined {
-    return this.bytes > MAX_NOTED_BYTES ? undefined : [...this.byKey.values()];
+    const changes = [...this.byKey.values()];
+    return this.bytes > MAX_NOTED_BYTES || !areFindable(changes) ? undefined : changes;
   }
 }
 
