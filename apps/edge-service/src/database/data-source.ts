@@ -14,6 +14,7 @@ import { CreateOwnedTables1796600000001 } from './migrations/1796600000001-creat
 import { CreateTableChunks1797200000000 } from './migrations/1797200000000-create-table-chunks.js';
 import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-create-schema-changes.js';
 import { CreateScrubs1797400000000 } from './migrations/1797400000000-create-scrubs.js';
+import { CreateLeftTables1797500000013 } from './migrations/1797500000013-create-left-tables.js';
 
 export const ENTITIES = [SyncLogEntity, SyncStateEntity, RetainedRowEntity, AckEntity, ScrubEntity];
 
@@ -34,6 +35,7 @@ export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error:
       CreateTableChunks1797200000000,
       CreateSchemaChanges1797300000000,
       CreateScrubs1797400000000,
+      CreateLeftTables1797500000013,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

@@ -8,6 +8,7 @@ import { recordSchemaChanges, type SchemaChange } from '../audit/schema-changes.
 import { shuttingDown } from '../central/race-abort.js';
 import type { Alterations } from '../schema/plan-changes.js';
 import { addLabelStatement } from '../schema/user-types.js';
+import { holdsWhatItHeld } from '../verify/holds-what-it-held.js';
 import { leaveTables } from '../state/leave-tables.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
@@ -144,7 +145,9 @@ export class LoadTransaction {
       throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered during the cycle.` });
     }
     const created = new Set(missing.map(({ name }) => name));
-    await this.owned.claim(client, mirror.tables, created);
+    const returned = await this.owned.claim(client, mirror.tables, created, holdsWhatItHeld);
+    if (returned.length > 0)
+      this.logger.info({ tables: returned }, 'tables came back into the plan as they had left it: they are mirrored again');
     await this.warnOfTriggers(client, mirror);
     if (truncates && tables.length > 0) {
       await this.lockTables(client, lockStatement(tables, mirror.tables));
@@ -175,7 +178,11 @@ export class LoadTransaction {
   /** Lets go of tables that left the plan. Once: the manifest that is recorded does not name them. */
   private async leave(client: pg.ClientBase, { cycleId, schema }: LoadOrder): Promise<void> {
     if (!schema || schema.removed.length === 0) return;
-    const left = await leaveTables(client, this.owned, schema.removed, schema.dropsRemoved);
+    const left = await leaveTables(client, this.owned, {
+      held: schema.held?.tables ?? [],
+      names: schema.removed,
+      drop: schema.dropsRemoved,
+    });
     await recordSchemaChanges(
       client,
       cycleId,

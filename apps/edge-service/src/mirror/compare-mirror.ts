@@ -13,6 +13,7 @@ import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf,
 import type { DeltaBase, Download } from '../download/downloads.js';
 import { findAlteredSource } from '../schema/altered-source.js';
 import { HeldManifest } from '../state/held-manifest.js';
+import { holdsWhatItHeld } from '../verify/holds-what-it-held.js';
 import { hashTable, type ReadTable } from '../verify/verify-table.js';
 import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
@@ -91,7 +92,7 @@ export class CompareMirror {
     const held = before && (await this.held.find(client, before));
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
       const mirror = await this.inspector.inspect(client, manifest, held);
-      await this.owned.check(client, mirror.tables);
+      await this.owned.check(client, mirror.tables, holdsWhatItHeld);
       await checkCreatable(
         client,
         manifest,

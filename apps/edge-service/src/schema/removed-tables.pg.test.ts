@@ -79,6 +79,41 @@ test('a table that comes back holds rows of the device then, which nothing overw
   expect(await edge.query('SELECT FROM areas')).toHaveLength(3);
 });
 
+test('a table that comes back as it had left is Waypost’s again, whatever central has by then', async () => {
+  await start();
+  await leave(['areas']);
+  await edge.sync();
+  await central.change('INSERT INTO areas VALUES (4); DELETE FROM areas WHERE id = 1');
+  await leave([]);
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+  expect(await edge.query('SELECT id FROM areas ORDER BY id')).toEqual([{ id: 2 }, { id: 3 }, { id: 4 }]);
+  expect(await owned()).toContain('"public"."areas"');
+  expect(await edge.query('SELECT FROM waypost.edge_left_tables')).toEqual([]);
+  expect(log.filter(({ msg }) => String(msg).startsWith('tables came back into the plan'))).toMatchObject([{ tables: ['areas'] }]);
+  await leave(['areas'], 'drop');
+  expect(await edge.sync()).toMatchObject({ status: 'Success' });
+  expect(await isThere('areas')).toBe(false);
+});
+
+test.each<[string, string, string?]>([
+  ['a row that is altered', 'UPDATE users SET company_id = 5 WHERE id = 1'],
+  ['a row that is gone', 'DELETE FROM users WHERE id = 1'],
+  ['a column of the device’s own', "ALTER TABLE users ADD mine text DEFAULT 'mine'", 'SCHEMA_MISMATCH'],
+  [
+    'another table of that name',
+    'ALTER TABLE users RENAME TO before; CREATE TABLE users AS TABLE before; ALTER TABLE users ADD PRIMARY KEY (id)',
+  ],
+])('%s: a table that comes back otherwise than it left is the device’s', async (_, sql, code = 'TABLE_NOT_OURS') => {
+  await start();
+  await leave(['users']);
+  await edge.sync();
+  await edge.query(sql);
+  const rows = await edge.query('SELECT u::text FROM users u ORDER BY id');
+  await leave([]);
+  expect(await edge.sync()).toMatchObject({ code });
+  expect(await edge.query('SELECT u::text FROM users u ORDER BY id')).toEqual(rows);
+});
+
 test('drop: tables that Waypost created are dropped in the transaction, those that reference others first', async () => {
   await start();
   await edge.query('ALTER TABLE users ADD FOREIGN KEY (company_id) REFERENCES companies');

@@ -1,7 +1,7 @@
-import { parseTableName, quoteTable } from '@waypost/contracts';
+import { type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
 import { type CatalogTable, describeTables, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
-import { FORGET_OWNED, FORGET_RETAINED } from './owned-tables.sql.js';
+import { FORGET_OWNED, FORGET_RETAINED, RECORD_LEFT } from './owned-tables.sql.js';
 import type { OwnedTables } from './owned-tables.js';
 
 /** Something depends on the table, or the role may not drop it. */
@@ -19,15 +19,15 @@ export interface LeftTable {
 
 /**
  * Lets go of tables that left the plan, in the current transaction: from then on they are the device's own. Those that Waypost created are dropped first where
- * `drop` says so and nothing depends on them.
+ * `drop` says so and nothing depends on them. What those hold that stay is written down: OwnedTables takes them back as long as they hold nothing else.
+ * @param held the tables of the manifest that the device holds
  * @param names children last, as in a manifest
  * @throws what PostgreSQL says while another session uses a table that is to be dropped
  */
 export async function leaveTables(
   client: pg.ClientBase,
   owned: OwnedTables,
-  names: readonly string[],
-  drop: boolean,
+  { held, names, drop }: { held: readonly ManifestTable[]; names: readonly string[]; drop: boolean },
 ): Promise<LeftTable[]> {
   const identifiers = names.map((name) => ({ name, identifier: parseTableName(name) }));
   const described = await describeTables(
@@ -46,6 +46,9 @@ export async function leaveTables(
     if (created.has(name)) left.push(await dropTable(client, name));
     else left.push({ name, ...(drop && { because: 'Waypost did not create it' }) });
   }
+  const kept = held.filter(({ name }) => left.some((table) => table.name === name && table.statement === undefined));
+  const relations = kept.map(({ name }) => quoteTable(parseTableName(name)));
+  await client.query(RECORD_LEFT, [relations, kept.map((table) => JSON.stringify(table))]);
   await client.query(FORGET_OWNED, [identifiers.map(({ identifier }) => quoteTable(identifier))]);
   await client.query(FORGET_RETAINED, [names]);
   return left;

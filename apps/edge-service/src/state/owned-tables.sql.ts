@@ -28,6 +28,21 @@ export function lockAgainstWriters(relations: readonly string[]): string {
   return `LOCK TABLE ${relations.join(', ')} IN SHARE ROW EXCLUSIVE MODE`;
 }
 
+/** Tables that are Waypost's and stay when they leave the plan. $1: relations, $2: how the manifest that the device holds describes each, as JSON. */
+export const RECORD_LEFT = `
+  INSERT INTO waypost.edge_left_tables AS known (relation, table_oid, database, how, contents)
+  SELECT relation, table_oid, database, how, contents
+  FROM waypost.edge_owned_tables JOIN unnest($1::text[], $2::jsonb[]) AS t(relation, contents) USING (relation) WHERE table_oid IS NOT NULL
+  ON CONFLICT (relation) DO UPDATE SET table_oid = excluded.table_oid, database = excluded.database, how = excluded.how,
+    contents = excluded.contents, left_at = excluded.left_at`;
+
+/** $1: relations, $2: the database's identity. */
+export const FIND_LEFT = `
+  SELECT relation, table_oid::int8 AS oid, how, contents FROM waypost.edge_left_tables WHERE relation = ANY ($1::text[]) AND database = $2`;
+
+/** $1: relations. */
+export const FORGET_LEFT = 'DELETE FROM waypost.edge_left_tables WHERE relation = ANY ($1::text[])';
+
 /** $1: relations. */
 export const FORGET_OWNED = 'DELETE FROM waypost.edge_owned_tables WHERE relation = ANY ($1::text[])';
 

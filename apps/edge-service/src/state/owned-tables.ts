@@ -1,9 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
+import { type ManifestTable, parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
 import { queryOn, type CatalogTable } from '@waypost/runtime';
 import type pg from 'pg';
 import { Database } from '../database/database.js';
-import { FIND_NESTED, FIND_OWNED, findEmpty, lockAgainstWriters } from './owned-tables.sql.js';
+import { FIND_LEFT, FIND_NESTED, FIND_OWNED, findEmpty, FORGET_LEFT, lockAgainstWriters } from './owned-tables.sql.js';
 import { type OwnedTable, type Ownership, recordOwnership } from './record-ownership.js';
 import { STATE_OPTIONS, type StateOptions } from './state-options.js';
 
@@ -15,15 +15,28 @@ interface OwnedRow {
   how: Ownership;
 }
 
+/** A row of FIND_LEFT: a table that left the plan, with what it held then. */
+interface LeftRow {
+  relation: string;
+  oid: string;
+  how: Ownership;
+  contents: ManifestTable;
+}
+
 /** A local table, by the manifest's name. */
 interface Local {
   name: string;
   relation: string;
   oid: number;
+  catalog: CatalogTable;
 }
+
+/** Whether a table holds exactly what a manifest said of it. */
+export type Proof = (client: pg.ClientBase, contents: ManifestTable, local: CatalogTable) => Promise<boolean>;
 
 /**
  * Which of the device's tables Waypost may write to: those that it created, that were empty when it first met them, or that their owner handed over.
+ * One that left the plan and holds, when it comes back, exactly what it held then, is Waypost's again.
  * A table is known by name and oid: one that was dropped and made again in the same database, with rows, is not Waypost's. In another database
  * (a restored dump) oids say nothing, and the name decides.
  */
@@ -37,26 +50,36 @@ export class OwnedTables {
   /**
    * Refuses tables that are not Waypost's. Call it in a transaction; nothing is written.
    * @param locals the manifest's tables that exist here, by the manifest's names
+   * @param prove reads tables that left the plan and came back
    * @throws WaypostError TABLE_NOT_OURS that names all of them; SCHEMA_MISMATCH when one is a part of another
    */
-  async check(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<void> {
+  async check(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, prove: Proof): Promise<void> {
     await this.refuseNested(client, locals);
     const { unknown } = await this.sort(client, locals);
-    await this.refuseFilled(client, unknown);
+    await this.refuseFilled(client, unknown, prove);
   }
 
   /**
    * As `check`, and records, in the current transaction, what is Waypost's from now on. Writers stay out of tables that it meets for the first time.
    * @param created names of the tables that this transaction made
+   * @returns names of tables that left the plan and came back with what they held
    */
-  async claim(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, created: ReadonlySet<string>): Promise<void> {
+  async claim(
+    client: pg.ClientBase,
+    locals: ReadonlyMap<string, CatalogTable>,
+    created: ReadonlySet<string>,
+    prove: Proof,
+  ): Promise<string[]> {
     const { unknown, claims } = await this.sort(client, locals);
     const met = unknown.filter(({ name }) => !created.has(name));
     if (met.length > 0) await client.query(lockAgainstWriters(met.map(({ relation }) => relation)));
-    await this.refuseFilled(client, met);
-    claims.push(...unknown.map((local): OwnedTable => ({ ...local, how: created.has(local.name) ? 'created' : 'empty' })));
-    if (claims.length === 0) return;
+    const returned = await this.refuseFilled(client, met, prove);
+    const howOf = ({ name }: Local): Ownership => (created.has(name) ? 'created' : (returned.get(name) ?? 'empty'));
+    claims.push(...unknown.map((local): OwnedTable => ({ ...local, how: howOf(local) })));
+    if (claims.length === 0) return [];
     await recordOwnership(client, claims, this.database.identity.identity);
+    await client.query(FORGET_LEFT, [claims.map(({ relation }) => relation)]);
+    return [...returned.keys()];
   }
 
   /** @returns the names of those that Waypost created */
@@ -70,7 +93,12 @@ export class OwnedTables {
     client: pg.ClientBase,
     locals: ReadonlyMap<string, CatalogTable>,
   ): Promise<{ unknown: Local[]; claims: OwnedTable[]; created: Set<string> }> {
-    const tables = [...locals].map(([name, { oid }]): Local => ({ name, oid, relation: quoteTable(parseTableName(name)) }));
+    const tables = [...locals].map(([name, catalog]): Local => ({
+      name,
+      oid: catalog.oid,
+      relation: quoteTable(parseTableName(name)),
+      catalog,
+    }));
     const rows = await queryOn(client)<OwnedRow>(FIND_OWNED, [tables.map(({ relation }) => relation)]);
     const known = new Map(rows.map((row) => [row.relation, row]));
     const { identity } = this.database.identity;
@@ -95,13 +123,28 @@ export class OwnedTables {
     return adoptTables === '*' || adoptTables.has(relation);
   }
 
-  private async refuseFilled(client: pg.ClientBase, tables: readonly Local[]): Promise<void> {
-    if (tables.length === 0) return;
+  /** @returns of those that have rows, how each one that is proven to hold what Waypost put there had become its own */
+  private async refuseFilled(client: pg.ClientBase, tables: readonly Local[], prove: Proof): Promise<Map<string, Ownership>> {
+    if (tables.length === 0) return new Map();
     // A policy that hides rows must not make a table look empty.
     await client.query('SET LOCAL row_security = off');
     const rows = await queryOn(client)<{ position: number; empty: boolean }>(findEmpty(tables.map(({ relation }) => relation)));
     const filled = rows.filter(({ empty }) => !empty).map(({ position }) => tables[position]!);
-    if (filled.length > 0) throw notOurs(filled);
+    const returned = await this.findReturned(client, filled, prove);
+    const others = filled.filter(({ name }) => !returned.has(name));
+    if (others.length > 0) throw notOurs(others);
+    return returned;
+  }
+
+  private async findReturned(client: pg.ClientBase, filled: readonly Local[], prove: Proof): Promise<Map<string, Ownership>> {
+    const relations = filled.map(({ relation }) => relation);
+    const left = filled.length === 0 ? [] : await queryOn(client)<LeftRow>(FIND_LEFT, [relations, this.database.identity.identity]);
+    const returned = new Map<string, Ownership>();
+    for (const { name, relation, oid, catalog } of filled) {
+      const row = left.find((candidate) => candidate.relation === relation && Number(candidate.oid) === oid);
+      if (row && (await prove(client, row.contents, catalog))) returned.set(name, row.how);
+    }
+    return returned;
   }
 
   private async refuseNested(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>): Promise<void> {
