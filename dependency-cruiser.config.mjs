@@ -39,7 +39,7 @@ const unnamed = Object.entries(LAYERS).map(([root, layers]) => ({
 const foreignSql = {
   name: 'only SQL is made of the SQL of another folder',
   severity: 'error',
-  from: { path: '^apps/([^/]+)/src/([^/]+)/', pathNot: [TESTS, '\\.sql\\.ts$', '^apps/edge-service/src/mirror/update-mirror\\.ts$'] },
+  from: { path: '^apps/([^/]+)/src/([^/]+)/', pathNot: [TESTS, '\\.sql\\.ts$'] },
   to: { path: '^apps/[^/]+/src/.*\\.sql\\.ts$', pathNot: '^apps/$1/src/$2/' },
 };
 

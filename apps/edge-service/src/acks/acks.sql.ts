@@ -4,10 +4,13 @@ export const QUEUE_ACK = `
   ON CONFLICT (manifest_id, status) DO UPDATE
   SET body = excluded.body, created_at = clock_timestamp(), attempts = 0, last_error = NULL, refused_at = NULL`;
 
+/** An ack tells the first ones: those that it has told are the first ones still, whatever was found since. */
+const TOLD_ORDER = 'found_at, table_name, first_key, last_key';
+
 /** What the next ack tells central. $1: how many at most, $2: characters of a key. */
 export const UNREPORTED_DRIFTS = `
   SELECT table_name AS table, chunks, left(first_key, $2) AS "firstKey", left(last_key, $2) AS "lastKey", found_at AS "foundAt"
-  FROM waypost.edge_drifts WHERE reported_at IS NULL ORDER BY found_at LIMIT $1`;
+  FROM waypost.edge_drifts WHERE reported_at IS NULL ORDER BY ${TOLD_ORDER} LIMIT $1`;
 
 /**
  * Removes an ack that central has, and keeps the receipt for the manifest that the device holds. $1: manifest, $2: status, $3: created_at as it was read:
@@ -19,8 +22,10 @@ export const DELETE_SENT = `
     SELECT 'receipt', $1 || ' ' || $4::text FROM waypost.edge_sync_state WHERE key = 'manifest_id' AND value = $1 AND $4 IS NOT NULL
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
   ), reported AS (
-    UPDATE waypost.edge_drifts SET reported_at = clock_timestamp()
-    WHERE $2 = 'Success' AND reported_at IS NULL AND found_at < $3::timestamptz
+    UPDATE waypost.edge_drifts SET reported_at = clock_timestamp() WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM waypost.edge_drifts WHERE reported_at IS NULL AND found_at < $3::timestamptz ORDER BY ${TOLD_ORDER} LIMIT (
+        SELECT coalesce(jsonb_array_length(body::jsonb -> 'drifts'), 0) FROM waypost.edge_acks
+        WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz)))
   )
   DELETE FROM waypost.edge_acks WHERE manifest_id = $1 AND status = $2 AND created_at = $3::timestamptz`;
 

@@ -12,7 +12,7 @@ import { CycleSteps } from '../phase/cycle-steps.js';
 import { MirrorDrifted } from '../load/stage-changes.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { AppliedState } from '../state/mirror-state.js';
-import { RECORD_DRIFT } from '../state/state.sql.js';
+import { recordDrift } from '../state/record-drift.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { CompareMirror, type MirrorDiff, outcomesOf } from './compare-mirror.js';
 import { FirstSync } from './first-sync.js';
@@ -64,7 +64,7 @@ export class UpdateMirror implements CyclePhase {
   private async drifted({ log }: Cycle, client: pg.PoolClient, error: MirrorDrifted): Promise<void> {
     log.error({ err: error, table: error.table }, 'rows of the mirror are not those that were verified last');
     this.metrics.driftedChunks.inc(error.chunks);
-    await client.query(RECORD_DRIFT, [null, error.table, error.chunks, null, null]);
+    await recordDrift(client, null, { table: error.table, chunks: error.chunks, firstKey: null, lastKey: null });
   }
 
   private async syncOnce(cycle: Cycle, client: pg.PoolClient, before: AppliedState | undefined): Promise<Applied> {

@@ -162,6 +162,19 @@ test('what was found while acknowledgements cannot be sent is told with the next
   expect(await edge.query('SELECT FROM waypost.edge_drifts WHERE reported_at IS NULL')).toEqual([]);
 });
 
+test('more than an acknowledgement takes is told with the next ones', async () => {
+  await edge.query(
+    `INSERT INTO waypost.edge_drifts (table_name, chunks, first_key, last_key) SELECT 'readings', 1, g::text, g::text FROM generate_series(1, 150) g`,
+  );
+  for (const told of [100, 50]) {
+    await central.change('UPDATE readings SET value = value + 1 WHERE meter = 3');
+    expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
+    expect(central.acks.at(-1)?.drifts).toHaveLength(told);
+  }
+  expect(new Set(central.acks.flatMap((ack) => ack.drifts ?? []).map(({ firstKey }) => firstKey)).size).toBe(150);
+  expect(await edge.query('SELECT FROM waypost.edge_drifts WHERE reported_at IS NULL')).toEqual([]);
+});
+
 test('a device that holds nothing has nothing to scrub', async () => {
   await using other = await startFakePair({ server, source: CREATE, tables: TABLES });
   expect(await other.edge.scrub()).toMatchObject({ httpStatus: 409, code: 'NOTHING_HELD' });
