@@ -8,15 +8,21 @@ import {
   ChunkIndex,
   contentDigest,
   databaseFingerprint,
+  decodeDeltaHeader,
+  decodeSegments,
+  DELTA_HEADER_BYTES,
   ERROR_KINDS,
+  hasRows,
   liveHead,
   type Manifest,
   manifestSha256,
   readLiveHead,
+  SEGMENT_ENTRY_BYTES,
   sha256,
   sha256Hex,
   tableSha256,
 } from '@waypost/contracts';
+import { decompress } from '@waypost/runtime';
 import { type Central, startCentral } from '../apps/central-api/testing/central.js';
 import { runSql } from '../apps/central-api/testing/sql.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
@@ -230,6 +236,25 @@ const CHECKS: Record<string, (vector: never) => void> = {
       at += entry.frameBytes;
     }
     expect(at).toBe(bytes.length);
+  },
+  delta: ({ delta, list, keys, oldRows, newRows }: Record<'delta' | 'list' | 'keys' | 'oldRows' | 'newRows', string>) => {
+    const bytes = hex(delta);
+    const { segmentCount, listBytes, ...table } = decodeDeltaHeader(bytes);
+    let at = DELTA_HEADER_BYTES;
+    const take = (length: number): Buffer => bytes.subarray(at, (at += length));
+    const restored = decompress(take(listBytes), segmentCount * SEGMENT_ENTRY_BYTES);
+    expect(restored).toEqual(hex(list));
+    const [segment, ...others] = decodeSegments(restored, segmentCount);
+    expect([others.length, hasRows(segment!)]).toEqual([0, true]);
+    const { keysBytes, keysFrameBytes, rawBytes, frameBytes, check, oldCheck } = segment!;
+    expect(decompress(take(keysFrameBytes), keysBytes)).toEqual(hex(keys));
+    expect(decompress(take(frameBytes), rawBytes, hex(oldRows))).toEqual(hex(newRows));
+    expect(at).toBe(bytes.length);
+    expect([sha256(hex(newRows)), sha256(hex(oldRows))].map((digest) => digest.subarray(0, 8))).toEqual([check, oldCheck]);
+    const [row8, row11] = [hex(newRows).subarray(0, 20), hex(newRows).subarray(20)];
+    const row9 = hex('0002 00000008 0000000000000009 ffffffff');
+    const chunks = client.cutChunks(Buffer.concat([row8, row9, row11]), 'binary', [0]);
+    expect(client.tableHash(chunks.map((chunk) => sha256(chunk)))).toBe(table.sha256);
   },
   live: ({ records }: { records: { type: string; length: number; head: string }[] }) => {
     for (const { type, length, head } of records) {
