@@ -4,7 +4,7 @@ import { sha256 } from './hashes.js';
 import { diffRows, type RowChange } from './row-diff.js';
 
 /** Rows of a segment that are looked up together on the device. */
-export const MAX_ROWS_OF_SEGMENT = 1024;
+export const MAX_ROWS_OF_SEGMENT = 4096;
 /** Of the rows of a segment, as they were and as they are: a single longer one is a segment of its own. */
 const MAX_BYTES = 1 << 20;
 /** Where more than this part of the bytes of both sides is of rows that differ, whole chunks are as short, and need no list of keys. */
