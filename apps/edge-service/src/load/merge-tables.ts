@@ -24,7 +24,7 @@ export async function stageTable(client: pg.ClientBase, merged: MergedTable, spo
   const statement = sql.copyIntoStagedRows(merged);
   describeSpan(statementOf(statement));
   await copyIn(client, statement, copyDataOf(spooled, merged.table.format));
-  await client.query(`ANALYZE ${sql.stagedRows(merged)}`);
+  await client.query(sql.analyzeStagedRows(merged));
 }
 
 /**

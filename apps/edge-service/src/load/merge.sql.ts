@@ -35,6 +35,11 @@ export function copyIntoStagedRows(merged: MergedTable): string {
   return `COPY ${stagedRows(merged)} (${columnList(merged)}) FROM STDIN (FORMAT ${merged.table.format}, FREEZE)`;
 }
 
+/** Staged rows are joined by their keys: to analyze the other ones of 100,000 rows of 12 columns, too, took 310 ms in place of 75. */
+export function analyzeStagedRows(merged: MergedTable): string {
+  return `ANALYZE ${stagedRows(merged)} (${keyList(merged)})`;
+}
+
 /** A key that was staged more than once. */
 export function findStagedTwice(merged: MergedTable): string {
   return `SELECT FROM ${stagedRows(merged)} GROUP BY ${keyList(merged)} HAVING count(*) > 1 LIMIT 1`;

@@ -78,7 +78,7 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
   if (changes.leadsTo !== undefined) result?.check(changes.leadsTo);
   if ((await client.query(sql.findStagedTwice(merged))).rowCount !== 0)
     throw new WaypostError('CHUNK_CORRUPT', { detail: `The changes of ${table.name} bring a row twice.` });
-  await client.query(`ANALYZE ${sql.stagedRows(merged)}`);
+  await client.query(sql.analyzeStagedRows(merged));
   await client.query(`ANALYZE ${sql.goneKeys(merged)}`);
   describeSpan({ 'waypost.rows': rows, 'waypost.read_chunks': touched.size });
   return { source, held, stored, runs: runsOf([...touched].sort((one, other) => one - other)), rows };
