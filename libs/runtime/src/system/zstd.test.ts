@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { randomBytes } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
-import { compress, decompress } from './zstd.js';
+import { compress, compressAgainst, decompress } from './zstd.js';
 
 const corrupt = expect.objectContaining({ code: 'CHUNK_CORRUPT' }) as Error;
 const anyChunk = fc.oneof(
@@ -25,6 +25,29 @@ test('a chunk of the largest usual size comes back, also one that cannot be comp
     expect(decompress(compress(chunk), chunk.length).equals(chunk)).toBe(true);
   }
 });
+
+test('a frame that ends exactly with an output buffer is one frame, and one that an earlier version stored is opened', () => {
+  const dictionary = randomBytes(2000);
+  for (const [length, overhead] of [32_768, 65_536].map(
+    (size) => [size, compress(randomBytes(size - 100)).length - (size - 100)] as const,
+  )) {
+    for (let bytes = length - overhead - 3; bytes <= length - overhead + 3; bytes += 1) {
+      const chunk = randomBytes(bytes);
+      const frame = compress(chunk);
+      expect(frame.length).toBe(bytes + overhead);
+      expect(decompress(frame, bytes).equals(chunk)).toBe(true);
+      const asStored = (): Buffer => decompress(Buffer.concat([frame, EMPTY]), bytes);
+      if (frame.length === length) expect(asStored().equals(chunk)).toBe(true);
+      else expect(asStored).toThrow(corrupt);
+      expect(() => decompress(Buffer.concat([frame, EMPTY, EMPTY]), bytes)).toThrow(corrupt);
+      const against = compressAgainst(dictionary, chunk);
+      expect(against.subarray(-EMPTY.length).equals(EMPTY)).toBe(false);
+      expect(decompress(against, bytes, dictionary).equals(chunk)).toBe(true);
+    }
+  }
+});
+
+const EMPTY = compress(Buffer.alloc(0));
 
 /** A copy of the frame with one bit changed. */
 function flip(frame: Buffer, bit: number): Buffer {

@@ -12,6 +12,9 @@ const OUTPUT_PIECE_BYTES = 32 << 10;
 /** A longer chunk (one with a long row) gets one output buffer: joining pieces would hold its frame in memory twice. */
 const LONG_CHUNK_BYTES = 2 << 20;
 
+/** What zstd makes of nothing, with its checksum. */
+const EMPTY_FRAME = Buffer.from('28b52ffd240001000099e9d851', 'hex');
+
 /** How much longer than its content a frame's or a restored chunk's memory may be: for releaseMemory. */
 export const ZSTD_SLACK_BYTES = OUTPUT_PIECE_BYTES;
 
@@ -21,12 +24,20 @@ export const ZSTD_SLACK_BYTES = OUTPUT_PIECE_BYTES;
  */
 export function compress(chunk: Buffer): Buffer {
   const chunkSize = chunk.length > LONG_CHUNK_BYTES ? chunk.length + (chunk.length >> 8) + 1024 : OUTPUT_PIECE_BYTES;
-  return zstdCompressSync(chunk, { chunkSize, params: LEVEL_1_WITH_CHECKSUM });
+  return oneFrame(zstdCompressSync(chunk, { chunkSize, params: LEVEL_1_WITH_CHECKSUM }), chunkSize);
 }
 
 /** As `compress`, for bytes that are much like others: what the dictionary has costs next to nothing. */
 export function compressAgainst(dictionary: Buffer, bytes: Buffer): Buffer {
-  return zstdCompressSync(bytes, { dictionary, params: LEVEL_3_WITH_CHECKSUM });
+  const chunkSize = OUTPUT_PIECE_BYTES;
+  return oneFrame(zstdCompressSync(bytes, { dictionary, chunkSize, params: LEVEL_3_WITH_CHECKSUM }), chunkSize);
+}
+
+/** Where a frame ends exactly with an output buffer, Node calls zstd once more, which begins another frame and ends it. */
+function oneFrame(frame: Buffer, chunkSize: number): Buffer {
+  const end = frame.length - EMPTY_FRAME.length;
+  const hasAnother = end > 0 && end % chunkSize === 0 && frame.subarray(end).equals(EMPTY_FRAME);
+  return hasAnother ? frame.subarray(0, end) : frame;
 }
 
 /**
@@ -46,7 +57,10 @@ export function decompress(frame: Buffer, rawBytes: number, dictionary?: Buffer)
 function inflate(frame: Buffer, rawBytes: number, dictionary: Buffer | undefined): Buffer {
   const { buffer, engine } = inflateFirstFrame(frame, rawBytes, dictionary);
   // zlib drops silently what follows the first frame.
-  if (engine.bytesWritten === frame.length) return buffer;
+  const rest = frame.subarray(engine.bytesWritten);
+  // Of chunks that earlier versions have stored, frames of such a length have an empty one behind them.
+  const isOld = engine.bytesWritten % OUTPUT_PIECE_BYTES === 0 && rest.equals(EMPTY_FRAME);
+  if (rest.length === 0 || isOld) return buffer;
   throw new WaypostError('CHUNK_CORRUPT', { detail: `${frame.length - engine.bytesWritten} bytes follow the zstd frame of a chunk.` });
 }
 
