@@ -1,7 +1,7 @@
 import { BorderKeysBuilder } from './border-keys.js';
 import { SEGMENT_CHECK_BYTES } from './delta-stream.js';
 import { sha256 } from './hashes.js';
-import { diffRows, type RowChange } from './row-diff.js';
+import { copyRowChange, diffRows, type RowChange } from './row-diff.js';
 
 /** Rows of a segment that are looked up together on the device. */
 export const MAX_ROWS_OF_SEGMENT = 4096;
@@ -47,7 +47,7 @@ export class DeltaRowsBuilder {
     for (const change of changes) {
       const length = bytesOf([change]);
       if (this.changes.length === MAX_ROWS_OF_SEGMENT || this.bytes + length > MAX_BYTES) yield* this.finish();
-      this.changes.push(copyOf(change));
+      this.changes.push(copyRowChange(change));
       this.bytes += length;
     }
   }
@@ -76,10 +76,6 @@ function hasNull(key: Buffer): boolean {
 
 function checkOf(bytes: Buffer): Buffer {
   return sha256(bytes).subarray(0, SEGMENT_CHECK_BYTES);
-}
-
-function copyOf({ key, before, after }: RowChange): RowChange {
-  return { key: Buffer.from(key), ...(before && { before: Buffer.from(before) }), ...(after && { after: Buffer.from(after) }) };
 }
 
 function bytesOf(changes: readonly RowChange[]): number {

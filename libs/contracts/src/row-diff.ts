@@ -7,6 +7,11 @@ export interface RowChange {
   after?: Buffer;
 }
 
+/** Of bytes of its own. */
+export function copyRowChange({ key, before, after }: RowChange): RowChange {
+  return { key: Buffer.from(key), ...(before && { before: Buffer.from(before) }), ...(after && { after: Buffer.from(after) }) };
+}
+
 /** Rows of a key range, before and after. */
 export interface RowDiff {
   changes: RowChange[];

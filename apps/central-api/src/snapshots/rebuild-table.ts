@@ -3,6 +3,7 @@ import {
   type ChunkEntry,
   type ChunkIndex,
   ChunkIndexBuilder,
+  copyRowChange,
   keyFieldsOf,
   replaceChunks,
   type RowChange,
@@ -133,11 +134,11 @@ class NotedChanges {
   private readonly byKey = new Map<string, RowChange>();
   private bytes = 0;
 
-  note({ key, before, after }: RowChange): void {
+  note(change: RowChange): void {
+    const { key, before, after } = change;
     this.bytes += (before?.length ?? 0) + (after?.length ?? 0);
     if (this.bytes > MAX_NOTED_BYTES) return this.byKey.clear();
-    const copy = { key: Buffer.from(key), ...(before && { before: Buffer.from(before) }), ...(after && { after: Buffer.from(after) }) };
-    this.byKey.set(key.toString('latin1'), copy);
+    this.byKey.set(key.toString('latin1'), copyRowChange(change));
   }
 
   /** @returns undefined where they are too many, or cannot be looked up */
