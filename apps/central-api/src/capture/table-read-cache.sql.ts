@@ -1,3 +1,4 @@
+import { LAZILY } from '../chunk-store/chunk-catalog.sql.js';
 import { HAS_FINDING } from './findings.sql.js';
 
 /** A read that was used within this time is not written to for being used again. */
@@ -35,7 +36,8 @@ export const FIND_LATER = `
 
 /** $1: key, $2: epoch, $3: fingerprint, $4: hash, $5: format, $6: sources, $7: the snapshot that was read in. */
 export const NOTE_READ = `
-  INSERT INTO waypost.table_reads (key, epoch, watch, sha256, format, sources, seen) VALUES ($1, $2, $3, $4, $5, $6::oid[], $7::pg_snapshot)
+  INSERT INTO waypost.table_reads (key, epoch, watch, sha256, format, sources, seen)
+  SELECT $1, $2, $3, $4, $5, $6::oid[], $7::pg_snapshot WHERE ${LAZILY}
   ON CONFLICT (key) DO UPDATE SET
     epoch = excluded.epoch, watch = excluded.watch, sha256 = excluded.sha256, format = excluded.format, sources = excluded.sources,
     seen = excluded.seen, noted_by = excluded.noted_by, built_at = excluded.built_at, used_at = excluded.used_at`;

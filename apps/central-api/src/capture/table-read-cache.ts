@@ -18,6 +18,7 @@ import {
   TRY_LOCK_TABLES,
   UNLOCK_TABLE,
 } from './table-read-cache.sql.js';
+import { totalsOf } from '../chunk-store/totals.js';
 
 /** A table that a snapshot needs. */
 interface Wanted {
@@ -105,7 +106,7 @@ export class TableReadCache {
         return { fresh, inProgress, earlier: due.length > 0 ? await findEarlierReads(client, due, options) : new Map() };
       },
       put: async ({ name, readKey }, index) => {
-        const { sha256 } = index.totals();
+        const { sha256 } = totalsOf(index);
         const sources = tracked.tablesOf.get(name);
         // On another connection: it is committed at once, and others need not wait for the rest of this snapshot.
         await this.dataSource.query(NOTE_READ, [readKey, epoch, tracked.fingerprint, sha256, index.format, sources, seen]);

@@ -13,19 +13,27 @@ export const LOCATE = `
   SELECT at, pack_id AS "packId", start, frame_bytes AS "frameBytes", crc32::float8 AS crc32
   FROM ${WANTED} CROSS JOIN LATERAL (SELECT * FROM waypost.chunks WHERE digest = wanted.digest LIMIT 1) AS place ORDER BY at`;
 
+/**
+ * SQL condition, always true: the current transaction commits without waiting for the disk. Only for what is bookkeeping until a manifest names it: the commit
+ * of the manifest, which does wait, makes everything durable that was committed before it. What a crash takes before is written again (docs/adr/0041).
+ */
+export const LAZILY = "set_config('synchronous_commit', 'off', true) = 'off'";
+
 /** $1: id, $2: bytes. */
 export const ADD_PACK = 'INSERT INTO waypost.packs (pack_id, bytes) VALUES ($1, $2)';
 
 /**
- * $1, $2: digests, $3: pack, $4…$7: start, frame_bytes, raw_bytes, crc32 of each. A chunk that another build has stored meanwhile stays where it
- * is; one that was about to go stays, here. In the order of their digests, so that two writers do not wait for each other in a circle.
+ * $1, $2: digests, $3: pack, $4…$7: start, frame_bytes, raw_bytes, crc32 of each, $8: bytes of the pack. A chunk that another build has stored meanwhile stays
+ * where it is; one that was about to go stays, here. In the order of their digests, so that two writers do not wait for each other in a circle.
  */
 export const ADD_CHUNKS = `
+  WITH pack AS (INSERT INTO waypost.packs (pack_id, bytes) VALUES ($3, $8))
   INSERT INTO waypost.chunks AS chunk (digest, pack_id, start, frame_bytes, raw_bytes, crc32)
   SELECT digest, $3, ($4::integer[])[at + 1], ($5::integer[])[at + 1], ($6::integer[])[at + 1], ($7::bigint[])[at + 1]
-  FROM ${WANTED} ORDER BY digest
+  FROM ${WANTED} WHERE ${LAZILY} ORDER BY digest
   ON CONFLICT (digest) DO UPDATE SET pack_id = excluded.pack_id, start = excluded.start, frame_bytes = excluded.frame_bytes,
-    crc32 = excluded.crc32, unneeded = false WHERE chunk.unneeded`;
+    crc32 = excluded.crc32, unneeded = false WHERE chunk.unneeded
+  RETURNING true AS added`;
 
 export const SUM_PACKS = 'SELECT coalesce(sum(bytes), 0)::float8 AS bytes FROM waypost.packs';
 
@@ -38,7 +46,7 @@ export const READ_PACK = 'SELECT bytes::float8 AS bytes FROM waypost.packs WHERE
  */
 export const ADD_CONTENT = `
   INSERT INTO waypost.table_contents AS content (sha256, format, chunk_index, row_count, frame_bytes, packs, index_sha256, frame_marks, border_keys)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+  SELECT $1, $2, $3::bytea, $4::bigint, $5::bigint, $6::text[], $7::bytea, $8::bytea, $9::bytea WHERE ${LAZILY}
   ON CONFLICT (sha256, format) DO UPDATE SET chunk_index = excluded.chunk_index, row_count = excluded.row_count,
     frame_bytes = excluded.frame_bytes, packs = excluded.packs, index_sha256 = excluded.index_sha256, frame_marks = excluded.frame_marks,
     border_keys = excluded.border_keys, needed_at = now(), unneeded = false

@@ -1,9 +1,10 @@
 import { type ChunkEntry, INDEX_ENTRY_BYTES, readEntry, sha256 as hash } from '@waypost/contracts';
-import { queryOn, queryPrepared, withClient, withTransaction } from '@waypost/runtime';
+import { queryPrepared, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import * as sql from './chunk-catalog.sql.js';
 import { frameMarks } from './frame-marks.js';
 import type { ChunkedTable, SnapshotId, StreamSize } from './snapshot-store.js';
+import { totalsOf } from './totals.js';
 
 const DIGEST_BYTES = 32;
 
@@ -49,6 +50,24 @@ export interface FoundContent {
   packBytes: (number | null)[];
 }
 
+/** A content as it is stored, but for its packs. */
+export interface Content extends SnapshotId {
+  /** Encoded. */
+  index: Buffer;
+  indexSha256: Buffer;
+  marks: Buffer;
+  borders: Buffer;
+  rowCount: number;
+  frameBytes: number;
+}
+
+export function contentOf({ index, borders }: ChunkedTable): Content {
+  const { sha256, rowCount, frameBytes } = totalsOf(index);
+  const bytes = index.encode();
+  const of = { sha256, format: index.format, rowCount, frameBytes };
+  return { ...of, index: bytes, indexSha256: hash(bytes), marks: frameMarks(bytes), borders: borders.encode() };
+}
+
 /** An index of a content: another one may take its place where chunks were lost and are stored again with other lengths. */
 export type ContentIndex = SnapshotId & Pick<StreamSize, 'indexSha256'>;
 
@@ -78,31 +97,23 @@ export class ChunkCatalog {
    * @returns those of its chunks that another writer had made known first, in another pack, by their keys; undefined when it would be too much
    */
   async addPack(pack: Pack, limitBytes: number): Promise<Map<string, KnownChunk> | undefined> {
-    return withClient(this.pool, (client) =>
-      withTransaction(client, 'READ WRITE', async () => {
-        const query = queryOn(client);
-        if (limitBytes < Infinity) {
-          const [stored] = await query<{ bytes: number }>(sql.SUM_PACKS);
-          if ((stored?.bytes ?? 0) + pack.bytes > limitBytes) return undefined;
-        }
-        await client.query(sql.ADD_PACK, [pack.packId, pack.bytes]);
-        const keys = [...pack.chunks.keys()];
-        const chunks = [...pack.chunks.values()];
-        const digests = Buffer.from(keys.join(''), 'latin1');
-        const { rowCount } = await client.query(sql.ADD_CHUNKS, [
-          digests,
-          keys.length,
-          pack.packId,
-          chunks.map(({ start }) => start),
-          chunks.map(({ frameBytes }) => frameBytes),
-          chunks.map(({ rawBytes }) => rawBytes),
-          chunks.map(({ crc32 }) => crc32),
-        ]);
-        if (rowCount === keys.length) return new Map();
-        const known = await query<KnownChunk>(sql.LOOK_UP, [digests, keys.length]);
-        return new Map(known.filter(({ packId }) => packId !== pack.packId).map((chunk) => [keys[chunk.at] as string, chunk]));
-      }),
-    );
+    if (limitBytes < Infinity && (await this.storedBytes()) + pack.bytes > limitBytes) return undefined;
+    const keys = [...pack.chunks.keys()];
+    const chunks = [...pack.chunks.values()];
+    const digests = Buffer.from(keys.join(''), 'latin1');
+    const added = await this.query('add chunks', sql.ADD_CHUNKS, [
+      digests,
+      keys.length,
+      pack.packId,
+      chunks.map(({ start }) => start),
+      chunks.map(({ frameBytes }) => frameBytes),
+      chunks.map(({ rawBytes }) => rawBytes),
+      chunks.map(({ crc32 }) => crc32),
+      pack.bytes,
+    ]);
+    if (added.length === keys.length) return new Map();
+    const known = await this.lookUp(digests);
+    return new Map(known.filter(({ packId }) => packId !== pack.packId).map((chunk) => [keys[chunk.at] as string, chunk]));
   }
 
   async packBytes(packId: string): Promise<number | undefined> {
@@ -115,17 +126,10 @@ export class ChunkCatalog {
     return stored?.bytes ?? 0;
   }
 
-  /**
-   * @param packs those that hold its chunks
-   * @returns SHA-256 of its index
-   */
-  async addContent({ index, borders }: ChunkedTable, packs: string[]): Promise<Buffer> {
-    const { sha256, rowCount, frameBytes } = index.totals();
-    const bytes = index.encode();
-    const indexSha256 = hash(bytes);
-    const values = [sha256, index.format, bytes, rowCount, frameBytes, packs.sort(), indexSha256, frameMarks(bytes), borders.encode()];
+  /** @param packs those that hold its chunks */
+  async addContent({ sha256, format, index, rowCount, frameBytes, indexSha256, marks, borders }: Content, packs: string[]): Promise<void> {
+    const values = [sha256, format, index, rowCount, frameBytes, packs.sort(), indexSha256, marks, borders];
     await this.query('add content', sql.ADD_CONTENT, values);
-    return indexSha256;
   }
 
   /** Where a content's chunks end, as BorderKeys encodes it; undefined where that is not known. */

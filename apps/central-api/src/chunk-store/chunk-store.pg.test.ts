@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Manifest } from '@waypost/contracts';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { SmallDisk } from '../../../../test/support/small-disk.js';
+import { installCapture } from '../../testing/capture.js';
 import { type Central, startCentral } from '../../testing/central.js';
 import { readTable } from '../../testing/chunk-streams.js';
 import { runSql } from '../../testing/sql.js';
@@ -163,6 +164,37 @@ test('a store that reaches its limit refuses what is too much, drops what is not
   await central.app.get(SnapshotSweeper).sweep();
   const second = await central.manifestFor(A);
   expect(await rowsOf(central, second)).toBe(second.tables[0]?.sha256);
+});
+
+/** For each table, how its rows were committed. */
+const NOTE_COMMITS = `
+  CREATE TABLE commits (name text, waits text);
+  CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO public.commits VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL; END $$;
+  DO $$ DECLARE name text; BEGIN
+    FOREACH name IN ARRAY '{packs,chunks,table_contents,table_reads,manifests,sync_manifests,sync_requests}'::text[] LOOP
+      EXECUTE format('CREATE CONSTRAINT TRIGGER note AFTER INSERT ON waypost.%I DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit()', name);
+    END LOOP;
+  END $$`;
+
+test('what the store notes is committed without waiting for the disk; manifests and the audit are not', async () => {
+  const { url } = await server.createDatabase('chunks');
+  const plan = PLAN.replace('scope:', 'changes: triggers\nscope:');
+  await runSql(url, SCHEMA);
+  await runSql(url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = on', current_database()); END $$");
+  await using central = await startCentral({ databaseUrl: url, plan });
+  await installCapture(url, plan);
+  await central.sql(NOTE_COMMITS);
+  await central.manifestFor(A);
+  expect(await central.sql('SELECT DISTINCT name, waits FROM commits ORDER BY name')).toEqual([
+    { name: 'chunks', waits: 'off' },
+    { name: 'manifests', waits: 'on' },
+    { name: 'packs', waits: 'off' },
+    { name: 'sync_manifests', waits: 'on' },
+    { name: 'sync_requests', waits: 'on' },
+    { name: 'table_contents', waits: 'off' },
+    { name: 'table_reads', waits: 'off' },
+  ]);
 });
 
 test('files of the former layout and of killed processes are removed, those of others are not', async () => {

@@ -9,6 +9,7 @@ import { type FramePosition, locatorOf, LostChunks, readFrames } from './read-fr
 import { readStream } from './read-stream.js';
 import type { ChunkedTable, SnapshotId, SnapshotStore, StoredBase, StoredSnapshot, StreamSize, TableWriter } from './snapshot-store.js';
 import { PackTableWriter } from './table-writer.js';
+import { totalsOf } from './totals.js';
 
 /** A disk that hangs, such as a dead network mount, must not hold up a scrape. */
 const SPACE = { ttlMs: 5000, timeoutMs: 1000 };
@@ -77,7 +78,7 @@ export class PackStore implements SnapshotStore {
         else if (this.addedBytes > Math.max(GROWN.bytes, (this.measuredBytes ?? Infinity) * GROWN.part)) this.onGrown();
       },
       onContent: ({ index, borders }: ChunkedTable, indexSha256: Buffer) => {
-        this.recent.set(nameOf({ sha256: index.totals().sha256, format: index.format }), { index, borders, indexSha256 });
+        this.recent.set(nameOf({ sha256: totalsOf(index).sha256, format: index.format }), { index, borders, indexSha256 });
       },
       onFull: () => this.onFull(),
     };

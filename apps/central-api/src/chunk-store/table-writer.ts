@@ -1,7 +1,7 @@
 import { type ChunkEntry, type ChunkIndex, ChunkIndexBuilder, WaypostError } from '@waypost/contracts';
 import { compress, faultPoint } from '@waypost/runtime';
 import type { BlobStore } from './blobs/blob-store.js';
-import type { ChunkCatalog, Pack } from './chunk-catalog.js';
+import { type ChunkCatalog, contentOf, type Pack } from './chunk-catalog.js';
 import { packName, PackWriter } from './pack-writer.js';
 import type { ChunkedTable, RawChunk, StoredBase, TableWriter } from './snapshot-store.js';
 
@@ -53,11 +53,17 @@ export class PackTableWriter implements TableWriter {
   }
 
   async commit({ index, borders }: ChunkedTable): Promise<ChunkIndex> {
-    await this.out.finish();
+    const finished = this.out.finish();
+    finished.catch(() => undefined); // its error is thrown where it is awaited
+    // While the pack is written to the disk: few builds meet another one that stored their chunks first.
+    const likely = contentOf({ index, borders });
+    await finished;
     await faultPoint('central.pack-known');
     const stored = this.otherLengths.size === 0 ? index : withLengths(index, this.otherLengths);
     const table = { index: stored, borders };
-    this.target.onContent(table, await this.target.catalog.addContent(table, [...this.packs]));
+    const content = stored === index ? likely : contentOf(table);
+    await this.target.catalog.addContent(content, [...this.packs]);
+    this.target.onContent(table, content.indexSha256);
     await faultPoint('central.snapshot-stored');
     return stored;
   }

@@ -16,6 +16,7 @@ import { shapeOf, type Snapshot, type TableSnapshot } from '../snapshots/build-s
 import type { ManifestContent } from './manifest-content.js';
 import { closeShrinks, holdShrinks, type KnownShrink } from './hold-shrinks.js';
 import { INSERT_MANIFESTS, INSERT_TABLES, LAST_MANIFESTS, NEXT_SEQUENCES, NOTE_SEEN } from './manifests.sql.js';
+import { totalsOf } from '../chunk-store/totals.js';
 
 /** A device that gets a manifest of a snapshot. */
 export interface Recipient {
@@ -142,7 +143,7 @@ function isAcceptable({ manifestId, epoch, sequence }: Manifest, have: Have | un
 
 function toManifestTable(snapshot: TableSnapshot): ManifestTable {
   const { index, indexes, defaults } = snapshot;
-  const { rowCount, rawBytes, frameBytes, sha256 } = index.totals();
+  const { rowCount, rawBytes, frameBytes, sha256 } = totalsOf(index);
   const streamBytes = HEADER_BYTES + index.length * INDEX_ENTRY_BYTES + frameBytes;
   const described = { ...shapeOf(snapshot), ...(defaults.length > 0 && { defaults }) };
   return {

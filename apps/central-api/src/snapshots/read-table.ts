@@ -10,6 +10,7 @@ import type { ResolvedTable } from '../plan/resolve-table.js';
 import { checkKey } from './check-key.js';
 import { rebuildTable } from './rebuild-table.js';
 import { storeTable } from './store-table.js';
+import { totalsOf } from '../chunk-store/totals.js';
 
 /** A table of the plan as one scope sees it. */
 export interface ScopedTable extends RowLayout, ResolvedTable {
@@ -88,7 +89,7 @@ async function readWhole(
   wholeBecause: string | undefined,
 ): Promise<FreshReading> {
   const index = await storeTable(client, { query: scoped.query, layout: scoped, store, signal });
-  const { rowCount, rawBytes } = index.totals();
+  const { rowCount, rawBytes } = totalsOf(index);
   return { index, source: 'built', readRows: rowCount, readBytes: rawBytes, wholeBecause };
 }
 
@@ -104,7 +105,7 @@ async function readChanges(
   const rebuilt = await rebuildTable(client, { ...change, base, source: ranges, store, signal }).catch(unlessLost);
   if (typeof rebuilt === 'string') return rebuilt;
   const { changes, ...reading } = rebuilt;
-  const { sha256, frameBytes } = reading.index.totals();
+  const { sha256, frameBytes } = totalsOf(reading.index);
   if (changes) noted?.note(id, { sha256, format: id.format }, { keyFields: base.borders.keyFields, rows: changes, frameBytes });
   return { ...reading, source: 'changed' };
 }

@@ -3,6 +3,7 @@ import { describeSpan, readChunks, type RowLayout } from '@waypost/runtime';
 import type pg from 'pg';
 import type { SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { ChunkBatcher } from './chunk-batcher.js';
+import { totalsOf } from '../chunk-store/totals.js';
 
 interface TableRead {
   query: string;
@@ -33,7 +34,7 @@ export async function storeTable(client: pg.ClientBase, { query, layout, store, 
     });
     await batcher.finish();
     const stored = await writer.commit({ index: index.build(), borders: borders.build() });
-    const { rowCount, rawBytes, frameBytes } = stored.totals();
+    const { rowCount, rawBytes, frameBytes } = totalsOf(stored);
     describeSpan({ 'waypost.rows': rowCount, 'waypost.raw_bytes': rawBytes, 'waypost.stream_bytes': frameBytes });
     return stored;
   } finally {
