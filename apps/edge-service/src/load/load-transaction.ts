@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type ErrorCode, type ManifestTable, type MirrorShape, type TableShape, WaypostError } from '@waypost/contracts';
+import { type ErrorCode, type ManifestTable, type TableShape, WaypostError } from '@waypost/contracts';
 import { faultPoint, LOGGER, pinSession, SqlState, sqlStateOf, withTransaction } from '@waypost/runtime';
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
@@ -11,11 +11,11 @@ import { addLabelStatement } from '../schema/user-types.js';
 import { holdsWhatItHeld } from '../verify/holds-what-it-held.js';
 import { leaveTables } from '../state/leave-tables.js';
 import { OwnedTables } from '../state/owned-tables.js';
-import { tablesWithRetainedRows } from '../state/retained-rows.js';
 import { alterTables, runDefinition } from './alter-tables.js';
 import { chooseLoadModes, type LoadMode } from './choose-load-modes.js';
 import { createTables } from './create-tables.js';
 import { type Mirror, MirrorInspector } from './mirror-inspector.js';
+import { proveMirror } from './prove-mirror.js';
 import { loadError, tablesLocked } from './load-errors.js';
 import { LOAD_OPTIONS, type LoadOptions } from './load-options.js';
 import { loadTable, lockStatement, lockWritersStatement, truncateStatement } from './load-table.js';
@@ -41,6 +41,8 @@ export interface Prepared extends Mirror {
   ledger: WriteLedger;
   /** Of tables that are not loaded: done last, so that their readers wait for nothing else. */
   late: Alterations;
+  /** Names of the tables that have retained rows. */
+  withRetained: ReadonlySet<string>;
 }
 
 /** Puts downloaded tables into the database: all of them, verified and written down, or nothing. */
@@ -107,7 +109,6 @@ export class LoadTransaction {
       await this.limitTransaction(client);
       await faultPoint('edge.transaction-begun');
       const prepared = await step('prepare', {}, () => this.prepare(client, order));
-      await pinSession(client);
       await faultPoint('edge.tables-prepared');
       await this.loadEmptyTables(client, order, prepared);
       const staged = await this.merge(client, order, prepared);
@@ -127,7 +128,9 @@ export class LoadTransaction {
     const { shape, tables, changes } = order;
     const held = order.schema?.held;
     const ledger = await WriteLedger.open(client);
-    const before = await this.inspector.inspect(client, shape, held);
+    const { fingerprint, retained } = await proveMirror(client, shape, 'load');
+    const recalled = this.inspector.recall(shape, held, fingerprint);
+    const before = recalled ?? (await this.inspector.inspect(client, shape, held, fingerprint));
     requireForeseen(before, order.schema);
     const missing = shape.tables.filter(({ name }) => !before.tables.has(name));
     await createTables(client, shape, missing, before.alterations);
@@ -137,6 +140,7 @@ export class LoadTransaction {
     await this.alter(client, order, early, before.tables);
     for (const name of early.keys()) ledger.noteLock(before.tables.get(name)!.oid);
     const mirror = missing.length + early.size > 0 ? await this.inspector.inspect(client, shape, held) : before;
+    const withRetained = new Set(retained);
     const truncates = this.options.strategy === 'truncate';
     const needed = truncates ? withReferencing(shape.tables, new Set(tables.map(({ name }) => name)), mirror.references) : [];
     const unforeseen = [...needed, ...missing].find((table) => !tables.includes(table));
@@ -145,7 +149,7 @@ export class LoadTransaction {
       throw new WaypostError('MIRROR_ALTERED', { detail: `${unforeseen.name} was altered during the cycle.` });
     }
     const created = new Set(missing.map(({ name }) => name));
-    const returned = await this.owned.claim(client, mirror.tables, created, holdsWhatItHeld);
+    const returned = mirror.isOurs ? [] : await this.owned.claim(client, mirror.tables, created, holdsWhatItHeld);
     if (returned.length > 0)
       this.logger.info({ tables: returned }, 'tables came back into the plan as they had left it: they are mirrored again');
     await this.warnOfTriggers(client, mirror);
@@ -154,10 +158,14 @@ export class LoadTransaction {
       await client.query(truncateStatement(tables, mirror.tables));
       for (const { name } of tables) ledger.noteLock(mirror.tables.get(name)!.oid);
     } else {
-      await this.lockWriters(client, shape, { tables, existing: before.tables });
+      const isLocked = (table: TableShape): boolean => tables.includes(table) || withRetained.has(table.name);
+      const locked = shape.tables.filter((table) => before.tables.has(table.name) && isLocked(table));
+      // From here to COMMIT no other session writes to what is loaded, so that what is verified is what is committed. Tables that are new here need no lock.
+      if (locked.length > 0) await this.lockTables(client, lockWritersStatement(locked, before.tables));
     }
     const modes = await chooseLoadModes(client, { strategy: this.options.strategy, tables, changes }, mirror);
-    return { ...mirror, modes, created, ledger, late };
+    if (mirror !== recalled) await pinSession(client);
+    return { ...mirror, modes, created, ledger, late, withRetained };
   }
 
   /** Readers of these tables wait from here to COMMIT. */
@@ -212,17 +220,6 @@ export class LoadTransaction {
       this.logger.warn({ triggers, hint: TRIGGERS_HINT }, 'triggers of mirrored tables may alter rows that are loaded');
   }
 
-  /** From here to COMMIT no other session writes to what is loaded, so that what is verified is what is committed. Tables that are new here need no lock. */
-  private async lockWriters(
-    client: pg.ClientBase,
-    shape: MirrorShape,
-    { tables, existing }: { tables: readonly TableShape[]; existing: Mirror['tables'] },
-  ): Promise<void> {
-    const withRetained = await tablesWithRetainedRows(client);
-    const locked = shape.tables.filter((table) => existing.has(table.name) && (tables.includes(table) || withRetained.has(table.name)));
-    if (locked.length > 0) await this.lockTables(client, lockWritersStatement(locked, existing));
-  }
-
   private async loadEmptyTables(client: pg.ClientBase, { tables, spooled, step }: LoadOrder, prepared: Prepared): Promise<void> {
     for (const table of tables) {
       const mode = prepared.modes.get(table.name);
@@ -238,9 +235,8 @@ export class LoadTransaction {
   private async merge(
     client: pg.ClientBase,
     { shape, tables, spooled, changes, step }: LoadOrder,
-    { modes, tables: locals, references, ledger }: Prepared,
+    { modes, tables: locals, references, ledger, withRetained }: Prepared,
   ): Promise<Map<string, StagedChanges>> {
-    const withRetained = await tablesWithRetainedRows(client);
     const merged: MergedTable[] = [];
     const changed = new Map<string, StagedChanges>();
     for (const [position, table] of shape.tables.entries()) {
@@ -271,11 +267,11 @@ export class LoadTransaction {
    * behind us while we wait for the last one.
    */
   private async lockTables(client: pg.ClientBase, statement: string): Promise<void> {
-    await client.query("SELECT set_config('statement_timeout', $1, true)", [String(this.options.lockTimeoutMs)]);
-    await client.query(statement).catch((error: unknown) => {
+    // PostgreSQL times each of these statements by itself.
+    const timed = `SET LOCAL statement_timeout = ${this.options.lockTimeoutMs}; ${statement}; SET LOCAL statement_timeout = 0`;
+    await client.query(timed).catch((error: unknown) => {
       throw sqlStateOf(error) === SqlState.queryCanceled ? tablesLocked(error) : error;
     });
-    await client.query("SELECT set_config('statement_timeout', '0', true)");
   }
 
   private async limitTransaction(client: pg.ClientBase): Promise<void> {

@@ -1,15 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, type ManifestTable, parseTableName, quoteTable } from '@waypost/contracts';
-import { queryPrepared, pinSession, withTransaction } from '@waypost/runtime';
+import { pinSession, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { TableOutcome } from '../audit/sync-log.js';
 import { checkCreatable } from '../load/create-tables.js';
 import type { SchemaOrder } from '../load/load-order.js';
 import { type Mirror, MirrorInspector } from '../load/mirror-inspector.js';
+import { type MirrorProof, proveMirror } from '../load/prove-mirror.js';
 import { withReferencing } from '../load/local-references.js';
 import { OwnedTables } from '../state/owned-tables.js';
 import { tablesWithRetainedRows } from '../state/retained-rows.js';
-import { type AppliedState, type KnownTableRow, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
+import { type AppliedState, type KnownTables, knownTablesOf, MirrorState } from '../state/mirror-state.js';
 import type { DeltaBase, Download } from '../download/downloads.js';
 import { findAlteredSource } from '../schema/altered-source.js';
 import { HeldManifest } from '../state/held-manifest.js';
@@ -19,7 +20,6 @@ import { changedTables } from './changed-tables.js';
 import type { Cycle } from '../phase/cycle.js';
 import { DeltaBases } from './delta-bases.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
-import { PROVE_MIRROR } from './mirror.sql.js';
 
 /** What a cycle found before it touches anything. */
 export interface MirrorDiff {
@@ -41,11 +41,20 @@ export interface MirrorDiff {
   isUntouched?: boolean;
 }
 
-/** A row of PROVE_MIRROR. */
-interface Proof {
-  fingerprint: string;
-  known: KnownTableRow[];
-  hasRetained: boolean;
+/** What the mirror is compared with. */
+interface Sought {
+  manifest: Manifest;
+  before: AppliedState | undefined;
+  /** The manifest that the device holds. */
+  held: Manifest | undefined;
+}
+
+/** What was found here. */
+interface Found {
+  mirror: Mirror;
+  known: KnownTables;
+  /** Tables that were just read. */
+  hashed: ReadonlyMap<string, ReadTable>;
 }
 
 /** Finds what the device's mirror lacks of a manifest. */
@@ -60,39 +69,33 @@ export class CompareMirror {
     private readonly held: HeldManifest,
   ) {}
 
-  /** What was inspected last, and found to be as the manifest says. */
-  private inspected: { manifestSha256: string; fingerprint: string } | undefined;
-
   /**
-   * What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. A mirror that was inspected for this
-   * manifest before is not inspected again while one statement proves that nothing of it was altered.
+   * What has to change here. Local columns that differ refuse the whole cycle, before anything is downloaded. A mirror that was inspected
+   * before is not inspected again while one statement proves that nothing of it was altered.
    */
   async compare({ verify }: Cycle, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
-    // Before the inspection: what is altered after this has another fingerprint.
-    const { fingerprint, known: rows, hasRetained } = await this.prove(client, manifest);
-    const { inspected } = this;
-    const isProven = !verify && inspected?.manifestSha256 === manifest.sha256 && inspected.fingerprint === fingerprint;
-    if (isProven && isWhole(manifest, knownTablesOf(rows))) {
-      return { ...unchangedDiff(manifest, before), isUntouched: !hasRetained };
-    }
-    this.inspected = undefined;
-    const diff = await this.inspect(verify, client, manifest, before);
-    if (diff.changed.length === 0 && !diff.schema) this.inspected = { manifestSha256: manifest.sha256, fingerprint };
-    return diff;
-  }
-
-  private async prove(client: pg.ClientBase, { tables, types }: Manifest): Promise<Proof> {
-    const names = [tables, types].map((list) => list.map(({ name }) => parseTableName(name)));
-    const parameters = names.flatMap((list) => [list.map(({ schema }) => schema), list.map(({ table }) => table)]);
-    const [proof] = await queryPrepared<Proof>(client, 'proof', PROVE_MIRROR, parameters);
-    return proof as Proof;
-  }
-
-  private async inspect(verify: boolean, client: pg.PoolClient, manifest: Manifest, before: AppliedState | undefined): Promise<MirrorDiff> {
     const held = before && (await this.held.find(client, before));
+    // Before the inspection: what is altered after this has another fingerprint.
+    const proof = await proveMirror(client, manifest, 'compare');
+    const mirror = this.inspector.recall(manifest, held, proof.fingerprint);
+    const known = knownTablesOf(proof.known);
+    const isSure = manifest.tables.every(({ name }) => known.get(name)?.intact);
+    if (verify || !isSure || !mirror?.isOurs) return this.inspect(verify, client, { manifest, before, held }, proof);
+    const diff = await this.diffOf(client, { manifest, before, held }, { mirror, known, hashed: new Map() });
+    const isUntouched = diff.changed.length === 0 && !diff.schema && proof.retained.length === 0;
+    return { ...diff, isUntouched };
+  }
+
+  /** The database was replaced. */
+  reset(): void {
+    this.inspector.forget();
+  }
+
+  private async inspect(verify: boolean, client: pg.PoolClient, sought: Sought, { fingerprint }: MirrorProof): Promise<MirrorDiff> {
+    const { manifest, held } = sought;
     return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-      const mirror = await this.inspector.inspect(client, manifest, held);
-      await this.owned.check(client, mirror.tables, holdsWhatItHeld);
+      const mirror = await this.inspector.inspect(client, manifest, held, fingerprint);
+      mirror.isOurs = await this.owned.check(client, mirror.tables, holdsWhatItHeld);
       await checkCreatable(
         client,
         manifest,
@@ -100,16 +103,20 @@ export class CompareMirror {
         mirror.alterations,
       );
       const { known, rehashed: hashed } = await this.knownTables(verify, client, manifest, mirror);
-      const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
-      const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
-      const bases = await this.deltas.find(client, changed, { mirror, known, before, hashed });
-      const { alterations, labels } = mirror;
-      const removed = removedTables(manifest, known, held);
-      const isNeeded = alterations.size + labels.length + removed.length > 0;
-      const schema = isNeeded ? { held, alterations, labels, removed, dropsRemoved: manifest.onRemoved === 'drop' } : undefined;
-      const allNew = !schema && changed.every(({ name }) => !mirror.tables.has(name));
-      return { manifest, before, changed, rehashed, ...bases, allNew, schema };
+      return this.diffOf(client, sought, { mirror, known, hashed });
     });
+  }
+
+  private async diffOf(client: pg.PoolClient, { manifest, before, held }: Sought, { mirror, known, hashed }: Found): Promise<MirrorDiff> {
+    const changed = this.toLoad(manifest, changedTables(manifest, known, mirror), mirror);
+    const rehashed = new Map([...hashed].filter(([name]) => !changed.some((table) => table.name === name)));
+    const bases = await this.deltas.find(client, changed, { mirror, known, before, hashed });
+    const { alterations, labels } = mirror;
+    const removed = removedTables(manifest, known, held);
+    const isNeeded = alterations.size + labels.length + removed.length > 0;
+    const schema = isNeeded ? { held, alterations, labels, removed, dropsRemoved: manifest.onRemoved === 'drop' } : undefined;
+    const allNew = !schema && changed.every(({ name }) => !mirror.tables.has(name));
+    return { manifest, before, changed, rehashed, ...bases, allNew, schema };
   }
 
   /** TRUNCATE includes the tables that reference those that changed. */
@@ -139,7 +146,7 @@ export class CompareMirror {
       if (altered && !source) continue;
       const facts = await hashTable(client, table, local, { hasRetained: withRetained.has(name), ...(source && { source }) });
       hashed.set(name, facts);
-      known.set(name, { sha256: facts.sha256, rowCount: facts.rowCount, format, intact: true });
+      known.set(name, { sha256: facts.sha256, rowCount: facts.rowCount, format, intact: true, hasChunks: false });
     }
     return { known: known as KnownTables, rehashed: hashed };
   }
@@ -167,14 +174,4 @@ function removedTables({ tables }: Manifest, known: KnownTables, held: Manifest 
   const left = [...known.keys()].filter((name) => !named.has(relationOf(name)));
   const order = held?.tables.map(({ name }) => name) ?? [];
   return left.sort((one, other) => order.indexOf(one) - order.indexOf(other));
-}
-
-/** Where every table is what it should be. */
-function unchangedDiff(manifest: Manifest, before: AppliedState | undefined): MirrorDiff {
-  return { manifest, before, changed: [], rehashed: new Map(), bases: new Map(), reasons: new Map(), allNew: false };
-}
-
-/** Whether the rows of all tables lie where they were hashed, with the manifest's hashes. */
-function isWhole(manifest: Manifest, known: KnownTables): boolean {
-  return changedTables(manifest, known, { tables: known }).size === 0 && manifest.tables.every(({ name }) => known.get(name)?.intact);
 }

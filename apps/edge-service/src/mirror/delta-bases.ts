@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type BorderedIndex, canonicalJson, type ManifestTable, WaypostError } from '@waypost/contracts';
-import { findRangeObstacle } from '@waypost/runtime';
+import { type CatalogTable, findRangeObstacle } from '@waypost/runtime';
 import type pg from 'pg';
 import type { DeltaBase } from '../download/downloads.js';
 import type { Mirror } from '../load/mirror-inspector.js';
 import { HeldManifest } from '../state/held-manifest.js';
-import { readHeldChunks, tablesWithChunks } from '../state/held-chunks.js';
+import { readHeldChunks } from '../state/held-chunks.js';
 import type { AppliedState, KnownTables } from '../state/mirror-state.js';
 import { keyedSource, type ReadTable } from '../verify/verify-table.js';
 import { MIRROR_OPTIONS, type MirrorOptions } from './mirror-options.js';
@@ -21,6 +21,9 @@ interface Here {
 /** Finds the tables that changes can start from: their rows are, here, those of the manifest that the device holds, or were just read. */
 @Injectable()
 export class DeltaBases {
+  /** Of tables as they were described, for a layout. What such an obstacle is made of is part of the description's proof. */
+  private readonly rangeObstacles = new WeakMap<CatalogTable, { layout: string; obstacle: string | undefined }>();
+
   constructor(
     @Inject(MIRROR_OPTIONS) private readonly options: MirrorOptions,
     private readonly held: HeldManifest,
@@ -35,7 +38,6 @@ export class DeltaBases {
     const bases = new Map<string, DeltaBase>();
     const reasons = new Map<string, string>();
     const manifest = here.before && (await this.held.find(client, here.before));
-    const withChunks = await tablesWithChunks(client);
     for (const table of tables) {
       const { name } = table;
       const base = manifest?.tables.find((other) => other.name === name);
@@ -47,7 +49,7 @@ export class DeltaBases {
         continue;
       }
       const obstacle =
-        withChunks.has(name) || !here.mirror.tables.has(name)
+        here.known.get(name)?.hasChunks || !here.mirror.tables.has(name)
           ? await this.findObstacle(client, table, base, here)
           : 'its chunks are not stored here';
       if (obstacle !== undefined) {
@@ -70,7 +72,7 @@ export class DeltaBases {
     if (this.options.loadStrategy === 'truncate') return TRUNCATES;
     if (rowCount === 0) return 'it had no rows';
     const local = mirror.tables.get(table.name)!;
-    return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
+    return this.findRangeObstacle(client, table, local);
   }
 
   private async findObstacle(
@@ -87,7 +89,16 @@ export class DeltaBases {
     if (!hasLayout) return ALTERED;
     if (!here?.intact || (base && (here.sha256 !== base.sha256 || here.rowCount !== base.rowCount))) return OTHER_ROWS;
     if (here.rowCount === 0) return 'it had no rows';
-    return findRangeObstacle(client, keyedSource(table, local, false), local.oid);
+    return this.findRangeObstacle(client, table, local);
+  }
+
+  private async findRangeObstacle(client: pg.PoolClient, table: ManifestTable, local: CatalogTable): Promise<string | undefined> {
+    const layout = layoutOf(table);
+    const found = this.rangeObstacles.get(local);
+    if (found?.layout === layout) return found.obstacle;
+    const obstacle = await findRangeObstacle(client, keyedSource(table, local, false), local.oid);
+    this.rangeObstacles.set(local, { layout, obstacle });
+    return obstacle;
   }
 }
 

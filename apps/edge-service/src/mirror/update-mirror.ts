@@ -44,6 +44,7 @@ export class UpdateMirror implements CyclePhase {
 
   reset(): void {
     this.firstSync.reset();
+    this.mirror.reset();
   }
 
   /** Once more, with a new manifest where the first one turns out to be stale, without secondary indexes where one of them may be what does not take a row. */

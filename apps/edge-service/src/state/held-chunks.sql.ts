@@ -1,9 +1,6 @@
 /** $1: the table's name. */
 export const READ_PARTS = 'SELECT position, chunks, keys FROM waypost.edge_table_chunks WHERE table_name = $1 ORDER BY position';
 
-/** Tables whose chunks are stored. */
-export const TABLES_WITH_CHUNKS = 'SELECT DISTINCT table_name AS name FROM waypost.edge_table_chunks';
-
 /** $1: the table's name, $2: positions of the parts that stay or are written. */
 export const DELETE_PARTS = 'DELETE FROM waypost.edge_table_chunks WHERE table_name = $1 AND position <> ALL ($2::int[])';
 

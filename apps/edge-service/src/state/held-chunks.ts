@@ -9,7 +9,7 @@ import {
 } from '@waypost/contracts';
 import { queryPrepared } from '@waypost/runtime';
 import type pg from 'pg';
-import { DELETE_PARTS, READ_PARTS, TABLES_WITH_CHUNKS, UPSERT_PARTS } from './held-chunks.sql.js';
+import { DELETE_PARTS, READ_PARTS, UPSERT_PARTS } from './held-chunks.sql.js';
 
 /** Chunks in a part, so that a row of the table stays below 2 KB and is not moved out of line. */
 const PART_CHUNKS = 32;
@@ -74,12 +74,6 @@ export async function readHeldChunks(
     end += partKeys.length;
   }
   return { index: index.build(), borders: borders.build(), parts };
-}
-
-/** Names of the tables whose chunks are stored. */
-export async function tablesWithChunks(client: pg.ClientBase): Promise<Set<string>> {
-  const rows = await queryPrepared<{ name: string }>(client, 'tables-with-chunks', TABLES_WITH_CHUNKS, []);
-  return new Set(rows.map(({ name }) => name));
 }
 
 /**

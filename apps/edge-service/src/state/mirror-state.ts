@@ -22,6 +22,8 @@ export interface AppliedState extends Have {
 export interface KnownTable extends Pick<ManifestTable, 'sha256' | 'rowCount' | 'format'> {
   /** False when it was dropped, truncated or rewritten since: its hash says nothing any more. */
   intact: boolean;
+  /** Its chunks are stored. */
+  hasChunks: boolean;
 }
 
 /** A scrub of all that the device holds. */

@@ -51,12 +51,14 @@ export class OwnedTables {
    * Refuses tables that are not Waypost's. Call it in a transaction; nothing is written.
    * @param locals the manifest's tables that exist here, by the manifest's names
    * @param prove reads tables that left the plan and came back
+   * @returns whether all of them are recorded as Waypost's: nothing is left to claim
    * @throws WaypostError TABLE_NOT_OURS that names all of them; SCHEMA_MISMATCH when one is a part of another
    */
-  async check(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, prove: Proof): Promise<void> {
+  async check(client: pg.ClientBase, locals: ReadonlyMap<string, CatalogTable>, prove: Proof): Promise<boolean> {
     await this.refuseNested(client, locals);
-    const { unknown } = await this.sort(client, locals);
+    const { unknown, claims } = await this.sort(client, locals);
     await this.refuseFilled(client, unknown, prove);
+    return unknown.length + claims.length === 0;
   }
 
   /**

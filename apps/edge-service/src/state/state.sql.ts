@@ -22,10 +22,11 @@ export const READ_COVERAGE = `
 const STORAGE_OF = (relation: string): string =>
   `concat_ws('/', to_regclass(${relation})::oid::text, pg_relation_filenode(to_regclass(${relation}))::text)`;
 
-/** What is known of each table, and whether its rows still lie where they were hashed. */
+/** What is known of each table, whether its rows still lie where they were hashed, and whether its chunks are stored. */
 export const KNOWN_TABLES = `
-  SELECT table_name AS name, sha256, row_count AS "rowCount", format, storage = ${STORAGE_OF('relation')} AS intact
-  FROM waypost.edge_mirror_tables`;
+  SELECT table_name AS name, sha256, row_count AS "rowCount", format, storage = ${STORAGE_OF('relation')} AS intact,
+         EXISTS (SELECT FROM waypost.edge_table_chunks c WHERE c.table_name = t.table_name) AS "hasChunks"
+  FROM waypost.edge_mirror_tables t`;
 
 /** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: relations, $6: the manifest, $7: whether all rows were read. */
 export const UPSERT_MIRROR_TABLES = `
