@@ -86,6 +86,8 @@ export class FakeCentral implements AsyncDisposable {
   streamFault: ((range: ServedRange) => StreamFault | undefined) | undefined;
   /** Whether it knows deltas; what becomes of one before it is sent. */
   deltas: boolean | ((delta: DeltaParts) => Buffer | 'DELTA_NONE') = false;
+  /** Encloses deltas in the answer to a request that takes them: turns each into what is sent, as it is in JSON. */
+  encloses: ((delta: DeltaParts) => unknown) | undefined;
   /** Whether it takes names of chunks; what becomes of what leads from those before it is sent, or the status of a proxy that refuses the request. */
   matches: boolean | ((delta: DeltaParts) => Buffer | ErrorCode | number) = false;
   /** What becomes of a delta's answer. */
@@ -186,6 +188,7 @@ export class FakeCentral implements AsyncDisposable {
     if (this.deltas !== false) this.deltas = true;
     if (this.matches !== false) this.matches = true;
     this.deltaFault = undefined;
+    this.encloses = undefined;
     this.manifestFault = undefined;
     this.unchangedFault = undefined;
     this.clock = undefined;
@@ -260,26 +263,34 @@ export class FakeCentral implements AsyncDisposable {
     const chunks = /^\/api\/device-sync\/manifests\/(\w+)\/tables\/([^/]+)\/chunks/.exec(path);
     if (chunks) return this.sendStream(`${chunks[1]}/${decodeURIComponent(chunks[2] as string)}`, request, response);
     if (path === '/api/device-sync/request') {
-      const { have } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
+      const { have, encloseDeltas } = JSON.parse(Buffer.concat(parts).toString()) as SyncRequest;
       this.haves.push(have);
       if (this.database) response.setHeader(DATABASE_HEADER, this.database);
       if (this.clock) response.setHeader('date', this.clock.toUTCString());
       if (this.live && request.headers.accept?.startsWith(LIVE_STREAM_TYPE)) return this.sendLive(response, this.live);
-      return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined);
+      const deltas = have && encloseDeltas && this.encloses ? this.enclosedDeltas(have.manifestId, this.encloses) : undefined;
+      return this.sendManifest(response, prefersMinimal(request.headers.prefer) ? have?.manifestId : undefined, deltas);
     }
     if (path === '/api/device-sync/ack') return this.takeAck(JSON.parse(Buffer.concat(parts).toString()) as Ack, response);
     refuse(response, 'ROUTE_UNKNOWN');
   }
 
   /** @param held the manifest that the device holds */
-  private async sendManifest(response: ServerResponse, held: string | undefined): Promise<void> {
+  private async sendManifest(response: ServerResponse, held: string | undefined, deltas?: Record<string, unknown>): Promise<void> {
     const manifest = this.current ?? (await this.publish());
     const { manifestId, sha256 } = manifest;
     if (held === manifestId && !this.ignoresPreferences && !this.manifestFault) {
       const unchanged = { manifestId, sha256 };
       return sendJson(response, { unchanged: this.unchangedFault?.(unchanged) ?? unchanged });
     }
-    sendJson(response, { manifest: this.manifestFault ? this.manifestFault(manifest) : manifest });
+    sendJson(response, { manifest: this.manifestFault ? this.manifestFault(manifest) : manifest, deltas });
+  }
+
+  /** Of the tables of the last manifest that differ from those of `base`. */
+  private enclosedDeltas(base: string, encoded: (delta: DeltaParts) => unknown): Record<string, unknown> {
+    const pairs = (this.current?.tables ?? []).map(({ name }) => [this.streams.get(`${base}/${name}`), this.stream(name)] as const);
+    const changed = pairs.flatMap(([from, to]) => (from && from.table.sha256 !== to.table.sha256 ? [[from, to] as const] : []));
+    return Object.fromEntries(changed.map(([from, to]) => [to.table.name, encoded(deltaOf(from, to))]));
   }
 
   private async sendLive(response: ServerResponse, live: NonNullable<FakeCentral['live']>): Promise<void> {

@@ -34,9 +34,18 @@ export const syncRequestSchema = z.object({
   have: haveSchema.optional(),
   /** Also send the rows: as one JSON document or as lines. */
   payload: z.enum(['json', 'ndjson']).optional(),
+  /** Deltas of up to so many bytes together may come with the manifest. Central encloses no more than MAX_ENCLOSED_BYTES. */
+  encloseDeltas: z.int().nonnegative().optional(),
 });
 export type SyncRequest = z.infer<typeof syncRequestSchema>;
 export type Have = z.infer<typeof haveSchema>;
+
+/** A longer delta is worth a request of its own. */
+export const MAX_ENCLOSED_BYTES = 16 << 10;
+
+/** Beside a manifest: delta streams from the manifest that the device holds, by table. */
+export const enclosedDeltasSchema = z.object({ deltas: z.record(z.string().max(256), z.base64()) });
+export type EnclosedDeltas = z.infer<typeof enclosedDeltasSchema>;
 
 /** The preference (RFC 7240) of a device that keeps its manifest: an answer that would repeat it need not. */
 export const PREFER_MINIMAL = 'return=minimal';

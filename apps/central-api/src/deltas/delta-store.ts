@@ -56,13 +56,21 @@ export class DeltaStore {
    * @throws WaypostError SNAPSHOT_MISSING, STORAGE_FAILED
    */
   async get(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string> {
-    const key = `${base.sha256} ${table.sha256} ${table.format}`;
+    const key = keyOf(base, table);
     const found = this.recent.get(key) ?? (await this.find(base, table));
     if (found !== undefined) return this.remember(key, found);
     const make = async (): Promise<StoredDelta | string> => this.remember(key, await this.make(base, table));
     const started = this.making.get(key) ?? this.inTurn(make).finally(() => this.making.delete(key));
     this.making.set(key, started);
     return started;
+  }
+
+  /** As `get`, where it is short and at hand: kept, or of rows that are known. No rows are read for it. */
+  async getShort(base: SnapshotId, table: SnapshotId, maxBytes: number): Promise<Buffer | undefined> {
+    const isKnown = this.changes.find(base, table) !== undefined;
+    const found = isKnown ? await this.get(base, table) : (this.recent.get(keyOf(base, table)) ?? (await this.find(base, table)));
+    if (typeof found !== 'object' || found.bytes > maxBytes) return undefined;
+    return this.readAll(found);
   }
 
   /**
@@ -91,11 +99,15 @@ export class DeltaStore {
 
   private async remember(key: string, delta: StoredDelta | string): Promise<StoredDelta | string> {
     if (typeof delta === 'string' || delta.bytes > RECENT.maxEntrySize || this.recent.has(key)) return delta;
-    const pieces: Buffer[] = [];
-    for await (const piece of this.read(delta, 0)) pieces.push(piece);
-    const held = { ...delta, body: Buffer.concat(pieces) };
+    const held = { ...delta, body: await this.readAll(delta) };
     this.recent.set(key, held);
     return held;
+  }
+
+  private async readAll(delta: StoredDelta): Promise<Buffer> {
+    const pieces: Buffer[] = [];
+    for await (const piece of this.read(delta, 0)) pieces.push(piece);
+    return Buffer.concat(pieces);
   }
 
   private async find(base: SnapshotId, table: SnapshotId): Promise<StoredDelta | string | undefined> {
@@ -161,4 +173,8 @@ export class DeltaStore {
   private query<Row extends object>(name: string, text: string, values: unknown[]): Promise<Row[]> {
     return withClient(this.pool, (client) => queryPrepared<Row>(client, name, text, values));
   }
+}
+
+function keyOf(base: SnapshotId, table: SnapshotId): string {
+  return `${base.sha256} ${table.sha256} ${table.format}`;
 }

@@ -1,5 +1,6 @@
 import type { Transform } from 'node:stream';
-import { createGzip, createZstdCompress } from 'node:zlib';
+import { promisify } from 'node:util';
+import { createGzip, createZstdCompress, gzip, zstdCompress } from 'node:zlib';
 import { accepts } from './accept.js';
 
 /** The encoding to answer with: zstd before gzip, none if the client names neither or refuses both. */
@@ -9,4 +10,12 @@ export function chooseEncoding(acceptEncoding: string | undefined): 'zstd' | 'gz
 
 export function createEncoder(encoding: 'zstd' | 'gzip'): Transform {
   return encoding === 'zstd' ? createZstdCompress() : createGzip({ level: 1 });
+}
+
+const zstdWhole = promisify(zstdCompress);
+const gzipWhole = promisify(gzip);
+
+/** A whole body. */
+export function encode(body: Buffer, encoding: 'zstd' | 'gzip'): Promise<Buffer> {
+  return encoding === 'zstd' ? zstdWhole(body) : gzipWhole(body, { level: 1 });
 }

@@ -285,3 +285,66 @@ test('deltas go with the contents that they lead to', async () => {
   expect(await central.sql('SELECT FROM waypost.delta_parts')).toEqual([]);
   expect(await central.poll(next)).toMatchObject({ tables: next.tables });
 });
+
+describe('with its manifest a device gets short deltas from the manifest that it holds', () => {
+  const have = ({ epoch, sequence, manifestId }: Manifest) => ({ epoch, sequence, manifestId });
+
+  async function ask(
+    message: object,
+    headers: Record<string, string> = {},
+  ): Promise<{ manifest: Manifest; deltas?: Record<string, string> }> {
+    const response = await fetch(`${central.url}/api/device-sync/request`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(message),
+    });
+    expect(response.status).toBe(200);
+    return (await response.json()) as { manifest: Manifest; deltas?: Record<string, string> };
+  }
+
+  test('the one that it can also ask for', async () => {
+    const base = await central.manifestFor(MACS[0]);
+    await central.sql('UPDATE items SET v = 0 WHERE id = 17');
+    const { manifest, deltas } = await ask({ mac: MACS[0], have: have(base), encloseDeltas: 4096 });
+    const asked = await getDelta(manifest, base.manifestId);
+    expect(deltas).toEqual({ items: asked.body.toString('base64') });
+    // It is told again, where the answer was lost.
+    expect((await ask({ mac: MACS[0], have: have(base), encloseDeltas: 4096 })).deltas).toEqual(deltas);
+  });
+
+  test.each([
+    ['does not ask for them', {}],
+    ['takes none', { encloseDeltas: 0 }],
+    ['takes shorter ones only', { encloseDeltas: 100 }],
+  ])('not one that %s', async (_, more) => {
+    const base = await central.manifestFor(MACS[0]);
+    await central.sql('UPDATE items SET v = 0 WHERE id = 17');
+    expect(await ask({ mac: MACS[0], have: have(base), ...more })).not.toHaveProperty('deltas');
+  });
+
+  test('not from the manifest of another device, nor from one that is unknown', async () => {
+    const other = await central.manifestFor(MACS[1]);
+    await central.manifestFor(MACS[0]);
+    await central.sql('UPDATE items SET v = 0 WHERE id = 17');
+    for (const manifestId of [other.manifestId, '01ARZ3NDEKTSV4RRFFQ69G5FAV'])
+      expect(await ask({ mac: MACS[0], have: { ...have(other), manifestId }, encloseDeltas: 4096 })).not.toHaveProperty('deltas');
+  });
+
+  test('not a long one, whatever the device takes', async () => {
+    const base = await central.manifestFor(MACS[0]);
+    await central.sql('UPDATE items SET note = md5(random()::text) WHERE id % 10 = 0');
+    expect(await ask({ mac: MACS[0], have: have(base), encloseDeltas: 1e9 })).not.toHaveProperty('deltas');
+  });
+
+  test.each(['zstd', 'gzip'])('an answer is compressed as %s where the device takes that', async (encoding) => {
+    const plain = await ask({ mac: MACS[0] });
+    const response = await fetch(`${central.url}/api/device-sync/request`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'accept-encoding': encoding },
+      body: JSON.stringify({ mac: MACS[0] }),
+    });
+    expect(response.headers.get('content-encoding')).toBe(encoding);
+    expect(Number(response.headers.get('content-length'))).toBeLessThan(JSON.stringify(plain).length);
+    expect(await response.json()).toEqual(plain);
+  });
+});

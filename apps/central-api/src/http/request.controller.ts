@@ -2,6 +2,7 @@ import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import {
+  type EnclosedDeltas,
   type Manifest,
   PREFER_MINIMAL,
   prefersMinimal,
@@ -15,9 +16,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ManifestService } from '../admission/manifest-service.js';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { ShadowReads } from '../maintenance/shadow-reads.js';
-import { type Unchanged, UnchangedLookup } from '../manifests/unchanged-lookup.js';
+import { DeltaService } from '../manifests/delta-service.js';
+import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
 import { PAYLOAD_TYPES, type PayloadForm, writePayload } from '../snapshots/write-payload.js';
-import { chooseEncoding, createEncoder } from './content-encoding.js';
+import { chooseEncoding, createEncoder, encode } from './content-encoding.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
@@ -30,6 +32,7 @@ export class RequestController {
   constructor(
     private readonly manifests: ManifestService,
     private readonly unchanged: UnchangedLookup,
+    private readonly deltas: DeltaService,
     private readonly liveResponses: LiveResponses,
     private readonly shadowReads: ShadowReads,
     private readonly audit: RequestAudit,
@@ -40,7 +43,7 @@ export class RequestController {
   @Post()
   @DeviceOperation('request')
   async request(
-    @Body(new ZodPipe(syncRequestSchema)) { have, payload }: SyncRequest,
+    @Body(new ZodPipe(syncRequestSchema)) { have, payload, encloseDeltas = 0 }: SyncRequest,
     @Device() { mac }: DeviceIdentity,
     @Facts() facts: RequestFacts,
     @Req() request: FastifyRequest,
@@ -53,9 +56,10 @@ export class RequestController {
     if (payload) return this.sendPayload(payload, { mac, have, signal }, facts, request, reply);
     const isMinimal = prefersMinimal(request.headers['prefer']);
     const held = await this.unchanged.find(facts, isMinimal);
+    const encoding = chooseEncoding(request.headers['accept-encoding']);
     if (held) {
       this.shadowReads.answered(mac, held.manifestId);
-      return answer(reply, held, isMinimal);
+      return isMinimal ? answerUnchanged(reply, held) : answerManifest(reply, { manifest: held.manifest }, encoding);
     }
     const live = have ? undefined : this.liveResponses.open(request, reply);
     const issued = await this.manifests.answer({ mac, have, signal, observer: live });
@@ -63,7 +67,11 @@ export class RequestController {
     await faultPoint('central.request-audited');
     const { manifest, isNew } = issued;
     if (live?.begun) return live.end(manifest);
-    answer(reply, { ...manifest, manifest }, isMinimal && !isNew && manifest.manifestId === have?.manifestId);
+    const isHeld = !isNew && manifest.manifestId === have?.manifestId;
+    if (isMinimal && isHeld) return answerUnchanged(reply, manifest);
+    const deltas =
+      have && !isHeld && encloseDeltas > 0 ? await this.deltas.enclose(manifest, { base: have.manifestId, mac }, encloseDeltas) : {};
+    return answerManifest(reply, { manifest, ...(Object.keys(deltas).length > 0 ? { deltas } : {}) }, encoding);
   }
 
   /** Streams manifest and rows; a failure after the first byte breaks the connection, so that no client takes a part for the whole. */
@@ -98,11 +106,29 @@ export class RequestController {
   }
 }
 
-/** The manifest, or only which one it is, for a device that holds it and keeps it. */
-function answer(reply: FastifyReply, { manifestId, sha256, manifest }: Unchanged, isMinimal: boolean): void {
-  const body: UnchangedResponse | { manifest: Manifest | undefined } = isMinimal ? { unchanged: { manifestId, sha256 } } : { manifest };
-  if (isMinimal) void reply.header('preference-applied', PREFER_MINIMAL);
-  void reply.status(200).send(body);
+/** Only which manifest it is, for a device that holds it and keeps it. */
+function answerUnchanged(reply: FastifyReply, { manifestId, sha256 }: UnchangedResponse['unchanged']): void {
+  const body: UnchangedResponse = { unchanged: { manifestId, sha256 } };
+  void reply.header('preference-applied', PREFER_MINIMAL).status(200).send(body);
+}
+
+/** A shorter answer is sent as it is. */
+const MIN_ENCODED_BYTES = 512;
+
+async function answerManifest(
+  reply: FastifyReply,
+  { manifest, deltas }: { manifest: Manifest | undefined } & Partial<EnclosedDeltas>,
+  encoding: ReturnType<typeof chooseEncoding>,
+): Promise<void> {
+  const body = { manifest, ...(deltas ? { deltas } : {}) };
+  void reply.status(200);
+  if (!encoding) return void reply.send(body);
+  const json = Buffer.from(JSON.stringify(body));
+  if (json.length < MIN_ENCODED_BYTES) return void reply.send(body);
+  const encoded = await encode(json, encoding);
+  void reply
+    .headers({ 'content-type': 'application/json; charset=utf-8', 'content-encoding': encoding, vary: 'accept-encoding' })
+    .send(encoded);
 }
 
 /** Aborts when the client goes away before it has the whole answer. */

@@ -2,14 +2,18 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Readable } from 'node:stream';
 import {
   ChunkIndex,
+  type EnclosedDeltas,
   INDEX_ENTRY_BYTES,
+  type Manifest,
   type ManifestTable,
+  MAX_ENCLOSED_BYTES,
   MAX_NAMED_CHUNKS,
   type NamedChunks,
   sha256,
   WaypostError,
 } from '@waypost/contracts';
-import { faultPoint } from '@waypost/runtime';
+import { faultPoint, LOGGER } from '@waypost/runtime';
+import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { DeltaStore } from '../deltas/delta-store.js';
@@ -40,6 +44,7 @@ export class DeltaService {
     private readonly dataSource: DataSource,
     private readonly deltas: DeltaStore,
     @Inject(SNAPSHOT_STORE) private readonly store: SnapshotStore,
+    @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
   /**
@@ -55,6 +60,30 @@ export class DeltaService {
     if (typeof delta === 'string') throw none(table, delta);
     const { deltaId, bytes } = delta;
     return rangeOf({ etag: `"${deltaId}"`, bytes }, range, (from) => (isHead ? nothing() : this.deltas.read(delta, from)));
+  }
+
+  /**
+   * Short deltas that are at hand, so that a device gets them with its manifest and need not ask for them. What cannot be found is left out.
+   * @param base the manifest that the device holds
+   * @param maxBytes of all of them
+   */
+  async enclose({ tables }: Manifest, { base, mac }: { base: string; mac: string }, maxBytes: number): Promise<EnclosedDeltas['deltas']> {
+    const deltas: EnclosedDeltas['deltas'] = {};
+    let rest = Math.min(maxBytes, MAX_ENCLOSED_BYTES);
+    try {
+      const held = new Map((await getManifest(this.dataSource.manager, base, mac)).tables.map((table) => [table.name, table]));
+      for (const table of tables) {
+        const from = held.get(table.name);
+        if (!from || from.format !== table.format || from.sha256 === table.sha256) continue;
+        const delta = await this.deltas.getShort(from, table, rest);
+        if (!delta) continue;
+        deltas[table.name] = delta.toString('base64');
+        rest -= delta.length;
+      }
+    } catch (error) {
+      this.logger.warn({ err: error, base }, 'the manifest goes without deltas: the device asks for them');
+    }
+    return deltas;
   }
 
   /**

@@ -1,4 +1,6 @@
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import { zstdDecompress } from 'node:zlib';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import {
   type Ack,
@@ -9,6 +11,7 @@ import {
   CYCLE_ID_HEADER,
   DATABASE_HEADER,
   deltaPath,
+  enclosedDeltasSchema,
   type Have,
   LIVE_STREAM_TYPE,
   PREFER_MINIMAL,
@@ -27,6 +30,8 @@ import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
+/** Of deltas that may come with a manifest. */
+const ENCLOSED_BYTES = 8 << 10;
 /** Short: a connection that broke unnoticed while it was idle accepts the next request and never answers it. */
 const KEEP_ALIVE_MS = 1000;
 const MAX_PROBLEM_BYTES = 64 << 10;
@@ -50,6 +55,8 @@ interface ManifestAnswer {
   manifest: unknown;
   /** In its place, where that is what the device should hold. */
   unchanged?: UnchangedResponse['unchanged'] | undefined;
+  /** Deltas from the manifest that the device holds, by table, unchecked. */
+  deltas: ReadonlyMap<string, Buffer>;
   /** Central's clock, if it sends the time. */
   centralTime: Date | undefined;
   /** The fingerprint of central's database, if it sends it. */
@@ -98,16 +105,19 @@ export class CentralClient implements OnApplicationShutdown {
 
   /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
   async requestManifest(have: Have | undefined, isMinimal: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
-    const message = { mac: this.options.deviceMac, ...(have ? { have } : {}) };
+    const message = { mac: this.options.deviceMac, ...(have ? { have, encloseDeltas: ENCLOSED_BYTES } : {}) };
     const deadline = withDeadline(this.options.requestTimeoutMs, signal);
-    const { body, headers } = await this.postJson(
-      '/api/device-sync/request',
-      message,
-      deadline,
-      isMinimal ? { prefer: PREFER_MINIMAL } : {},
-    );
+    // Safe to compress: a manifest that is not whole does not have its hash.
+    const more = { 'accept-encoding': 'zstd', ...(isMinimal ? { prefer: PREFER_MINIMAL } : {}) };
+    const { body, headers } = await this.postJson('/api/device-sync/request', message, deadline, more);
     const { unchanged } = (isMinimal ? unchangedResponseSchema.safeParse(body).data : undefined) ?? {};
-    return { manifest: manifestIn(body), unchanged, centralTime: dateOf(headers), database: databaseOf(headers) };
+    return {
+      manifest: manifestIn(body),
+      unchanged,
+      deltas: deltasIn(body),
+      centralTime: dateOf(headers),
+      database: databaseOf(headers),
+    };
   }
 
   /** As requestManifest, of a device that holds nothing: central may send the rows along, while it still reads them. The caller reads `live` to its end or destroys it. */
@@ -121,7 +131,7 @@ export class CentralClient implements OnApplicationShutdown {
     const answer = await this.post('/api/device-sync/request', { mac: this.options.deviceMac }, deadline.signal, { accept });
     const facts = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
     if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...facts };
-    return { manifest: manifestIn(await readJson(answer)), ...facts };
+    return { manifest: manifestIn(await readJson(answer)), deltas: new Map(), ...facts };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -195,7 +205,7 @@ export class CentralClient implements OnApplicationShutdown {
   private async send(request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
     const { origin, pathname } = new URL(this.options.url);
     const prefix = pathname === '/' ? '' : pathname;
-    // Compressed bodies that end too early can pass for whole ones; rows are compressed chunk by chunk anyway.
+    // Compressed bodies that end too early can pass for whole ones, and rows are compressed chunk by chunk anyway.
     const cycleId = currentContext()?.ids.cycleId;
     const headers = {
       'accept-encoding': 'identity',
@@ -252,8 +262,18 @@ function manifestIn(body: unknown): unknown {
   return typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
 }
 
-async function readJson({ body }: Dispatcher.ResponseData): Promise<unknown> {
-  const text = await readText(body, MAX_JSON_BYTES);
+/** Those of them that central may have enclosed. */
+function deltasIn(body: unknown): Map<string, Buffer> {
+  const { deltas = {} } = enclosedDeltasSchema.safeParse(body).data ?? {};
+  return new Map(Object.entries(deltas).map(([table, base64]) => [table, Buffer.from(base64, 'base64')]));
+}
+
+const zstdWhole = promisify(zstdDecompress);
+
+async function readJson({ body, headers }: Dispatcher.ResponseData): Promise<unknown> {
+  const bytes = await readBytes(body, MAX_JSON_BYTES);
+  const isEncoded = headers['content-encoding'] === 'zstd';
+  const text = (isEncoded ? await decode(bytes) : bytes).toString('utf8');
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
@@ -265,7 +285,19 @@ async function readJson({ body }: Dispatcher.ResponseData): Promise<unknown> {
   }
 }
 
+async function decode(bytes: Buffer): Promise<Buffer> {
+  try {
+    return await zstdWhole(bytes, { maxOutputLength: MAX_JSON_BYTES });
+  } catch (cause) {
+    throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central’s answer is no zstd frame, is not whole, or is too long.', cause });
+  }
+}
+
 async function readText(body: Readable, maxBytes: number): Promise<string> {
+  return (await readBytes(body, maxBytes)).toString('utf8');
+}
+
+async function readBytes(body: Readable, maxBytes: number): Promise<Buffer> {
   const parts: Buffer[] = [];
   let length = 0;
   try {
@@ -277,5 +309,5 @@ async function readText(body: Readable, maxBytes: number): Promise<string> {
   } catch (error) {
     throw networkError(error);
   }
-  return Buffer.concat(parts).toString('utf8');
+  return Buffer.concat(parts);
 }

@@ -28,6 +28,8 @@ import { SpooledTable } from './spooled-table.js';
 export interface DeltaBase {
   /** The manifest that the device holds, if the table is in it as it is here. */
   manifestId?: string | undefined;
+  /** The delta from it, where it came with the manifest that leads on, unchecked. */
+  delta?: Buffer | undefined;
   /** The hash of the table as it is here. */
   sha256: string;
   /** Its chunks, where those that are stored are others: what was just read. They are what the changes start from. */
@@ -158,6 +160,7 @@ export class Downloads {
     for (const way of waysFrom(base)) {
       const delta = spool.deltas.get(name) ?? (await this.openDelta(table, base, way));
       spool.deltas.set(name, delta);
+      if (way === 'delta' && base.delta) await takeEnclosed(delta, base.delta, transfer.onBytes);
       const start = way === 'delta' ? { base: base.manifestId! } : await namedStart(table, base);
       const refusal = typeof start === 'string' ? start : await downloadDelta(delta, start, transfer);
       if (refusal === undefined) return true;
@@ -225,6 +228,17 @@ function waysFrom({ manifestId, chunks, readChunks }: DeltaBase): DeltaWay[] {
   // What starts from the manifest starts from the chunks that are stored.
   const byManifest = manifestId !== undefined && chunks === undefined;
   return [...(byManifest ? (['delta'] as const) : []), ...(chunks || readChunks ? (['chunks'] as const) : [])];
+}
+
+/** A damaged one is as good as none: it is asked for then. */
+async function takeEnclosed(spooled: SpooledDelta, bytes: Buffer, onBytes: (count: number) => void): Promise<void> {
+  if (spooled.complete) return;
+  onBytes(bytes.length);
+  await spooled.restart(undefined);
+  await spooled.append(bytes).catch((error: unknown) => {
+    if (!(error instanceof WaypostError) || error.code !== 'CHUNK_CORRUPT') throw error;
+  });
+  if (!spooled.complete) await spooled.restart(undefined);
 }
 
 /** @returns a text where the chunks cannot be named: why */

@@ -129,6 +129,36 @@ test.each(DAMAGES)('a delta with %s is not applied: the table comes whole in the
   await expectWhole(/./);
 });
 
+const BASE64 = (parts: DeltaParts): string => encodeDelta(parts).toString('base64');
+
+test('a delta that comes with the manifest is not asked for, and its bytes count', async () => {
+  central.encloses = BASE64;
+  const answer = await expectDelta(CHANGE_OF_BOTH);
+  expect(central.deltaDownloads('readings')).toBe(0);
+  expect(tableIn(answer)!.downloadedBytes).toBeGreaterThan(100);
+  expect(await sync()).toMatchObject({ status: 'Unchanged' });
+});
+
+test.each<[string, (parts: DeltaParts) => unknown]>([
+  ['that is half', (parts) => encodeDelta(parts).subarray(0, 200).toString('base64')],
+  ['with bytes behind it', (parts) => Buffer.concat([encodeDelta(parts), Buffer.from('more')]).toString('base64')],
+  ['that is nothing', () => ''],
+  ['that is no base64', () => 'a delta'],
+  ['that is no text', () => 17],
+  ['of another table', (parts) => BASE64({ ...parts, sha256: 'ab'.repeat(32) })],
+])('an enclosed delta %s is asked for', async (_, encloses) => {
+  central.encloses = encloses;
+  await expectDelta(CHANGE);
+  expect(central.deltaDownloads('readings')).toBe(1);
+});
+
+test.each(DAMAGES.slice(0, 4))('an enclosed delta with %s is not applied: the table comes whole in the same cycle', async (_, damage) => {
+  await central.change(CHANGE_OF_BOTH);
+  central.deltas = () => 'DELTA_NONE';
+  central.encloses = (parts) => Buffer.from(damage(parts)).toString('base64');
+  await expectWhole(/./);
+});
+
 test('the delta of another table or device is not applied', async () => {
   const other: DeltaParts[] = [];
   central.deltas = (parts) => {

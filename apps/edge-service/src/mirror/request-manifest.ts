@@ -18,6 +18,8 @@ export interface RequestedManifest {
   manifest: Manifest;
   /** It is the one that the device holds. */
   isHeld: boolean;
+  /** Deltas that came with it, from the manifest that the device holds, by table, unchecked. */
+  deltas?: ReadonlyMap<string, Buffer>;
 }
 
 /** Asks central what the device should hold. Where that is what it holds, central need not repeat the manifest. */
@@ -48,7 +50,7 @@ export class RequestManifest {
     }
     if ('live' in answer) return (await this.firstSync.open(answer, cycle)) ?? this.manifest(cycle, client, before);
     const manifest = await this.accept(cycle, answer.manifest, before, answer.centralTime, held);
-    return { manifest, isHeld: manifest.sha256 === held?.sha256 };
+    return { manifest, isHeld: manifest.sha256 === held?.sha256, deltas: answer.deltas };
   }
 
   /** @throws WaypostError when this device must not apply it */

@@ -77,12 +77,13 @@ export class UpdateMirror implements CyclePhase {
   private async apply(
     cycle: Cycle,
     client: pg.PoolClient,
-    { manifest, isHeld }: RequestedManifest,
+    { manifest, isHeld, deltas }: RequestedManifest,
     before: AppliedState | undefined,
   ): Promise<Applied> {
     const diff = await this.steps.run(cycle, 'compare', { tables: manifest.tables.length }, () =>
       this.mirror.compare(cycle, client, manifest, before),
     );
+    for (const [name, base] of diff.bases) if (base.manifestId === before?.manifestId) base.delta = deltas?.get(name);
     if (isHeld && diff.isUntouched) return this.confirmHeld(cycle, client, diff);
     return diff.changed.length === 0 ? this.confirm(cycle, client, diff) : this.replacing.run(cycle, client, diff);
   }
