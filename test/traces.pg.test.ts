@@ -114,9 +114,7 @@ cycle
       scope
       snapshot
         build table shops
-          commit
         build table articles
-          commit
       manifest
       audit
   compare
@@ -139,7 +137,6 @@ cycle
       snapshot
         build table shops
         build table articles
-          commit
       manifest
       audit
   compare
