@@ -62,8 +62,9 @@ export class Gateway implements AsyncDisposable {
     const answer = await fetch(this.target + path, { method: request.method ?? 'GET', headers, ...body });
     const exchange = { path, status: answer.status, headers: new Headers(answer.headers), body: Buffer.from(await answer.arrayBuffer()) };
     const given = this.after ? await this.after(exchange) : exchange;
+    // `fetch` has decompressed the body.
     for (const [name, value] of given.headers)
-      if (!/^(connection|keep-alive|transfer-encoding|content-length)$/.test(name)) response.setHeader(name, value);
+      if (!/^(connection|keep-alive|transfer-encoding|content-length|content-encoding)$/.test(name)) response.setHeader(name, value);
     response.writeHead(given.status).end(given.body);
   }
 }

@@ -289,7 +289,11 @@ async function decode(bytes: Buffer): Promise<Buffer> {
   try {
     return await zstdWhole(bytes, { maxOutputLength: MAX_JSON_BYTES });
   } catch (cause) {
-    throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central’s answer is no zstd frame, is not whole, or is too long.', cause });
+    throw new WaypostError('CENTRAL_REFUSED', {
+      detail: 'Central’s answer is no zstd frame, is not whole, or is too long.',
+      hint: 'Something between device and central altered it. The next cycle asks again; if this lasts, look at the proxies on the way.',
+      cause,
+    });
   }
 }
 
