@@ -69,7 +69,7 @@ function atStatement({ statement, hold, prepare, restore }: Record<'statement' |
 const STEPS: Record<string, () => Promise<Held>> = {
   'central is asked': atRequest('/request'),
   'tables are downloaded': atRequest('/chunks'),
-  'locks are taken': atStatement({ statement: 'LOCK TABLE', hold: 'SELECT FROM shops' }),
+  'locks are taken': atStatement({ statement: '%LOCK TABLE', hold: 'SELECT FROM shops' }),
   'rows are copied in': atStatement({
     statement: 'COPY',
     hold: `SELECT pg_advisory_xact_lock(${HOLD})`,
