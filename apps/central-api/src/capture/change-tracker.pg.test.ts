@@ -42,8 +42,8 @@ async function isWholeMeanwhile(work: () => Promise<unknown>): Promise<boolean> 
     const query: (...args: never[]) => Promise<unknown> = client.query.bind(client);
     let isDue = true;
     const spy = jest.spyOn(client, 'query').mockImplementation((...args: unknown[]): void => {
-      const [text, parameters] = args as [unknown, unknown[][] | undefined];
-      const isReached = isDue && text === FINGERPRINT_CATALOG && parameters?.[0]?.length;
+      const [{ text, values }] = args as [{ text?: string; values?: unknown[][] }];
+      const isReached = isDue && text === FINGERPRINT_CATALOG && values?.[0]?.length;
       if (!isReached) return query(...(args as never[])) as never;
       isDue = false;
       return work().then(() => query(...(args as never[]))) as never;

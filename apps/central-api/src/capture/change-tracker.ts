@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { canonicalJson, sha256Hex } from '@waypost/contracts';
-import { type Query, queryOn, queryPrepared, LOGGER, withTransaction } from '@waypost/runtime';
+import { queryPrepared, LOGGER, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { CHECKED_PLAN, type CheckedPlan } from '../plan/check-plan.js';
@@ -83,10 +83,9 @@ export class ChangeTracker {
   /** What is watched; looks everything up again where something was altered. Call it outside of a transaction. */
   async refresh(client: pg.ClientBase): Promise<Tracked | undefined> {
     if (!this.isWanted) return undefined;
-    const query = queryOn(client);
     const { known } = this;
-    const isCurrent = known !== undefined && (await this.fingerprint(query, known)) === known.fingerprint;
-    const found = isCurrent ? known : await this.lookUp(client, query);
+    const isCurrent = known !== undefined && (await this.fingerprint(client, known)) === known.fingerprint;
+    const found = isCurrent ? known : await this.lookUp(client);
     return found.isWhole ? found : undefined;
   }
 
@@ -105,15 +104,15 @@ export class ChangeTracker {
    * Definitions that are altered while they are looked at would be filed under the fingerprint of those that came after: what was found counts only if the
    * fingerprint was the same before.
    */
-  private async lookUp(client: pg.ClientBase, query: Query): Promise<Known> {
+  private async lookUp(client: pg.ClientBase): Promise<Known> {
     let parts: CatalogParts = this.known ?? NO_PARTS;
     for (let attempt = 1; attempt < MAX_LOOKS; attempt += 1) {
-      const before = await this.fingerprint(query, parts);
-      const found = await this.look(client, query);
+      const before = await this.fingerprint(client, parts);
+      const found = await this.look(client);
       if (found.known.fingerprint === before) return this.accept(found);
       parts = found.known;
     }
-    const { known } = await this.look(client, query);
+    const { known } = await this.look(client);
     this.known = undefined;
     return { ...known, isWhole: false };
   }
@@ -125,7 +124,7 @@ export class ChangeTracker {
     return known;
   }
 
-  private async look(client: pg.ClientBase, query: Query): Promise<Found> {
+  private async look(client: pg.ClientBase): Promise<Found> {
     return withTransaction(client, 'READ WRITE', async () => {
       const { tables, tablesOf, keyed, blockers: ofSources, isComplete, ...sources } = await findSources(client, this.plan);
       const { uncaptured, blockers, changesTable, ...capture } = await checkCapture(client, tables);
@@ -134,15 +133,15 @@ export class ChangeTracker {
       const relations = [...sources.relations, ...(changesTable === undefined ? [] : [changesTable])];
       const functions = [...sources.functions, ...capture.functions];
       const { types } = sources;
-      const fingerprint = await this.fingerprint(query, { relations, functions, types });
+      const fingerprint = await this.fingerprint(client, { relations, functions, types });
       const isWhole = reasons.length === 0;
       const known = { tables: tables.map(({ oid }) => oid), tablesOf, keyed, relations, functions, types, fingerprint, isWhole };
       return { known, reasons, isComplete: isComplete && capture.isComplete };
     });
   }
 
-  private async fingerprint(query: Query, parts: CatalogParts): Promise<string> {
-    const [row] = await query<{ fingerprint: string }>(FINGERPRINT_CATALOG, catalogParameters(parts));
+  private async fingerprint(client: pg.ClientBase, parts: CatalogParts): Promise<string> {
+    const [row] = await queryPrepared<{ fingerprint: string }>(client, 'fingerprint', FINGERPRINT_CATALOG, catalogParameters(parts));
     return this.withPlan(row?.fingerprint ?? '');
   }
 

@@ -13,8 +13,12 @@ export const CURRENT_EPOCH = `(SELECT value FROM waypost.central_state WHERE key
 /** The database that the epoch was started in. A scalar. */
 export const CURRENT_CLUSTER = `(SELECT value FROM waypost.central_state WHERE key = 'cluster')`;
 
+/** With the last sequence that was given out, and the key of the epoch's receipts, if it has one. */
 export const READ_STATE = `
-  SELECT ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster, EXISTS (SELECT FROM waypost.central_state WHERE key = 'epoch') AS "hadEpoch"`;
+  SELECT state.*, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::float8 AS "lastSequence",
+         (SELECT key FROM waypost.receipt_keys WHERE receipt_keys.epoch = state.epoch) AS "receiptKey"
+  FROM (SELECT ${CURRENT_EPOCH} AS epoch, ${CURRENT_CLUSTER} AS cluster,
+               EXISTS (SELECT FROM waypost.central_state WHERE key = 'epoch') AS "hadEpoch") AS state`;
 
 /** What tells one database from another. PostgreSQL lets every role call them until someone revokes it. */
 const IDENTIFYING = ['pg_control_system()', 'pg_current_wal_lsn()', 'pg_walfile_name(pg_lsn)'];
@@ -46,8 +50,3 @@ export const WRITE_STATE = `
   )
   INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2), ('written_by', pg_current_xact_id()::xid::text)
   ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
-
-/** The last sequence that was given out, and the key of the epoch's receipts, if it has one. $1: epoch. */
-export const READ_PROOFS = `
-  SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM waypost.manifest_sequence)::int8::text AS last,
-         (SELECT key FROM waypost.receipt_keys WHERE epoch = $1) AS key`;

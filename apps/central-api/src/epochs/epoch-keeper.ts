@@ -4,7 +4,7 @@ import { AdvisoryLock, ADVISORY_NAMESPACE, type Query, queryOn, LOGGER, sqlState
 import { LRUCache } from 'lru-cache';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { READ_CLUSTER, READ_PROOFS, READ_STATE, WRITE_STATE } from './central-state.sql.js';
+import { READ_CLUSTER, READ_STATE, WRITE_STATE } from './central-state.sql.js';
 import { isProven } from './receipts.js';
 
 /** What a device says to hold. */
@@ -18,6 +18,10 @@ interface State {
   epoch: string | null;
   cluster: string | null;
   hadEpoch: boolean;
+  /** Of all devices. */
+  lastSequence: number;
+  /** Null where the epoch has none. */
+  receiptKey: Buffer | null;
 }
 
 /** What is in force. */
@@ -65,7 +69,7 @@ export class EpochKeeper {
   private async findCurrent(query: Query, cluster: string, claims: readonly Claim[]): Promise<string | undefined> {
     const state = await this.readState(query);
     if (!state.epoch || state.cluster !== cluster) return undefined;
-    return (await this.wentBack(query, state.epoch, claims)) ? undefined : state.epoch;
+    return this.wentBack(state, claims) ? undefined : state.epoch;
   }
 
   private async startEpoch(client: pg.ClientBase, cluster: string, findCurrent: () => Promise<string | undefined>): Promise<string> {
@@ -90,13 +94,9 @@ export class EpochKeeper {
   }
 
   /** Anyone can claim a sequence: only one that the device acknowledged, as its receipt shows, counts. */
-  private async wentBack(query: Query, epoch: string, claims: readonly Claim[]): Promise<boolean> {
+  private wentBack({ epoch, lastSequence: last, receiptKey: key }: State, claims: readonly Claim[]): boolean {
     const ofEpoch = claims.flatMap(({ mac, have }) => (have?.epoch === epoch ? [{ mac, have }] : []));
-    if (ofEpoch.length === 0) return false;
-    const [proofs] = await query<{ last: string; key: Buffer | null }>(READ_PROOFS, [epoch]);
-    const last = Number(proofs?.last);
     const ahead = ofEpoch.filter(({ have }) => have.sequence > last);
-    const key = proofs?.key;
     const unproven = ahead.filter(({ mac, have }) => !key || !isProven(key, mac, have));
     for (const { mac, have } of unproven) this.warnOf(mac, have, last);
     return unproven.length < ahead.length;

@@ -1,4 +1,4 @@
-import { pinSession, withTransaction } from '@waypost/runtime';
+import { PIN_SESSION, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { enterBuild } from '../chunk-store/builds.js';
 import { limitSession } from '../database/limit-session.js';
@@ -48,8 +48,7 @@ export async function releaseLocks(client: pg.ClientBase): Promise<void> {
  * @returns undefined where a materialized view was refreshed between its lock and the snapshot: start over
  */
 export async function withSnapshot<T>(client: pg.ClientBase, plan: CheckedPlan, work: () => Promise<T>): Promise<T | undefined> {
-  return withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-    await pinSession(client);
+  return withTransaction(client, { mode: 'ISOLATION LEVEL REPEATABLE READ READ ONLY', settings: PIN_SESSION }, async () => {
     await lockTables(client, plan);
     return (await lockMaterializedViews(client, plan)) ? work() : undefined;
   });

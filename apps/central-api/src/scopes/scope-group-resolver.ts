@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { databaseError, pinSession, withClient, withTransaction } from '@waypost/runtime';
+import { databaseError, PIN_SESSION, withClient, withTransaction } from '@waypost/runtime';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
 import { Batcher } from '../database/batcher.js';
@@ -57,11 +57,10 @@ export class ScopeGroupResolver {
   }
 
   private resolveTogether(macs: readonly string[]): Promise<(string | WaypostError)[]> {
+    const { lockTimeoutMs, statementTimeoutMs } = this.options;
+    const settings = `${PIN_SESSION} SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${statementTimeoutMs}`;
     return withClient(this.pool, (client) =>
-      withTransaction(client, 'ISOLATION LEVEL REPEATABLE READ READ ONLY', async () => {
-        await pinSession(client);
-        const { lockTimeoutMs, statementTimeoutMs } = this.options;
-        await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${statementTimeoutMs}`);
+      withTransaction(client, { mode: 'ISOLATION LEVEL REPEATABLE READ READ ONLY', settings }, async () => {
         // A refusal is an answer: a table that is truncated and filled again meanwhile must not make a device look unknown.
         await lockTables(client, { reads: this.plan.scopeReads });
         const scopes = await resolveScopes(client, this.plan, macs);
