@@ -7,10 +7,10 @@ import { Repository } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { AckEntity } from '../database/entities/ack.entity.js';
+import { Metrics } from '../metrics/metrics.js';
 import type { OutboxChannel } from '../outbox/outbox.js';
 import { DELETE_SENT, NEXT_ACK } from './acks.sql.js';
 
-/** A row of NEXT_ACK. */
 export interface PendingAck {
   manifestId: string;
   status: Ack['status'];
@@ -18,9 +18,20 @@ export interface PendingAck {
   createdAt: string;
 }
 
+/** A row of COUNT_ACKS. */
+export interface AckCounts {
+  pending: number | string;
+  refused: number | string;
+}
+
+/** The row of NEXT_ACK: nulls where nothing waits. */
+type NextAck = AckCounts & (PendingAck | Record<keyof PendingAck, null>);
+
 /** How acknowledgements are read, sent and settled. */
 @Injectable()
 export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
+  /** How many waited when they were counted last. */
+  pending = 0;
   readonly finalCodes: readonly ErrorCode[] = [
     'MANIFEST_UNKNOWN',
     'MANIFEST_NOT_YOURS',
@@ -34,11 +45,19 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
     private readonly client: CentralClient,
     private readonly circuit: CentralCircuit,
     @Inject(LOGGER) private readonly logger: Logger,
+    private readonly metrics: Metrics,
   ) {}
 
   async findNext(): Promise<PendingAck | undefined> {
-    const [next] = await this.acks.query<PendingAck[]>(NEXT_ACK);
-    return next;
+    return this.nextOf(await this.acks.query<[NextAck]>(NEXT_ACK));
+  }
+
+  /** @returns how many are pending */
+  counted({ pending, refused }: AckCounts): number {
+    this.pending = Number(pending);
+    this.metrics.pendingAcks.set(this.pending);
+    this.metrics.refusedAcks.set(Number(refused));
+    return this.pending;
   }
 
   async send({ manifestId, status, body }: PendingAck, signal: AbortSignal): Promise<AckResponse> {
@@ -50,13 +69,17 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
     );
   }
 
-  async markSent({ manifestId, status, createdAt }: PendingAck, { result, duplicate, reason, receipt }: AckResponse): Promise<void> {
+  async markSent(
+    { manifestId, status, createdAt }: PendingAck,
+    { result, duplicate, reason, receipt }: AckResponse,
+  ): Promise<PendingAck | undefined> {
     await faultPoint('edge.ack-answered');
-    await this.acks.query(DELETE_SENT, [manifestId, status, createdAt, receipt ?? null]);
+    const next = this.nextOf(await this.acks.query<[NextAck]>(DELETE_SENT, [manifestId, status, createdAt, receipt ?? null]));
     await faultPoint('edge.ack-removed');
     const facts = { manifestId, status, result, duplicate, reason };
     if (result === status) this.logger.info(facts, 'ack sent');
     else this.logger.error(facts, 'central counts the cycle as failed');
+    return next;
   }
 
   async markUnsent({ manifestId, status }: PendingAck, error: WaypostError, isFinal: boolean): Promise<void> {
@@ -70,5 +93,10 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
     );
     const facts = { err: error, manifestId, status, final: isFinal };
     this.logger.warn(facts, isFinal ? 'ack refused by central, set aside' : 'ack not sent, kept');
+  }
+
+  private nextOf([next]: [NextAck]): PendingAck | undefined {
+    this.counted(next);
+    return next.manifestId === null ? undefined : next;
   }
 }

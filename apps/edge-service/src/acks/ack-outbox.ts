@@ -1,28 +1,20 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import {
-  type Ack,
-  type AckResponse,
-  type DriftReport,
-  type Manifest,
-  type ManifestTable,
-  MAX_DRIFTS_OF_ACK,
-  MAX_KEY_CHARS,
-  type WaypostError,
-} from '@waypost/contracts';
+import { type Ack, type AckResponse, type DriftReport, type Manifest, type ManifestTable, type WaypostError } from '@waypost/contracts';
+import { queryPrepared } from '@waypost/runtime';
 import type pg from 'pg';
 import { Repository } from 'typeorm';
 import { AckEntity } from '../database/entities/ack.entity.js';
-import { Metrics } from '../metrics/metrics.js';
 import { Outbox } from '../outbox/outbox.js';
-import { AckChannel, type PendingAck } from './ack-channel.js';
+import { AckChannel, type AckCounts, type PendingAck } from './ack-channel.js';
 import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
-import { COUNT_ACKS, QUEUE_ACK, UNREPORTED_DRIFTS } from './acks.sql.js';
+import { COUNT_ACKS, QUEUE_ACK } from './acks.sql.js';
 
-/** A row of COUNT_ACKS. */
-export interface AckCounts {
-  pending: number | string;
-  refused: number | string;
+interface Success {
+  manifest: Manifest;
+  durationMs: number;
+  /** What was found on the device since the last ack that central has. */
+  drifts: readonly DriftReport[];
 }
 
 /** ackSchema's limit. */
@@ -36,14 +28,13 @@ export class AckOutbox {
   constructor(
     @Inject(ACK_OPTIONS) private readonly options: AckOptions,
     @InjectRepository(AckEntity) private readonly acks: Repository<AckEntity>,
-    private readonly metrics: Metrics,
-    channel: AckChannel,
+    private readonly channel: AckChannel,
   ) {
     this.outbox = new Outbox(channel);
   }
 
   /** In the transaction that makes the ack true. */
-  async queueSuccess(client: pg.ClientBase, manifest: Manifest, durationMs: number): Promise<void> {
+  async queueSuccess(client: pg.ClientBase, { manifest, durationMs, drifts }: Success): Promise<void> {
     const of = <T>(value: (table: ManifestTable) => T) => Object.fromEntries(manifest.tables.map((table) => [table.name, value(table)]));
     const ack: Ack = {
       manifestId: manifest.manifestId,
@@ -53,9 +44,9 @@ export class AckOutbox {
       localChecksums: of(({ sha256 }) => sha256),
       durationMs,
       error: null,
-      ...(await unreportedDrifts(client)),
+      ...(drifts.length > 0 && { drifts: drifts.map((drift) => ({ ...drift, foundAt: new Date(drift.foundAt).toISOString() })) }),
     };
-    await client.query(QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
+    await queryPrepared(client, 'queue-ack', QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
   }
 
   async queueFailure(manifestId: string, error: WaypostError, durationMs: number): Promise<void> {
@@ -71,10 +62,16 @@ export class AckOutbox {
     await this.acks.query(QUEUE_ACK, [ack.manifestId, ack.status, JSON.stringify(ack)]);
   }
 
+  /** @returns the one that is sent next, and how many are pending */
+  async findNext(): Promise<{ next: PendingAck | undefined; pending: number }> {
+    const next = await this.channel.findNext();
+    return { next, pending: this.channel.pending };
+  }
+
   /** @returns how many are still pending: those that are left when central cannot be reached */
-  async send(signal: AbortSignal): Promise<number> {
-    await this.outbox.flush(signal);
-    return this.countPending();
+  async send(next: PendingAck, signal: AbortSignal): Promise<number> {
+    await this.outbox.flush(next, signal);
+    return this.channel.pending;
   }
 
   async countPending(): Promise<number> {
@@ -83,16 +80,7 @@ export class AckOutbox {
   }
 
   /** @returns how many are pending */
-  counted({ pending, refused }: AckCounts): number {
-    this.metrics.pendingAcks.set(Number(pending));
-    this.metrics.refusedAcks.set(Number(refused));
-    return Number(pending);
+  counted(counts: AckCounts): number {
+    return this.channel.counted(counts);
   }
-}
-
-/** What was found on the device since the last ack that central has. */
-async function unreportedDrifts(client: pg.ClientBase): Promise<Pick<Ack, 'drifts'>> {
-  type Row = Omit<DriftReport, 'foundAt'> & { foundAt: Date };
-  const { rows } = await client.query<Row>(UNREPORTED_DRIFTS, [MAX_DRIFTS_OF_ACK, MAX_KEY_CHARS]);
-  return rows.length > 0 ? { drifts: rows.map((row) => ({ ...row, foundAt: row.foundAt.toISOString() })) } : {};
 }

@@ -14,8 +14,8 @@ export class SendAcks {
 
   /** @returns how many could not be sent */
   async run(cycle: Cycle): Promise<number> {
-    const pending = await this.acks.countPending();
-    return pending === 0 ? 0 : this.steps.run(cycle, 'acks', { pending }, () => this.acks.send(cycle.stop));
+    const { next, pending } = await this.acks.findNext();
+    return next === undefined ? 0 : this.steps.run(cycle, 'acks', { pending }, () => this.acks.send(next, cycle.stop));
   }
 
   /** Sends the cycle's own ack. Does not throw: an ack that could not be sent is in the database, and the next cycle sends it. */

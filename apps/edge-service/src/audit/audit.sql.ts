@@ -25,7 +25,6 @@ export const insertTables = (first: number): string => `
   INSERT INTO waypost.edge_sync_tables (edge_sync_id, table_name, row_count, sha256, action, downloaded_bytes, way, reason)
   SELECT $1, * FROM unnest($${first}::text[], $${first + 1}::bigint[], $${first + 2}::text[], $${first + 3}::text[], $${first + 4}::bigint[],
                            $${first + 5}::text[], $${first + 6}::text[])`;
-export const INSERT_TABLES = insertTables(2);
 
 /** $1: id, $2: what triggered it. */
 export const BEGIN_CYCLE = `

@@ -1,9 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import type pg from 'pg';
 import { Not, Repository } from 'typeorm';
 import { SyncLogEntity, type SyncStatus } from '../database/entities/sync-log.entity.js';
-import { FAIL_CYCLE, FINISH_CYCLE, INSERT_TABLES, TOTALS } from './audit.sql.js';
+import { FAIL_CYCLE, TOTALS } from './audit.sql.js';
 
 export interface TableOutcome {
   name: string;
@@ -49,12 +48,6 @@ export class SyncLog {
   private readonly unwritten: CycleFailure[] = [];
 
   constructor(@InjectRepository(SyncLogEntity) private readonly cycles: Repository<SyncLogEntity>) {}
-
-  /** In the current transaction: the row says Success if and only if the data is there. */
-  async finishWith(client: pg.ClientBase, outcome: CycleOutcome): Promise<void> {
-    await client.query(FINISH_CYCLE, outcomeParameters(outcome));
-    await client.query(INSERT_TABLES, [outcome.cycleId, ...tableParameters(outcome.tables ?? [])]);
-  }
 
   /**
    * Closes a failed cycle's row, unless its transaction did commit before something broke. Where the database is away, it throws, and

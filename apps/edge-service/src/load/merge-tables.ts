@@ -44,8 +44,7 @@ export async function mergeTables(
     // Chunks with a key twice have another digest: changes are never staged beside them.
     const mayRepeat = merged.staged === 'all' && !isGuarded(merged);
     if (mayRepeat) repeated.set(merged, (await client.query(sql.deleteRepeatedKeys(merged))).rowCount ?? 0);
-    await client.query(createDifferences(merged));
-    await client.query(`ANALYZE ${sql.differences(merged)}`);
+    await client.query(`${createDifferences(merged)}; ANALYZE ${sql.differences(merged)}`);
   }
   const retained = await retainReferencedRows(client, tables, references);
   await refuseChangedReferences(client, tables, references);
@@ -92,7 +91,8 @@ async function retainReferencedRows(
   for (const merged of tables) {
     const rows = referenced.has(merged) ? await assertRetainable(client, merged) : undefined;
     if (rows) retained.set(merged.table.name, rows);
-    await client.query(sql.recordRetained(merged), [merged.table.name]);
+    // Nothing else than a reference makes a row stay.
+    if (referenced.has(merged) || merged.hasRetained) await client.query(sql.recordRetained(merged), [merged.table.name]);
   }
   return retained;
 }

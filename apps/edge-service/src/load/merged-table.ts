@@ -1,5 +1,5 @@
 import type { TableShape } from '@waypost/contracts';
-import type { CatalogTable } from '@waypost/runtime';
+import { type CatalogTable, queryPrepared } from '@waypost/runtime';
 import type pg from 'pg';
 import { FIND_EQUALITY } from './catalog.sql.js';
 
@@ -28,7 +28,8 @@ export interface RetainedRows {
 export async function mergedTable(client: pg.ClientBase, shape: Omit<MergedTable, 'equality'>): Promise<MergedTable> {
   const { table, local } = shape;
   const columns = table.key.map((name) => local.columns.find((column) => column.name === name)!);
-  const { rows } = await client.query<{ type: string; operator: string }>(FIND_EQUALITY, [columns.map(({ typeOid }) => typeOid)]);
+  const types = columns.map(({ typeOid }) => typeOid);
+  const rows = await queryPrepared<{ type: string; operator: string }>(client, 'equality', FIND_EQUALITY, [types]);
   const operators = new Map(rows.map(({ type, operator }) => [Number(type), operator]));
   return { ...shape, equality: new Map(columns.map(({ name, typeOid }) => [name, operators.get(typeOid)!])) };
 }

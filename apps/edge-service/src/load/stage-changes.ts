@@ -61,8 +61,7 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
   if (held?.index.totals().sha256 !== changes.baseSha256)
     throw new MirrorDrifted(table.name, 'the chunks that are stored of it are not those of the manifest that the device holds');
   const source = keyedSource(table, local, merged.hasRetained);
-  await client.query(sql.createStagedRows(merged));
-  await client.query(sql.createGoneKeys(merged));
+  await client.query(`${sql.createStagedRows(merged)}; ${sql.createGoneKeys(merged)}`);
   const result = changes.leadsTo === undefined ? undefined : new ResultHash(held.index);
   const reading = { client, name: table.name, source, held };
   const touched = new Set<number>();
@@ -76,10 +75,10 @@ export async function stageChanges(client: pg.ClientBase, merged: MergedTable, c
     if (gone.length > 0) await copyIn(client, sql.copyIntoGoneKeys(merged), rowsAsCopyData(gone));
   }
   if (changes.leadsTo !== undefined) result?.check(changes.leadsTo);
-  if ((await client.query(sql.findStagedTwice(merged))).rowCount !== 0)
-    throw new WaypostError('CHUNK_CORRUPT', { detail: `The changes of ${table.name} bring a row twice.` });
-  await client.query(sql.analyzeStagedRows(merged));
-  await client.query(`ANALYZE ${sql.goneKeys(merged)}`);
+  const statements = [sql.findStagedTwice(merged), sql.analyzeStagedRows(merged), `ANALYZE ${sql.goneKeys(merged)}`];
+  // pg's types know nothing of several statements.
+  const [twice] = (await client.query(statements.join('; '))) as unknown as pg.QueryResult[];
+  if (twice?.rowCount !== 0) throw new WaypostError('CHUNK_CORRUPT', { detail: `The changes of ${table.name} bring a row twice.` });
   describeSpan({ 'waypost.rows': rows, 'waypost.read_chunks': touched.size });
   return { source, held, stored, runs: runsOf([...touched].sort((one, other) => one - other)), rows };
 }

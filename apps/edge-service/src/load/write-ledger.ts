@@ -1,5 +1,5 @@
 import { WaypostError } from '@waypost/contracts';
-import { SqlState, sqlStateOf } from '@waypost/runtime';
+import { queryPrepared, SqlState, sqlStateOf } from '@waypost/runtime';
 import type pg from 'pg';
 import { COUNT_WRITES, FIND_CAUSES, FIND_WRITES, TRACK_COUNTS } from './write-ledger.sql.js';
 
@@ -49,9 +49,7 @@ export class WriteLedger {
 
   /** Call it in the transaction, before its first write. */
   static async open(client: pg.ClientBase): Promise<WriteLedger> {
-    const counted = async (): Promise<{ counts: string; tracked: boolean }> =>
-      (await client.query<{ counts: string; tracked: boolean }>(COUNT_WRITES)).rows[0]!;
-    const first = await counted();
+    const first = await countWrites(client);
     if (first.tracked) return new WriteLedger(client, first.counts, true);
     const tracked = await switchOn(client);
     return new WriteLedger(client, first.counts, tracked);
@@ -70,7 +68,7 @@ export class WriteLedger {
 
   /** What is counted now: for `discount`. */
   async mark(): Promise<string> {
-    return (await this.client.query<{ counts: string }>(COUNT_WRITES)).rows[0]!.counts;
+    return (await countWrites(this.client)).counts;
   }
 
   /** What was counted since the mark was rolled back: PostgreSQL counts it all the same. */
@@ -100,7 +98,7 @@ export class WriteLedger {
       await this.requireNoCauses();
       return [];
     }
-    const { rows } = await this.client.query<WritesRow>(FIND_WRITES, [this.before]);
+    const rows = await queryPrepared<WritesRow>(this.client, 'writes', FIND_WRITES, [this.before]);
     return rows.filter((row) => !this.isMeant(row)).map(({ root, name }) => ({ oid: Number(root), name }));
   }
 
@@ -134,6 +132,11 @@ export class WriteLedger {
       hint: 'Switch track_counts on in the device’s server (it is by default), or GRANT SET ON PARAMETER track_counts to the service’s role.',
     });
   }
+}
+
+async function countWrites(client: pg.ClientBase): Promise<{ counts: string; tracked: boolean }> {
+  const [counted] = await queryPrepared<{ counts: string; tracked: boolean }>(client, 'counts', COUNT_WRITES, []);
+  return counted!;
 }
 
 async function switchOn(client: pg.ClientBase): Promise<boolean> {

@@ -23,9 +23,10 @@ class TestChannel implements OutboxChannel<string, string> {
     return `answer to ${message}`;
   }
 
-  async markSent(message: string, answer: string): Promise<void> {
+  async markSent(message: string, answer: string): Promise<string | undefined> {
     expect(answer).toBe(`answer to ${message}`);
     this.waiting.shift();
+    return this.waiting[0];
   }
 
   async markUnsent(message: string, _error: WaypostError, isFinal: boolean): Promise<void> {
@@ -39,7 +40,7 @@ const refusal = (status: number, code?: string): WaypostError =>
 
 async function flush(faults: Record<string, Error>): Promise<Pick<TestChannel, 'asked' | 'waiting' | 'refused'>> {
   const channel = new TestChannel(['a', 'b', 'c'], faults);
-  await new Outbox(channel).flush(new AbortController().signal);
+  await new Outbox(channel).flush(await channel.findNext(), new AbortController().signal);
   const { asked, waiting, refused } = channel;
   return { asked, waiting, refused };
 }

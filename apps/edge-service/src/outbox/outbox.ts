@@ -9,8 +9,8 @@ export interface OutboxChannel<Message, Answer> {
   findNext(): Promise<Message | undefined>;
   /** Central must accept repeats: when an answer is lost, its message is sent again. */
   send(message: Message, signal: AbortSignal): Promise<Answer>;
-  /** Removes a message that central has. */
-  markSent(message: Message, answer: Answer): Promise<void>;
+  /** Removes a message that central has. @returns as findNext */
+  markSent(message: Message, answer: Answer): Promise<Message | undefined>;
   /** Keeps the message: for the operator when it was refused for good, else to be sent again. */
   markUnsent(message: Message, error: WaypostError, isFinal: boolean): Promise<void>;
 }
@@ -22,24 +22,24 @@ export interface OutboxChannel<Message, Answer> {
 export class Outbox<Message, Answer> {
   constructor(private readonly channel: OutboxChannel<Message, Answer>) {}
 
-  /** Sends until nothing waits, central cannot be reached, or `signal` fires. Central's errors are recorded, not thrown. */
-  async flush(signal: AbortSignal): Promise<void> {
-    for (let next = await this.channel.findNext(); next !== undefined; next = await this.channel.findNext()) {
-      if (!(await this.sendOne(next, signal))) return;
-    }
+  /**
+   * Sends until nothing waits, central cannot be reached, or `signal` fires. Central's errors are recorded, not thrown.
+   * @param first what findNext returned
+   */
+  async flush(first: Message | undefined, signal: AbortSignal): Promise<void> {
+    for (let next = first; next !== undefined;) next = await this.sendOne(next, signal);
   }
 
-  /** @returns whether to go on with the next */
-  private async sendOne(message: Message, signal: AbortSignal): Promise<boolean> {
+  /** @returns the next one that is to be sent */
+  private async sendOne(message: Message, signal: AbortSignal): Promise<Message | undefined> {
     try {
-      await this.channel.markSent(message, await this.channel.send(message, signal));
-      return true;
+      return await this.channel.markSent(message, await this.channel.send(message, signal));
     } catch (error) {
       if (!(error instanceof WaypostError)) throw error;
-      if (error.code === 'SHUTTING_DOWN') return false;
+      if (error.code === 'SHUTTING_DOWN') return undefined;
       const isFinal = this.isFinal(error);
       await this.channel.markUnsent(message, error, isFinal);
-      return isFinal;
+      return isFinal ? this.channel.findNext() : undefined;
     }
   }
 

@@ -9,7 +9,7 @@ import {
 } from '@waypost/contracts';
 import { queryPrepared } from '@waypost/runtime';
 import type pg from 'pg';
-import { DELETE_PARTS, READ_PARTS, UPSERT_PARTS } from './held-chunks.sql.js';
+import { READ_PARTS, WRITE_PARTS } from './held-chunks.sql.js';
 
 /** Chunks in a part, so that a row of the table stays below 2 KB and is not moved out of line. */
 const PART_CHUNKS = 32;
@@ -83,11 +83,10 @@ export async function writeHeldChunks(client: pg.ClientBase, name: string, { chu
   const { written, kept } = changed?.before
     ? partsOf(changed.before.parts, changed.runs)
     : { written: divide(0, chunks.index.length, 0), kept: [] };
-  await queryPrepared(client, 'drop-chunks', DELETE_PARTS, [name, [...written, ...kept].map(({ position }) => position)]);
-  if (written.length === 0) return;
   const encoded = written.map((part) => encodePart(chunks, part));
-  await queryPrepared(client, 'keep-chunks', UPSERT_PARTS, [
+  await queryPrepared(client, 'write-chunks', WRITE_PARTS, [
     name,
+    kept.map(({ position }) => position),
     written.map(({ position }) => position),
     encoded.map((part) => part.chunks),
     encoded.map((part) => part.keys),

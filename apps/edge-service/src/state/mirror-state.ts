@@ -5,9 +5,8 @@ import type pg from 'pg';
 import { Not, Repository } from 'typeorm';
 import { RetainedRowEntity } from '../database/entities/retained-row.entity.js';
 import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
-import { type CurrentChunks, writeHeldChunks } from './held-chunks.js';
-import { FORGET_CHUNKS } from './held-chunks.sql.js';
-import { APPLIED_STATE, FORGET_MIRROR_TABLES, KNOWN_TABLES, READ_COVERAGE, UPSERT_MIRROR_TABLES, UPSERT_STATE } from './state.sql.js';
+import type { CurrentChunks } from './held-chunks.js';
+import { APPLIED_STATE, KNOWN_TABLES, READ_COVERAGE } from './state.sql.js';
 
 /** What the device holds, as of the last manifest that was applied or confirmed. */
 export interface AppliedState extends Have {
@@ -110,43 +109,36 @@ export class MirrorState {
   async countRetained(): Promise<number> {
     return this.retained.count();
   }
+}
 
-  /**
-   * Writes down, in the current transaction, that the device holds what `manifest` says.
-   * @param read the tables that were read back and hashed in this cycle, by name: what the device holds of them is what the manifest says
-   */
-  async record(
-    client: pg.ClientBase,
-    manifest: Manifest,
-    before: AppliedState | undefined,
-    read: ReadonlyMap<string, CurrentChunks>,
-  ): Promise<void> {
-    const retired = [...(before?.retiredEpochs ?? [])];
-    if (before && before.epoch !== manifest.epoch) retired.push(before.epoch);
-    const entries = {
-      epoch: manifest.epoch,
-      sequence: String(manifest.sequence),
-      manifest_id: manifest.manifestId,
-      manifest_sha256: manifest.sha256,
-      // A later hashing of the tables needs no central for it, and central need not repeat it.
-      [MANIFEST]: JSON.stringify(manifest),
-      verified_at: new Date().toISOString(),
-      retired_epochs: JSON.stringify(retired),
-    };
-    await client.query(UPSERT_STATE, [Object.keys(entries), Object.values(entries)]);
-    const names = manifest.tables.map(({ name }) => name);
-    await client.query(FORGET_MIRROR_TABLES, [names]);
-    await client.query(FORGET_CHUNKS, [names]);
-    const hashed = manifest.tables.filter(({ name }) => read.has(name));
-    await client.query(UPSERT_MIRROR_TABLES, [
-      hashed.map(({ name }) => name),
-      hashed.map(({ sha256 }) => sha256),
-      hashed.map(({ rowCount }) => rowCount),
-      hashed.map(({ format }) => format),
-      hashed.map(({ name }) => quoteTable(parseTableName(name))),
-      manifest.manifestId,
-      hashed.map(({ name }) => read.get(name)!.changed === undefined),
-    ]);
-    for (const { name } of hashed) await writeHeldChunks(client, name, read.get(name)!);
-  }
+/**
+ * The parameters of recordState: the device holds what `manifest` says.
+ * @param read the tables that were read back and hashed in this cycle, by name: what the device holds of them is what the manifest says
+ */
+export function stateParameters(manifest: Manifest, before: AppliedState | undefined, read: ReadonlyMap<string, CurrentChunks>): unknown[] {
+  const retired = [...(before?.retiredEpochs ?? [])];
+  if (before && before.epoch !== manifest.epoch) retired.push(before.epoch);
+  const entries = {
+    epoch: manifest.epoch,
+    sequence: String(manifest.sequence),
+    manifest_id: manifest.manifestId,
+    manifest_sha256: manifest.sha256,
+    // A later hashing of the tables needs no central for it, and central need not repeat it.
+    [MANIFEST]: JSON.stringify(manifest),
+    verified_at: new Date().toISOString(),
+    retired_epochs: JSON.stringify(retired),
+  };
+  const hashed = manifest.tables.filter(({ name }) => read.has(name));
+  return [
+    Object.keys(entries),
+    Object.values(entries),
+    manifest.manifestId,
+    manifest.tables.map(({ name }) => name),
+    hashed.map(({ name }) => name),
+    hashed.map(({ sha256 }) => sha256),
+    hashed.map(({ rowCount }) => rowCount),
+    hashed.map(({ format }) => format),
+    hashed.map(({ name }) => quoteTable(parseTableName(name))),
+    hashed.map(({ name }) => read.get(name)!.changed === undefined),
+  ];
 }

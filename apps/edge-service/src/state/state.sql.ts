@@ -1,9 +1,3 @@
-/** $1: keys, $2: values. What is the same already is not written again: the manifest can be long. */
-export const UPSERT_STATE = `
-  INSERT INTO waypost.edge_sync_state (key, value)
-  SELECT * FROM unnest($1::text[], $2::text[])
-  ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE edge_sync_state.value <> excluded.value`;
-
 /** What is applied, but for the manifest itself, as one JSON object; null where nothing is. */
 export const APPLIED_STATE = `SELECT json_object_agg(key, value) FROM waypost.edge_sync_state WHERE key <> 'manifest'`;
 
@@ -28,19 +22,34 @@ export const KNOWN_TABLES = `
          EXISTS (SELECT FROM waypost.edge_table_chunks c WHERE c.table_name = t.table_name) AS "hasChunks"
   FROM waypost.edge_mirror_tables t`;
 
-/** Tables whose rows were just read back and hashed. $1: names, $2: hashes, $3: row counts, $4: formats, $5: relations, $6: the manifest, $7: whether all rows were read. */
-export const UPSERT_MIRROR_TABLES = `
-  INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, relation, storage, manifest_id, verified_at, whole_at)
-  SELECT t.name, t.sha256, t.row_count, t.format, t.relation, ${STORAGE_OF('t.relation')}, $6, clock_timestamp(), CASE WHEN t.whole THEN clock_timestamp() END
-  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $7::boolean[]) AS t(name, sha256, row_count, format, relation, whole)
-  ON CONFLICT (table_name) DO UPDATE
-  SET sha256 = excluded.sha256, row_count = excluded.row_count, format = excluded.format,
-      relation = excluded.relation, storage = excluded.storage,
-      manifest_id = excluded.manifest_id, verified_at = excluded.verified_at,
-      whole_at = coalesce(excluded.whole_at, edge_mirror_tables.whole_at)`;
-
-/** Tables that left the manifest stay in the database, but their hashes are not maintained any more. $1: the manifest's tables. */
-export const FORGET_MIRROR_TABLES = 'DELETE FROM waypost.edge_mirror_tables WHERE table_name <> ALL ($1::text[])';
+/**
+ * Parts of a statement that write down what the device holds. Of the state, what is the same already is not written again: the manifest can be long. Tables that
+ * left the manifest stay in the database, but their hashes are not maintained any more. From `first` on: the state's keys and values; the manifest's id and the names of its tables; of the tables
+ * that were just read back and hashed their names, hashes, row counts, formats, relations, and whether all of their rows were read.
+ */
+export const recordState = (first: number): string => {
+  const [keys, values, manifest, names, ...hashed] = Array.from({ length: 10 }, (_, at) => `$${first + at}`);
+  const columns = ['text', 'text', 'bigint', 'text', 'text', 'boolean'].map((type, at) => `${hashed[at]}::${type}[]`).join(', ');
+  return `
+  state AS (
+    INSERT INTO waypost.edge_sync_state (key, value)
+    SELECT * FROM unnest(${keys}::text[], ${values}::text[])
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE edge_sync_state.value <> excluded.value
+  ), forgotten AS (
+    DELETE FROM waypost.edge_mirror_tables WHERE table_name <> ALL (${names}::text[])
+  ), forgotten_chunks AS (
+    DELETE FROM waypost.edge_table_chunks WHERE table_name <> ALL (${names}::text[])
+  ), read_back AS (
+    INSERT INTO waypost.edge_mirror_tables (table_name, sha256, row_count, format, relation, storage, manifest_id, verified_at, whole_at)
+    SELECT t.name, t.sha256, t.row_count, t.format, t.relation, ${STORAGE_OF('t.relation')}, ${manifest}::text, clock_timestamp(), CASE WHEN t.whole THEN clock_timestamp() END
+    FROM unnest(${columns}) AS t(name, sha256, row_count, format, relation, whole)
+    ON CONFLICT (table_name) DO UPDATE
+    SET sha256 = excluded.sha256, row_count = excluded.row_count, format = excluded.format,
+        relation = excluded.relation, storage = excluded.storage,
+        manifest_id = excluded.manifest_id, verified_at = excluded.verified_at,
+        whole_at = coalesce(excluded.whole_at, edge_mirror_tables.whole_at)
+  )`;
+};
 
 /** Also makes the next comparison read the table again. $1: scrub, if one found it, $2: table, $3: chunks, $4: key before them, $5: key of the last one. */
 export const RECORD_DRIFT = `
