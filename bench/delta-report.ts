@@ -1,5 +1,5 @@
 import { costRows } from './costs-report.js';
-import type { DeltaCost, DeltaReport, DeltaRun } from './delta.js';
+import { type DeltaCost, type DeltaReport, type DeltaRun, SMALL_CHANGES } from './delta.js';
 import { bytes, columns, machineLines, megabytes, milliseconds, percent, ratio, settingsLine, targetLine } from './report.js';
 
 /** What is to be reached. */
@@ -31,7 +31,7 @@ export function formatDelta(report: DeltaReport): string {
 function formatRun(run: DeltaRun, { columns: count, rounds, devices }: DeltaReport): string[] {
   const { fleet } = run;
   return [
-    `A scope of ${run.rows.toLocaleString('en-US')} rows × ${count} columns, key ${run.keys}: medians of ${rounds} (min–max)`,
+    `A scope of ${run.rows.toLocaleString('en-US')} rows × ${count} columns, key ${run.keys}: medians of ${rounds}, of 1 and of 100 rows ${rounds * SMALL_CHANGES} (min–max)`,
     ...columns(costRows(run.costs, titlesFor(run))),
     ...(run.parkedCode === undefined ? [] : [`  a column added: parked (${run.parkedCode})`]),
     `  ${devices} devices that ask at once after 100 scattered rows changed: ${fleet.reads} table reads, all answered in ${milliseconds(fleet.totalMs)}, peak RSS of central ${megabytes(fleet.peakBytes)}`,

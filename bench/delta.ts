@@ -29,6 +29,8 @@ import { mediansByName, medianOf } from './statistics.js';
 
 /** Part of a download after which its connection is cut. */
 const CUT_AT = 0.9;
+/** Of one small change after another in each round: a single sync takes mostly what both services do for the first time. */
+export const SMALL_CHANGES = 5;
 
 export interface DeltaOptions extends FullOptions {
   keys: readonly KeyType[];
@@ -159,10 +161,13 @@ interface Tables {
 
 async function measureScattered({ small, large, replicated }: Tables, keys: KeyType, round: number, measured: Measured): Promise<void> {
   const change = changeHundred(keys);
-  await measured('one', () => large.costOf(updateOne));
-  await measured('hundredSmall', () => small.costOf(change));
-  await measured('hundred', () => large.costOf(change));
-  await measured('hundredReplicated', () => replicated.apply((client) => change(client, round)));
+  const seeds = Array.from({ length: SMALL_CHANGES }, (_, at) => round * SMALL_CHANGES + at);
+  for (const seed of seeds) {
+    await measured('one', () => large.costOf(updateOne));
+    await measured('hundredSmall', () => small.costOf(change));
+    await measured('hundred', () => large.costOf(change));
+    await measured('hundredReplicated', () => replicated.apply((client) => change(client, seed)));
+  }
 }
 
 /** @returns the share of its bytes that a download fetches again which is cut */
