@@ -47,19 +47,6 @@ test('a frame that ends exactly with an output buffer is one frame, and one that
   }
 });
 
-test('one context for all chunks makes the frames that a context for each makes, also after chunks of any other length', () => {
-  const params = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 };
-  const alone = (chunk: Buffer): Buffer => zstdCompressSync(chunk, { chunkSize: chunk.length + 2000, params });
-  const lengths = [0, 1, 300_000, 256 << 10, 40_000, (256 << 10) + 1, 3, 128 << 10, 0];
-  for (const [at, length] of lengths.entries()) {
-    for (const chunk of [Buffer.alloc(length, `waypost ${at}`), randomBytes(length)]) {
-      const frame = compress(chunk);
-      expect(frame.equals(alone(chunk))).toBe(true);
-      expect(frame.buffer).not.toBe(compress(chunk).buffer);
-    }
-  }
-});
-
 const EMPTY = compress(Buffer.alloc(0));
 
 /** A copy of the frame with one bit changed. */

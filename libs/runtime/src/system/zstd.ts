@@ -1,4 +1,4 @@
-import { constants, ZstdCompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { WaypostError } from '@waypost/contracts';
 
 /** Without its checksum, zstd accepted 45 of 60 flipped bits; with it, none. */
@@ -23,58 +23,9 @@ export const ZSTD_SLACK_BYTES = OUTPUT_PIECE_BYTES;
  * 232 MB took 1.2 s and 1.1 s of CPU instead of 0.5 s.
  */
 export function compress(chunk: Buffer): Buffer {
-  const frame = chunk.length <= MAX_ENCODED_BYTES ? encoder.encode(chunk) : undefined;
-  if (frame) return frame;
   const chunkSize = chunk.length > LONG_CHUNK_BYTES ? chunk.length + (chunk.length >> 8) + 1024 : OUTPUT_PIECE_BYTES;
   return oneFrame(zstdCompressSync(chunk, { chunkSize, params: LEVEL_1_WITH_CHECKSUM }), chunkSize);
 }
-
-/** A usual chunk is shorter. */
-const MAX_ENCODED_BYTES = 256 << 10;
-
-/** What is used of Node's zstd stream: the call that zstdCompressSync makes. */
-interface Engine {
-  _handle: {
-    writeSync(flush: number, input: Buffer, at: number, length: number, output: Buffer, outputAt: number, outputLength: number): void;
-  };
-  /** How much room is left in the output, and how much of the input. */
-  _writeState: Uint32Array;
-}
-
-/**
- * One zstd context for all chunks. zstdCompressSync makes a context for each call, whose memory comes fresh from the system: 1,000 chunks of 40 kB took
- * 0.14 to 0.89 s of CPU that way, and 0.10 to 0.17 s with one context (Node 24, the services' malloc settings). Node has no public call for it. `writeSync` is the
- * one that zstdCompressSync makes; where it is missing or does not finish, the public call compresses the chunk. The frames are the same, byte for byte.
- */
-class Encoder {
-  private engine: (ZstdCompress & Engine) | undefined;
-  private output: Buffer | undefined;
-
-  /** @returns undefined where this Node, or this chunk, needs the regular call */
-  encode(chunk: Buffer): Buffer | undefined {
-    const engine = (this.engine ??= this.open());
-    const output = (this.output ??= Buffer.allocUnsafeSlow(MAX_ENCODED_BYTES + (MAX_ENCODED_BYTES >> 8) + 1024));
-    if (typeof engine._handle?.writeSync !== 'function') return undefined;
-    engine._handle.writeSync(constants.ZSTD_e_end, chunk, 0, chunk.length, output, 0, output.length);
-    const [room = 0, left = 0] = engine._writeState;
-    if (left > 0 || room === 0 || engine.destroyed) {
-      this.engine = undefined;
-      return undefined;
-    }
-    const frame = Buffer.allocUnsafeSlow(output.length - room);
-    output.copy(frame);
-    return frame;
-  }
-
-  private open(): ZstdCompress & Engine {
-    const engine = new ZstdCompress({ params: LEVEL_1_WITH_CHECKSUM }) as ZstdCompress & Engine;
-    // What fails here is compressed by the regular call, which throws.
-    engine.on('error', () => undefined);
-    return engine;
-  }
-}
-
-const encoder = new Encoder();
 
 /** As `compress`, for bytes that are much like others: what the dictionary has costs next to nothing. */
 export function compressAgainst(dictionary: Buffer, bytes: Buffer): Buffer {
