@@ -125,6 +125,7 @@ class IdleBench implements AsyncDisposable {
       CENTRAL_URL: proxy.url,
       DEVICE_MAC,
       DOWNLOAD_DIR: join(folder, database, 'downloads'),
+      IDENTITY_DIR: join(folder, database, 'identity'),
       SYNC_INTERVAL: '0',
     });
     return new IdleBench(servers, database, size, central, proxy, edge);

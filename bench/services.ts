@@ -76,6 +76,7 @@ export class Services implements AsyncDisposable {
         CENTRAL_URL: wire?.url ?? central.url,
         DEVICE_MAC,
         DOWNLOAD_DIR: join(folder, 'downloads'),
+        IDENTITY_DIR: join(folder, 'identity'),
         SYNC_INTERVAL: '0',
       });
       return new Services(central, edge, databases, snapshots, wire);

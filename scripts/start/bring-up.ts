@@ -101,6 +101,7 @@ function edgeService({ centralPort, edgePort, syncInterval }: Settings, database
       CENTRAL_URL: `http://127.0.0.1:${centralPort}`,
       DEVICE_MAC: JETSON_MAC,
       DOWNLOAD_DIR: join(home, 'downloads'),
+      IDENTITY_DIR: join(home, 'identity'),
       SYNC_INTERVAL: syncInterval,
       SCHEMA_VERSION: '1',
     },

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { HostileProxy } from '../support/hostile-proxy.js';
 import { post } from '../support/service.js';
 import { until } from '../support/until.js';
@@ -44,6 +45,7 @@ export class Device implements AsyncDisposable {
       SYNC_INTERVAL: '0',
       STALL_TIMEOUT: '5s',
       DOWNLOAD_DIR: folder,
+      IDENTITY_DIR: join(folder, 'identity'),
     };
     const edge = await Supervised.start({ name: 'edge-service', env, nextFaults });
     return new Device(mac, adminUrl, network, edge);

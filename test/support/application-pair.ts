@@ -76,6 +76,7 @@ export class ApplicationPair implements AsyncDisposable {
         SYNC_INTERVAL: '0',
         LOAD_STRATEGY: strategy,
         DOWNLOAD_DIR: join(folder.path, 'downloads'),
+        IDENTITY_DIR: join(folder.path, 'identity'),
       }),
     );
     return new ApplicationPair(schema, central, edge, preloaded, { central: centralService, edge: edgeService }, stack.move());

@@ -60,6 +60,7 @@ export class CorpusPair implements AsyncDisposable {
       DEVICE_MAC: MAC,
       SYNC_INTERVAL: '0',
       DOWNLOAD_DIR: join(folder.path, 'downloads'),
+      IDENTITY_DIR: join(folder.path, 'identity'),
     });
     return new CorpusPair(databases, centralService, edgeService, folder);
   }

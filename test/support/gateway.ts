@@ -56,7 +56,7 @@ export class Gateway implements AsyncDisposable {
     for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
     await this.before?.(path);
     const headers = Object.fromEntries(
-      Object.entries(request.headers).filter(([name]) => /^(content-type|range|if-range|accept-encoding)$/.test(name)),
+      Object.entries(request.headers).filter(([name]) => /^(authorization|content-type|range|if-range|accept-encoding)$/.test(name)),
     ) as Record<string, string>;
     const body = parts.length > 0 ? { body: Buffer.concat(parts) } : {};
     const answer = await fetch(this.target + path, { method: request.method ?? 'GET', headers, ...body });

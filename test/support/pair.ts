@@ -64,6 +64,7 @@ export class Pair implements AsyncDisposable {
         DEVICE_MAC: MAC,
         SYNC_INTERVAL: '0',
         DOWNLOAD_DIR: join(folder.path, 'downloads'),
+        IDENTITY_DIR: join(folder.path, 'identity'),
         ...edgeEnv,
       },
     };

@@ -108,6 +108,7 @@ export class SyncPair implements AsyncDisposable {
         SYNC_INTERVAL: '0',
         LOAD_STRATEGY: 'truncate',
         DOWNLOAD_DIR: join(folder.path, 'downloads'),
+        IDENTITY_DIR: join(folder.path, 'identity'),
         ...options.edgeEnv,
       };
       const edge = keep(await Service.start('edge-service', edgeEnv));

@@ -12,6 +12,7 @@ import { DatabaseModule } from './database/database.module.js';
 import { EpochsModule } from './epochs/epochs.module.js';
 import { HealthModule } from './health/health.module.js';
 import { DeviceApiModule } from './http/device-api.module.js';
+import { IdentityModule } from './identity/identity.module.js';
 import { MaintenanceModule } from './maintenance/maintenance.module.js';
 import { ManifestsModule } from './manifests/manifests.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
@@ -38,6 +39,7 @@ export class AppModule {
         DatabaseModule.forRoot({ url: config.DATABASE_URL, maxBuilds, maxPayloads }),
         MetricsModule.forRoot({ staleAfterMs: config.DEVICE_STALE_AFTER, silentAfterMs: config.DEVICE_SILENT_AFTER }),
         EpochsModule,
+        IdentityModule.forRoot({ mode: config.AUTH, tokenTtlMs: config.TOKEN_TTL }),
         PlanModule.forRoot({ file: config.SYNC_PLAN }),
         ScopesModule.forRoot({ lockTimeoutMs, statementTimeoutMs: buildTimeoutMs }),
         AuditModule,

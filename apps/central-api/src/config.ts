@@ -29,6 +29,16 @@ export const schema = z.object({
   SYNC_PLAN: z.string().describe('Path of the [plan](sync-plan.md)’s YAML file'),
   PORT: portNumber.prefault('8080').describe('Port of the HTTP server'),
   HOST: z.string().default('0.0.0.0').describe('Address that it listens on; the default is every address of the machine'),
+  AUTH: z
+    .enum(['device', 'mac'], { error: 'must be device or mac' })
+    .default('mac')
+    .describe(
+      '`device`: only [enrolled devices](security.md#enrollment) get an answer. `mac`: a device that has never enrolled may name its MAC instead, as anyone can who knows it',
+    ),
+  TOKEN_TTL: durationMs
+    .refine((ms) => ms >= 10_000 && ms <= 86_400_000, { message: 'must be from 10s to 24h' })
+    .prefault('10m')
+    .describe('How long an access token of a device is valid; the device renews it by itself'),
   SNAPSHOT_STORE: snapshotStore
     .prefault('file:./var/snapshots')
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),

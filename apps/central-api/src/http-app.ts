@@ -5,7 +5,9 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import { Traffic } from './http/traffic.js';
 import { checkDigest } from './http/check-digest.js';
+import { Authenticator } from './http/authenticate.js';
 import { limitBody } from './http/operation.js';
+import { mustBeListed } from './http/routes.js';
 
 /** Acks hold a count and a hash per table; this is enough for some thousand tables. */
 const MAX_BODY_BYTES = 512 << 10;
@@ -21,6 +23,11 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     tracedUrls: /^\/api\//,
   });
   const server = app.getHttpAdapter().getInstance();
-  server.addHook('onRoute', limitBody).addHook('onRequest', app.get(Traffic).watch).addHook('preParsing', checkDigest);
+  server
+    .addHook('onRoute', mustBeListed)
+    .addHook('onRoute', limitBody)
+    .addHook('onRequest', app.get(Traffic).watch)
+    .addHook('onRequest', app.get(Authenticator).authenticate)
+    .addHook('preParsing', checkDigest);
   return app;
 }

@@ -17,6 +17,7 @@ import { HealthModule } from './health/health.module.js';
 import { IndexesModule } from './indexes/indexes.module.js';
 import { LoadModule } from './load/load.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
+import { IdentityModule } from './identity/identity.module.js';
 import { MirrorModule } from './mirror/mirror.module.js';
 import { PhaseModule } from './phase/phase.module.js';
 import { ScheduleSyncModule } from './schedule/schedule.module.js';
@@ -43,6 +44,7 @@ export class AppModule {
         DatabaseModule.forRoot({ url: config.DATABASE_URL }),
         MetricsModule.forRoot({ downloadFolder: downloads.folder, syncIntervalMs }),
         StateModule.forRoot({ adoptTables: config.ADOPT_TABLES }),
+        IdentityModule.forRoot({ folder: config.IDENTITY_DIR, enrollmentToken: config.ENROLLMENT_TOKEN, deviceMac }),
         CentralModule.forRoot({ url: config.CENTRAL_URL, deviceMac, requestTimeoutMs, stallTimeoutMs, circuit }),
         AuditModule.forRoot({ retentionMs: config.AUDIT_RETENTION }),
         PhaseModule,

@@ -16,6 +16,7 @@ test('the defaults are the documented ones', () => {
     SYNC_INTERVAL: 300_000,
     SCRUB_INTERVAL: 86_400_000,
     SCHEMA_VERSION: 1,
+    IDENTITY_DIR: './var/identity',
     LOAD_STRATEGY: 'auto',
     DOWNLOAD_DIR: './var/downloads',
     LOG_LEVEL: 'info',

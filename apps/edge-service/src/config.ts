@@ -1,4 +1,4 @@
-import { normalizeMac, parseTableName, quoteTable } from '@waypost/contracts';
+import { ENROLLMENT_TOKEN, normalizeMac, parseTableName, quoteTable } from '@waypost/contracts';
 import { byteSize, databaseUrl, durationMs, httpUrl, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
 
@@ -32,6 +32,16 @@ export const configSchema = z.object({
   ),
   CENTRAL_URL: httpUrl.describe('Address of central, such as `https://central.example`'),
   DEVICE_MAC: mac.describe('Which device this is: its MAC address in any usual notation'),
+  ENROLLMENT_TOKEN: z
+    .string()
+    .optional()
+    .transform((text) => text?.trim() || undefined)
+    .refine((token) => token === undefined || ENROLLMENT_TOKEN.test(token), { message: 'must be what waypost device add printed: wpe_…' })
+    .describe('One-time secret from `waypost device add`: with it the device [enrolls](security.md#enrollment) at its first request'),
+  IDENTITY_DIR: z
+    .string()
+    .default('./var/identity')
+    .describe('Folder for the device’s private key. It survives restarts, and belongs to the service’s user alone'),
   PORT: portNumber.default(8081).describe('Port of the HTTP server'),
   HOST: z
     .string()

@@ -74,6 +74,7 @@ export class Edge implements AsyncDisposable {
       SYNC_INTERVAL: '0',
       SCRUB_INTERVAL: '0',
       DOWNLOAD_DIR: folder,
+      IDENTITY_DIR: join(folder, 'identity'),
       LOCK_TIMEOUT: '100ms',
       ...env,
     };

@@ -69,6 +69,49 @@ export const ERROR_KINDS = {
     title: 'The MAC address is malformed',
     hint: 'Write six hex pairs, for instance 48:b0:2d:e9:c3:b7; check DEVICE_MAC on the device.',
   },
+  // Identity
+  AUTH_REQUIRED: {
+    status: 401,
+    heals: 'operator',
+    title: 'The request shows no identity',
+    hint: 'Enroll the device: waypost device add at central, then start the edge once with the ENROLLMENT_TOKEN that it prints.',
+  },
+  TOKEN_INVALID: {
+    status: 401,
+    heals: 'retry',
+    title: 'The access token is not valid',
+    hint: 'The device gets a new one by itself. Central’s log says under the same request id why this one was refused.',
+  },
+  ASSERTION_INVALID: {
+    status: 401,
+    heals: 'operator',
+    title: 'What the device signed is not accepted',
+    hint: 'Central’s log says why under the same request id. A device that was revoked, or lost its key, enrolls again: waypost device add.',
+  },
+  CLOCK_SKEWED: {
+    status: 401,
+    heals: 'retry',
+    title: 'What the device signed is too old, or from the future',
+    hint: 'The device goes by central’s clock and tries again by itself. If this lasts, compare central’s clock with a time server.',
+  },
+  DEVICE_PENDING: {
+    status: 403,
+    heals: 'retry',
+    title: 'The device’s key waits for approval',
+    hint: 'Compare the key’s fingerprint with the device’s log, then run at central: waypost device approve DEVICE.',
+  },
+  ENROLLMENT_REFUSED: {
+    status: 403,
+    heals: 'operator',
+    title: 'The enrollment token is not accepted',
+    hint: 'Make a new one at central (waypost device add) and start the edge with it as ENROLLMENT_TOKEN.',
+  },
+  IDENTITY_UNREADABLE: {
+    status: 500,
+    heals: 'operator',
+    title: 'The device’s identity cannot be used',
+    hint: 'Check the folder IDENTITY_DIR and its files. Where the key is lost, enroll the device again: waypost device add at central.',
+  },
   // Devices
   DEVICE_UNKNOWN: {
     status: 404,
@@ -177,8 +220,8 @@ export const ERROR_KINDS = {
   MANIFEST_NOT_YOURS: {
     status: 403,
     heals: 'operator',
-    title: 'The manifest was issued to another device',
-    hint: 'Ask for a manifest with this device’s own MAC; look for two devices with one configuration.',
+    title: 'It belongs to another device',
+    hint: 'A device gets only its own manifests: compare DEVICE_MAC with the device that is enrolled; look for two devices with one configuration.',
   },
   TABLE_NOT_IN_MANIFEST: {
     status: 404,

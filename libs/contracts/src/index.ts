@@ -10,6 +10,7 @@ export * from './delta-stream.js';
 export * from './errors.js';
 export * from './hashes.js';
 export * from './identifiers.js';
+export * from './identity.js';
 export * from './live-stream.js';
 export * from './mac.js';
 export * from './manifest.js';

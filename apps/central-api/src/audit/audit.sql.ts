@@ -2,9 +2,10 @@ import { hasProven } from '../database/device-states.sql.js';
 
 /**
  * Audit rows and the states of devices, one statement each: a state never says otherwise than the audit, and costs no round trip of its own.
- * States carry the database's clock: one for all replicas. `now() - duration` is when a request came.
+ * States carry the database's clock: one for all replicas. `now() - duration` is when a request came. By itself, what says nothing of a device's state:
+ * a refusal of what anyone can send. $1…$9: the audit's row.
  */
-const AUDIT_REQUEST = `
+export const AUDIT_REQUEST = `
   INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id, cycle_id)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
 
@@ -35,9 +36,6 @@ export const AUDIT_ISSUED = `
     filters = excluded.filters,
     verified_at = CASE WHEN ${HOLDS_ISSUED} THEN greatest(device.verified_at, excluded.last_request_at) ELSE device.verified_at END,
     consecutive_failures = CASE WHEN ${HOLDS_ISSUED} THEN 0 ELSE device.consecutive_failures END`;
-
-/** What says nothing of the device that it names: anyone can send it. $1…$9: the audit's row. */
-export const AUDIT_REFUSED = AUDIT_REQUEST;
 
 /** Where central could not serve a device. A MAC that never got a manifest has no state, and gets none. $1…$9: the audit's row, $10: what the error says. */
 export const AUDIT_NOT_SERVED = `

@@ -6,11 +6,11 @@ import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { Batcher } from '../database/batcher.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
-import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REFUSED } from './audit.sql.js';
+import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REQUEST } from './audit.sql.js';
 import { RefusalBudget } from './refusal-budget.js';
 
 /** What a device does with a request, as the audit and the metrics name it. */
-export type Operation = 'request' | 'download' | 'ack';
+export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token';
 type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */
@@ -113,9 +113,14 @@ export class RequestAudit {
     await traced('audit', { attributes: statementOf(AUDIT_ISSUED) }, () => this.issuing.do(values));
   }
 
-  /** A request that was audited together with others, in the metrics. */
-  count(facts: RequestFacts, reason: 'unchanged'): void {
+  /** A request that was audited together with others, or leaves no row, in the metrics. */
+  count(facts: RequestFacts, reason: 'unchanged' | null): void {
     this.metrics.requested(facts.operation, 'Issued', reason, facts.durationMs / 1000);
+  }
+
+  /** A device that enrolled. */
+  async enrolled(facts: RequestFacts): Promise<void> {
+    await this.dataSource.query(AUDIT_REQUEST, this.rowOf(facts, 'Issued', null));
   }
 
   /**
@@ -126,7 +131,7 @@ export class RequestAudit {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
     if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`)) return;
     const isOfDevice = facts.accepted && error.code !== 'REQUEST_INVALID' && (facts.operation === 'request' || error.status >= 500);
-    const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REFUSED, row];
+    const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REQUEST, row];
     await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));
   }
 

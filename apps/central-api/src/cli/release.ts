@@ -1,8 +1,7 @@
-import { hostname, userInfo } from 'node:os';
 import { type Answer, type CommandContext, ExitCode, formatCount, formatSpan, plural, printable } from '@waypost/command-line';
 import { parseTableName, quoteTable, WaypostError } from '@waypost/contracts';
-import { queryOn, sqlStateOf, SqlState, withClient, withTransaction } from '@waypost/runtime';
 import { findHeldTables, type HeldTable, releaseTables } from '../read-models/held-tables.js';
+import { operator, write } from './write.js';
 
 /**
  * `waypost release`: which tables are held back from which devices; exits with 1 where there are any. `waypost release TABLE --mac MAC | --all` consents to
@@ -50,21 +49,8 @@ async function confirm(context: CommandContext, table: string, mac: string | nul
   return { data: { released }, text, exitCode: released.length === 0 ? ExitCode.finding : ExitCode.ok };
 }
 
-async function update(context: CommandContext, names: readonly string[], mac: string | null): Promise<HeldTable[]> {
-  return context.database.run(async (pool) => {
-    try {
-      return await withClient(pool, (client) =>
-        withTransaction(client, 'READ WRITE', () => releaseTables(queryOn(client), names, mac, operator())),
-      );
-    } catch (error) {
-      if (sqlStateOf(error) !== SqlState.insufficientPrivilege) throw error;
-      throw new WaypostError('CONFIG_INVALID', {
-        detail: `${(error as Error).message}.`,
-        hint: 'Run it with the URL that central itself uses, or: GRANT UPDATE ON waypost.held_shrinks TO the role of this command.',
-        cause: error,
-      });
-    }
-  });
+function update(context: CommandContext, names: readonly string[], mac: string | null): Promise<HeldTable[]> {
+  return write(context, 'held_shrinks', (query) => releaseTables(query, names, mac, operator()));
 }
 
 function tableOf(context: CommandContext, held: readonly HeldTable[]): string {
@@ -84,15 +70,6 @@ function tableOf(context: CommandContext, held: readonly HeldTable[]): string {
       formatSpan(heldForMs),
     ]),
   );
-}
-
-/** For the record, not for trust. A container's user may have no name. */
-function operator(): string {
-  try {
-    return `${userInfo().username}@${hostname()}`;
-  } catch {
-    return hostname();
-  }
 }
 
 function usage(detail: string): WaypostError {

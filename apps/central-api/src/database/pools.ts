@@ -15,6 +15,8 @@ export const SCOPE_POOL = Symbol('scope pool');
 /** Shadow reads. */
 export const SHADOW_POOL = Symbol('shadow pool');
 export const CANARY_POOL = Symbol('canary pool');
+/** Who sends a request. */
+export const IDENTITY_POOL = Symbol('identity pool');
 
 /** For single statements of builds and downloads, and one sweep. */
 const STORE_CONNECTIONS = 4;
@@ -34,6 +36,7 @@ const POOLS = new Map<symbol, PoolShape>([
   [SCOPE_POOL, { name: 'scopes', connections: one }],
   [SHADOW_POOL, { name: 'shadow', connections: one }],
   [CANARY_POOL, { name: 'canary', connections: one }],
+  [IDENTITY_POOL, { name: 'identity', connections: one }],
 ]);
 
 export const POOL_TOKENS = [...POOLS.keys()];

@@ -7,18 +7,21 @@ import { AuditedProblemFilter } from './audited-problem.filter.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { DeviceGuard } from './device.guard.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
+import { Authenticator } from './authenticate.js';
 import { DownloadController } from './download.controller.js';
+import { IdentityController } from './identity.controller.js';
 import { LiveResponses } from './live-response.js';
 import { RequestController } from './request.controller.js';
 import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController],
+  controllers: [RequestController, DownloadController, AckController, IdentityController],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,
     Traffic,
+    Authenticator,
     { provide: APP_GUARD, useClass: DeviceGuard },
     { provide: APP_FILTER, useClass: AuditedProblemFilter },
   ],

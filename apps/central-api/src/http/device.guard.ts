@@ -2,17 +2,21 @@ import { type CanActivate, createParamDecorator, type ExecutionContext, Injectab
 import { normalizeMac, syncRequestSchema, ulidSchema, WaypostError } from '@waypost/contracts';
 import type { FastifyRequest } from 'fastify';
 import { auditOf, type Operation, type RequestFacts } from '../audit/request-audit.js';
+import { DeviceDirectory } from '../identity/device-directory.js';
 import { operationOf } from './operation.js';
+import { accessOf } from './routes.js';
 
 /** Who sends a request. It alone decides what a device may see, whatever else its message says. */
 export interface DeviceIdentity {
   /** Normalized. */
   mac: string;
+  /** Of an enrolled device. */
+  deviceId?: string;
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Set by DeviceGuard. */
+    /** Set by Authenticator where the request carries an access token, else by DeviceGuard. */
     device?: DeviceIdentity;
   }
 }
@@ -24,27 +28,42 @@ interface Claims {
 }
 
 /**
- * Identifies the device of each request to a DeviceOperation, and starts its audit facts. A body without a text for a MAC passes: its schema refuses it
- * and names the field.
+ * Holds what a request says of its device against the device that was identified. With AUTH=mac it identifies a device without an access token by the MAC
+ * that it names. A body without a text for a MAC passes: its schema refuses it and names the field.
  */
 @Injectable()
 export class DeviceGuard implements CanActivate {
-  /** @throws WaypostError MAC_INVALID */
-  canActivate(context: ExecutionContext): boolean {
+  constructor(private readonly directory: DeviceDirectory) {}
+
+  /** @throws WaypostError MAC_INVALID, MANIFEST_NOT_YOURS, AUTH_REQUIRED */
+  async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = context.switchToHttp().getRequest<FastifyRequest>();
-    const operation = operationOf(request);
-    if (operation === undefined) return true;
+    if (accessOf(request) !== 'device') return true;
+    const operation = operationOf(request) as Operation;
     const facts = auditOf(request, operation);
     const { mac, manifestId } = claimsOf(request, operation);
-    facts.claimMac(mac);
     try {
-      if (isMacText(mac) || operation === 'download') request.device = { mac: facts.accept(identify(mac)) };
+      if (request.device) mustName(request.device, mac);
+      else {
+        facts.claimMac(mac);
+        if (isMacText(mac) || operation === 'download') request.device = { mac: facts.accept(await this.identify(mac)) };
+      }
       return true;
     } catch (error) {
       // The audit of the refusal names the manifest; of a request that passes, its handler notes it.
       if (operation !== 'request' && ulidSchema.safeParse(manifestId).success) facts.manifestId = manifestId as string;
       throw error;
     }
+  }
+
+  private async identify(claimed: unknown): Promise<string> {
+    const mac = macOf(claimed);
+    if (await this.directory.needsKey(mac)) {
+      throw new WaypostError('AUTH_REQUIRED', {
+        detail: `The device ${mac} has enrolled, or was revoked: its MAC alone is not enough any more.`,
+      });
+    }
+    return mac;
   }
 }
 
@@ -64,13 +83,21 @@ function claimsOf({ body, query, params }: FastifyRequest, operation: Operation)
   return { mac: (query as Claims).mac, manifestId: (params as Claims).manifestId };
 }
 
+/** A message of an identified device need not name it, but names no other. */
+function mustName(device: DeviceIdentity, claimed: unknown): void {
+  if (claimed === undefined || typeof claimed !== 'string' || claimed === device.mac) return;
+  const mac = normalizeMac(claimed);
+  if (mac === device.mac) return;
+  throw new WaypostError('MANIFEST_NOT_YOURS', { detail: `The message names the device ${mac}, but comes from ${device.mac}.` });
+}
+
 function isMacText(mac: unknown): mac is string {
   return syncRequestSchema.shape.mac.safeParse(mac).success && (mac as string).isWellFormed() && !(mac as string).includes('\0');
 }
 
-function identify(mac: unknown): string {
-  if (typeof mac === 'string') return normalizeMac(mac);
+function macOf(claimed: unknown): string {
+  if (typeof claimed === 'string') return normalizeMac(claimed);
   throw new WaypostError('MAC_INVALID', {
-    detail: `The query names ${mac === undefined ? 'no MAC address' : 'more than one MAC address'}.`,
+    detail: `The query names ${claimed === undefined ? 'no MAC address' : 'more than one MAC address'}.`,
   });
 }

@@ -2,7 +2,7 @@ import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyRequest, RouteOptions } from 'fastify';
 import type { Operation } from '../audit/request-audit.js';
 
-/** Marks a route as an operation of devices: DeviceGuard identifies the device, and the audit and the metrics count the request. */
+/** Marks a route as an operation of devices: the audit and the metrics count its requests. Who may send them is in ROUTES. */
 export const DeviceOperation = (operation: Operation, { maxBodyBytes }: { maxBodyBytes?: number } = {}): MethodDecorator =>
   RouteConfig({ operation, maxBodyBytes });
 

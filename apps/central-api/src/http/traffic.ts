@@ -6,7 +6,10 @@ import type { Operation } from '../audit/request-audit.js';
 import { operationOf } from './operation.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 
-const OPERATIONS: readonly Operation[] = ['request', 'download', 'ack'];
+const OPERATIONS: readonly Operation[] = ['request', 'download', 'ack', 'enroll', 'token'];
+
+/** Where they are audited. */
+const COUNTED_ELSEWHERE: ReadonlySet<Operation> = new Set(['request', 'enroll', 'token']);
 
 /** An answer being sent. */
 interface Exchange {
@@ -57,8 +60,8 @@ export class Traffic {
     raw.once('close', () => {
       this.underWay.delete(exchange);
       this.count(exchange);
-      // Requests and refusals are counted where they are audited.
-      if (operation === 'request' || !raw.headersSent || raw.statusCode >= 400) return;
+      // So are refusals.
+      if (COUNTED_ELSEWHERE.has(operation) || !raw.headersSent || raw.statusCode >= 400) return;
       const status = raw.writableFinished ? 'Answered' : 'Broken';
       this.metrics.requested(operation, status, null, (performance.now() - exchange.startedAt) / 1000);
     });

@@ -5,7 +5,10 @@ import { zstdCompressSync } from 'node:zlib';
 import pino from 'pino';
 import { DownloadDisk } from '../metrics/download-disk.js';
 import { Metrics } from '../metrics/metrics.js';
+import { IdentityFiles } from '../identity/identity-files.js';
+import { CentralAccess } from './access.js';
 import { CentralClient } from './central-client.js';
+import { CentralHttp } from './central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from './central-options.js';
 
 const ANSWER = { manifest: { manifestId: '01JZ0000000000000000000000', notes: 'row '.repeat(500) } };
@@ -14,6 +17,7 @@ const FRAME = zstdCompressSync(JSON.stringify(ANSWER));
 /** What the server answers with. */
 let answer: { body: Buffer; encoding: string };
 let server: Server;
+let http: CentralHttp;
 let client: CentralClient;
 
 beforeAll(async () => {
@@ -31,11 +35,15 @@ beforeAll(async () => {
     circuit: DEFAULT_CIRCUIT_LIMITS,
   };
   const metricsOptions = { downloadFolder: tmpdir(), syncIntervalMs: 0 };
-  client = new CentralClient(options, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)), pino({ enabled: false }));
+  const logger = pino({ enabled: false });
+  http = new CentralHttp(options, logger);
+  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
+  const access = new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger);
+  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)));
 });
 
 afterAll(async () => {
-  await client.onApplicationShutdown();
+  await http.onApplicationShutdown();
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
 });

@@ -1,40 +1,30 @@
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
-import { zstdDecompress } from 'node:zlib';
-import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import {
   type Ack,
   type AckResponse,
   ackResponseSchema,
   chunkStreamPath,
-  contentDigest,
-  CYCLE_ID_HEADER,
   DATABASE_HEADER,
   deltaPath,
   enclosedDeltasSchema,
   type Have,
   LIVE_STREAM_TYPE,
   PREFER_MINIMAL,
-  REQUEST_ID_HEADER,
-  ulidSchema,
   unchangedResponseSchema,
   type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
-import { currentContext, LOGGER, traceHeaders } from '@waypost/runtime';
-import type { Logger } from 'pino';
-import { Agent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { Metrics } from '../metrics/metrics.js';
-import { networkError, refusalError } from './central-errors.js';
+import { CentralAccess } from './access.js';
+import { dateOf, jsonBody, MAX_PROBLEM_BYTES, readJson, readText } from './bodies.js';
+import { refusalCode, refusalError } from './central-errors.js';
+import { CentralHttp, type CentralRequest } from './central-http.js';
 import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
-/** A manifest of 100,000 tables stays below. */
-const MAX_JSON_BYTES = 64 << 20;
 /** Of deltas that may come with a manifest. */
 const ENCLOSED_BYTES = 8 << 10;
-/** Short: a connection that broke unnoticed while it was idle accepts the next request and never answers it. */
-const KEEP_ALIVE_MS = 1000;
-const MAX_PROBLEM_BYTES = 64 << 10;
 
 export interface ChunkStreamRequest {
   manifestId: string;
@@ -81,27 +71,13 @@ export interface LiveAnswer {
 
 /** Central's HTTP API, one request per call: trying again is for CentralCircuit. All errors are WaypostErrors. */
 @Injectable()
-export class CentralClient implements OnApplicationShutdown {
-  private readonly agent: Agent;
-
+export class CentralClient {
   constructor(
     @Inject(CENTRAL_OPTIONS) private readonly options: CentralOptions,
+    private readonly http: CentralHttp,
+    private readonly access: CentralAccess,
     private readonly metrics: Metrics,
-    @Inject(LOGGER) private readonly logger: Logger,
-  ) {
-    this.agent = new Agent({
-      connect: { timeout: Math.min(10_000, options.requestTimeoutMs) },
-      // undici's own timers are coarse, and do not fire while the reader is slow: `withDeadline`, `startDeadline` and with-stall-timeout.ts watch instead.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      // A connection that was idle for longer may have broken unnoticed, and a request on it would wait for its whole deadline.
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-    });
-  }
-
-  async onApplicationShutdown(): Promise<void> {
-    await this.agent.destroy();
-  }
+  ) {}
 
   /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
   async requestManifest(have: Have | undefined, isMinimal: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
@@ -161,11 +137,7 @@ export class CentralClient implements OnApplicationShutdown {
     return `${path}?${new URLSearchParams({ mac: this.options.deviceMac, ...parameters }).toString()}`;
   }
 
-  private async openStream(
-    request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body'> & { headers?: Record<string, string> },
-    resume: ChunkStreamRequest['resume'],
-    signal: AbortSignal,
-  ): Promise<ChunkStreamAnswer> {
+  private async openStream(request: CentralRequest, resume: ChunkStreamRequest['resume'], signal: AbortSignal): Promise<ChunkStreamAnswer> {
     const range = resume ? { range: `bytes=${resume.offset}-`, 'if-range': resume.etag } : {};
     const stalled = new WaypostError('TRANSFER_STALLED', { detail: 'Central sent no headers of a stream within STALL_TIMEOUT.' });
     using headersDeadline = startDeadline(this.options.stallTimeoutMs, signal, stalled);
@@ -202,44 +174,30 @@ export class CentralClient implements OnApplicationShutdown {
     return answer;
   }
 
-  private async send(request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'body' | 'headers'>, signal: AbortSignal) {
-    const { origin, pathname } = new URL(this.options.url);
-    const prefix = pathname === '/' ? '' : pathname;
-    // Compressed bodies that end too early can pass for whole ones, and rows are compressed chunk by chunk anyway.
-    const cycleId = currentContext()?.ids.cycleId;
-    const headers = {
-      'accept-encoding': 'identity',
-      'user-agent': 'waypost-edge',
-      ...(cycleId === undefined ? {} : { [CYCLE_ID_HEADER]: cycleId }),
-      ...traceHeaders(),
-      ...(request.headers as Record<string, string>),
-    };
-    const startedAt = performance.now();
-    const answer = await this.agent
-      .request({ ...request, origin, path: prefix + request.path, headers, signal })
-      .catch((error: unknown) => {
-        throw networkError(error);
-      });
-    // Under this id central's log and audit have the same request.
-    const centralRequestId = ulidSchema.safeParse(answer.headers[REQUEST_ID_HEADER]).data;
-    const durationMs = Math.round(performance.now() - startedAt);
-    this.logger.info(
-      { centralRequestId, method: request.method, path: request.path, status: answer.statusCode, durationMs },
-      'central answers',
-    );
-    return answer;
+  /** With the device's access token, if it has one; once more with a new one where central does not accept it any more. */
+  private async send(request: CentralRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+    const authorization = await this.access.authorization(signal);
+    if (authorization === undefined) return this.http.send(request, signal);
+    const answer = await this.http.send(withAuthorization(request, authorization), signal);
+    if (answer.statusCode !== 401) return answer;
+    const error = refusalError({ status: answer.statusCode, body: await readText(answer.body, MAX_PROBLEM_BYTES) });
+    if (refusalCode(error) === 'AUTH_REQUIRED') throw withoutToken(error);
+    if (refusalCode(error) !== 'TOKEN_INVALID') throw error;
+    this.access.forget(authorization);
+    return this.http.send(withAuthorization(request, (await this.access.authorization(signal)) ?? authorization), signal);
   }
 }
 
-function jsonBody(message: object): { body: string; headers: Record<string, string> } {
-  const body = JSON.stringify(message);
-  return { body, headers: { 'content-type': 'application/json', 'content-digest': contentDigest(body) } };
+function withoutToken({ cause }: WaypostError): WaypostError {
+  return new WaypostError('CENTRAL_REFUSED', {
+    detail: 'Central got no access token, although the device sent one.',
+    hint: 'Something between device and central removes the header Authorization: look at the proxies on the way.',
+    cause,
+  });
 }
 
-/** Central's clock, if the answer has it. */
-function dateOf({ date }: Dispatcher.ResponseData['headers']): Date | undefined {
-  const time = typeof date === 'string' ? new Date(date) : undefined;
-  return time && !Number.isNaN(time.getTime()) ? time : undefined;
+function withAuthorization(request: CentralRequest, authorization: string): CentralRequest {
+  return { ...request, headers: { ...request.headers, authorization } };
 }
 
 function databaseOf({ [DATABASE_HEADER]: fingerprint }: Dispatcher.ResponseData['headers']): string | undefined {
@@ -266,52 +224,4 @@ function manifestIn(body: unknown): unknown {
 function deltasIn(body: unknown): Map<string, Buffer> {
   const { deltas = {} } = enclosedDeltasSchema.safeParse(body).data ?? {};
   return new Map(Object.entries(deltas).map(([table, base64]) => [table, Buffer.from(base64, 'base64')]));
-}
-
-const zstdWhole = promisify(zstdDecompress);
-
-async function readJson({ body, headers }: Dispatcher.ResponseData): Promise<unknown> {
-  const bytes = await readBytes(body, MAX_JSON_BYTES);
-  const isEncoded = headers['content-encoding'] === 'zstd';
-  const text = (isEncoded ? await decode(bytes) : bytes).toString('utf8');
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw new WaypostError('CENTRAL_REFUSED', {
-      detail: 'Central’s address answered with something that is not JSON.',
-      hint: 'Check CENTRAL_URL: what answers there does not seem to be a Waypost central.',
-      cause,
-    });
-  }
-}
-
-async function decode(bytes: Buffer): Promise<Buffer> {
-  try {
-    return await zstdWhole(bytes, { maxOutputLength: MAX_JSON_BYTES });
-  } catch (cause) {
-    throw new WaypostError('CENTRAL_REFUSED', {
-      detail: 'Central’s answer is no zstd frame, is not whole, or is too long.',
-      hint: 'Something between device and central altered it. The next cycle asks again; if this lasts, look at the proxies on the way.',
-      cause,
-    });
-  }
-}
-
-async function readText(body: Readable, maxBytes: number): Promise<string> {
-  return (await readBytes(body, maxBytes)).toString('utf8');
-}
-
-async function readBytes(body: Readable, maxBytes: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of body as AsyncIterable<Buffer>) {
-      length += part.length;
-      if (length > maxBytes) throw new WaypostError('CENTRAL_REFUSED', { detail: `Central’s answer is longer than ${maxBytes} bytes.` });
-      parts.push(part);
-    }
-  } catch (error) {
-    throw networkError(error);
-  }
-  return Buffer.concat(parts);
 }

@@ -20,6 +20,11 @@ export class RefusedAnswer extends Error {
   }
 }
 
+/** Central's own code of a refusal, if it was central that answered. */
+export function refusalCode(error: unknown): string | undefined {
+  return error instanceof WaypostError && error.cause instanceof RefusedAnswer ? error.cause.code : undefined;
+}
+
 /** Statuses of a proxy, or of a starting central, that call for a retry. */
 const LATER = new Set([408, 425, 429, 502, 503, 504]);
 

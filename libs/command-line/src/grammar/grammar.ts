@@ -37,6 +37,8 @@ const PLAN_OPTION: OptionSpec = { flags: '--plan <file>', description: 'the sync
 const LIMIT_OPTION: OptionSpec = { flags: '--limit <count>', description: 'show at most so many' };
 const SELECT_MANIFEST = 'its id, or a device’s MAC for its latest; ~1 behind either is the one before';
 
+const DEVICE_ARGUMENT = { name: '<device>', description: 'its MAC address in any notation, its name, or its id' };
+
 /** Every command, in the order of `waypost --help`. */
 export const COMMANDS: readonly CommandSpec[] = [
   {
@@ -213,6 +215,69 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--all', description: 'for every device that the table is held back from' },
     ],
     examples: ['waypost release', 'waypost release orders --mac 48:b0:2d:e9:c3:b7', 'waypost release sales.orders --all'],
+    timeout: QUICK,
+  },
+  {
+    name: 'device add',
+    side: 'central',
+    summary: 'a one-time token with which a device enrolls',
+    description:
+      'Prints a secret that the edge is started with once, as ENROLLMENT_TOKEN. Central stores only its hash. For a device that has enrolled before, it gives the device a new key: the old one stays in force until the new one was used. With --reusable the token serves many new devices. A token that names no MAC needs an approval.',
+    arguments: [],
+    options: [
+      { flags: '--mac <mac>', description: 'the device with this MAC address, in any notation' },
+      {
+        flags: '--name <name>',
+        description: 'a name for it; without --mac, the MAC is the one that the device says, and waits for approval',
+      },
+      { flags: '--reusable <count>', description: 'for so many devices that have not enrolled yet' },
+      { flags: '--for <duration>', description: 'how long the token is valid (default: 24h)' },
+      { flags: '--require-approval', description: 'each device waits for waypost device approve' },
+    ],
+    examples: [
+      'waypost device add --mac 48:b0:2d:e9:c3:b7',
+      'waypost device add --mac 48:b0:2d:e9:c3:b7 --name barn-pi --json | jq -r .token',
+      'waypost device add --reusable 20 --for 7d --require-approval',
+    ],
+    timeout: QUICK,
+  },
+  {
+    name: 'device approve',
+    side: 'central',
+    summary: 'let a device in whose key waits for approval',
+    description: 'Compare the key first: the device logs it, and waypost device show prints it. Exits with 1 where none waits.',
+    arguments: [DEVICE_ARGUMENT],
+    options: [],
+    examples: ['waypost device approve 48:b0:2d:e9:c3:b7'],
+    timeout: QUICK,
+  },
+  {
+    name: 'device list',
+    side: 'central',
+    summary: 'devices that may enroll, or did',
+    arguments: [],
+    options: [LIMIT_OPTION],
+    examples: ['waypost device list', "waypost device list --json | jq '.devices[] | select(.clonedAt)'"],
+    timeout: QUICK,
+  },
+  {
+    name: 'device show',
+    side: 'central',
+    summary: 'one device and its keys',
+    arguments: [DEVICE_ARGUMENT],
+    options: [],
+    examples: ['waypost device show barn-pi'],
+    timeout: QUICK,
+  },
+  {
+    name: 'device revoke',
+    side: 'central',
+    summary: 'refuse a device from its next request on',
+    description:
+      'Its keys and tokens open nothing any more. It enrolls again with a new token of waypost device add. Exits with 1 where it was revoked before.',
+    arguments: [DEVICE_ARGUMENT],
+    options: [],
+    examples: ['waypost device revoke barn-pi'],
     timeout: QUICK,
   },
 ];

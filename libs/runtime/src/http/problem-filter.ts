@@ -49,13 +49,14 @@ export class ProblemFilter implements ExceptionFilter {
       return;
     }
     if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
+    if (error.status === 401) reply.header('www-authenticate', 'Bearer');
     await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
   }
 }
 
-/** A refusal is the client's error: a stack of this code says nothing about it. */
-function withoutStack({ name, code, heals, message, hint }: WaypostError): object {
-  return { type: name, message, code, heals, hint };
+/** A refusal is the client's error: a stack of this code says nothing about it. Its cause may be for the log alone. */
+function withoutStack({ name, code, heals, message, hint, cause }: WaypostError): object {
+  return { type: name, message, code, heals, hint, ...(cause instanceof Error ? { cause: cause.message } : {}) };
 }
 
 const BROKEN_STREAM = /^(ABORT_ERR|ERR_STREAM_PREMATURE_CLOSE|ECONNRESET|EPIPE)$/;

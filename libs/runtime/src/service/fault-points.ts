@@ -21,6 +21,9 @@ export const FAULT_POINTS = {
   'central.chunks-matched': 'the list of what a device lacks of a table has left, its chunks have not',
   'central.ack-received': 'an acknowledgement is understood, and not stored',
   'central.ack-stored': 'the acknowledgement is committed, the device does not know',
+  'central.enrollment-received': 'the proof of a key is checked, its enrollment token is not',
+  'central.enrollment-stored': 'the key is committed, the device does not know',
+  'central.token-renewed': 'the renewal is committed, the device has no token',
   'edge.cycle-begun': 'the audit says Running',
   'edge.request-answered': 'central’s answer is here, unread',
   'edge.manifest-checked': 'the manifest is accepted',
@@ -38,6 +41,10 @@ export const FAULT_POINTS = {
   'edge.after-commit': 'all of it is committed, central does not know',
   'edge.ack-answered': 'central has the acknowledgement, the outbox still holds it',
   'edge.ack-removed': 'the outbox has let go of the acknowledgement',
+  'edge.key-made': 'the private key is on disk, central does not know the public one',
+  'edge.enrollment-answered': 'central has the key, the device has not noted it',
+  'edge.identity-stored': 'the identity is on disk, and was not used',
+  'edge.token-received': 'an access token is here, its renewal is not stored',
 } as const;
 
 export type FaultPoint = keyof typeof FAULT_POINTS;

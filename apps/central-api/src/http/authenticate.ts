@@ -1,0 +1,37 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WaypostError } from '@waypost/contracts';
+import type { FastifyRequest } from 'fastify';
+import { auditOf } from '../audit/request-audit.js';
+import { AccessTokens } from '../identity/access-tokens.js';
+import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
+import { operationOf } from './operation.js';
+import { accessOf } from './routes.js';
+
+const BEARER = /^bearer +([\w.-]+)$/i;
+
+/** Identifies the sender of each request by its access token, before its body is read: a stranger's is refused without a query. */
+@Injectable()
+export class Authenticator {
+  constructor(
+    private readonly tokens: AccessTokens,
+    @Inject(IDENTITY_OPTIONS) private readonly options: IdentityOptions,
+  ) {}
+
+  /** An onRequest hook of Fastify. @throws WaypostError AUTH_REQUIRED, TOKEN_INVALID */
+  readonly authenticate = async (request: FastifyRequest): Promise<void> => {
+    if (accessOf(request) !== 'device') return;
+    const { authorization } = request.headers;
+    if (authorization === undefined) {
+      // DeviceGuard goes by the MAC that the message names.
+      if (this.options.mode === 'mac') return;
+      throw new WaypostError('AUTH_REQUIRED');
+    }
+    const [, token] = BEARER.exec(authorization) ?? [];
+    if (token === undefined)
+      throw new WaypostError('TOKEN_INVALID', { cause: new Error('the header Authorization holds no bearer token') });
+    const { mac, deviceId } = await this.tokens.authenticate(token);
+    const operation = operationOf(request);
+    if (operation) auditOf(request, operation).accept(mac);
+    request.device = { mac, deviceId };
+  };
+}

@@ -1,0 +1,40 @@
+import type { FastifyRequest, RouteOptions } from 'fastify';
+
+/**
+ * Who may send a request.
+ * `public`: anyone; what the route needs to know of the client is in the body.
+ * `device`: an enrolled device, which shows its access token. With AUTH=mac also one that has never enrolled, which names its MAC.
+ */
+export type Access = 'public' | 'device';
+
+/** Every route, and who may use it. Central does not start with a route that is missing here. */
+export const ROUTES: Readonly<Record<string, Access>> = {
+  'GET /healthz': 'public',
+  'GET /health': 'public',
+  'GET /metrics': 'public',
+  'POST /api/devices/enroll': 'public',
+  'POST /api/auth/token': 'public',
+  'POST /api/device-sync/request': 'device',
+  'GET /api/device-sync/manifests/:manifestId': 'device',
+  'GET /api/device-sync/manifests/:manifestId/tables/:table/chunks': 'device',
+  'GET /api/device-sync/manifests/:manifestId/tables/:table/delta': 'device',
+  'POST /api/device-sync/manifests/:manifestId/tables/:table/delta': 'device',
+  'POST /api/device-sync/ack': 'device',
+};
+
+/** Hook for each route. @throws Error for one that is not in the table */
+export function mustBeListed({ method, url }: RouteOptions): void {
+  for (const one of [method].flat()) {
+    if (!(routeOf(one, url) in ROUTES)) throw new Error(`${one} ${url} is in no table of routes: add it to http/routes.ts`);
+  }
+}
+
+/** Undefined where there is no such route: the answer is 404. Decided by the route that was found, never by the URL as it was written. */
+export function accessOf({ method, routeOptions: { url } }: FastifyRequest): Access | undefined {
+  return url === undefined ? undefined : ROUTES[routeOf(method, url)];
+}
+
+/** HEAD gets what GET does. */
+function routeOf(method: string, url: string): string {
+  return `${method === 'HEAD' ? 'GET' : method} ${url}`;
+}

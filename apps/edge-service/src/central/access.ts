@@ -1,0 +1,165 @@
+import { Inject, Injectable } from '@nestjs/common';
+import {
+  type EnrollResponse,
+  enrollResponseSchema,
+  secretDigest,
+  type TokenResponse,
+  tokenResponseSchema,
+  WaypostError,
+} from '@waypost/contracts';
+import { faultPoint, LOGGER } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
+import { type Identity, IdentityFiles } from '../identity/identity-files.js';
+import { signAssertion, signEnrollment, thumbprintOf } from '../identity/sign.js';
+import { dateOf, jsonBody, MAX_PROBLEM_BYTES, readJson, readText } from './bodies.js';
+import { refusalCode, refusalError } from './central-errors.js';
+import { CentralHttp } from './central-http.js';
+
+interface AccessToken {
+  text: string;
+  /** On the monotonic clock. */
+  renewAtMs: number;
+}
+
+/** Part of its life after which a token is renewed. */
+const RENEW_AFTER = 0.8;
+
+/** The device's access token: it enrolls where it has not yet, and renews the token before it ends. */
+@Injectable()
+export class CentralAccess {
+  private token: AccessToken | undefined;
+  private renewing: Promise<AccessToken | undefined> | undefined;
+  private identity: Identity | undefined;
+  /** Central did not accept ENROLLMENT_TOKEN, and there is an identity: it is not sent again. */
+  private isTokenRefused = false;
+  /** Central's clock minus that of the monotonic clock, once central has refused this device's. */
+  private centralOffsetMs: number | undefined;
+
+  constructor(
+    private readonly http: CentralHttp,
+    private readonly files: IdentityFiles,
+    @Inject(IDENTITY_OPTIONS) private readonly options: IdentityOptions,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /**
+   * @returns the value of the header Authorization; undefined for a device without identity, which has no ENROLLMENT_TOKEN either
+   * @throws WaypostError as central refuses to enroll it or to give a token; IDENTITY_UNREADABLE; CENTRAL_UNREACHABLE
+   */
+  async authorization(signal: AbortSignal): Promise<string | undefined> {
+    const token = this.token && performance.now() < this.token.renewAtMs ? this.token : await this.renew(signal);
+    return token && `Bearer ${token.text}`;
+  }
+
+  /** Central did not accept this one. */
+  forget(authorization: string): void {
+    if (this.token && authorization === `Bearer ${this.token.text}`) this.token = undefined;
+  }
+
+  /** Requests that need a token at one time share it. */
+  private renew(signal: AbortSignal): Promise<AccessToken | undefined> {
+    this.renewing ??= this.obtain(signal).finally(() => (this.renewing = undefined));
+    return this.renewing;
+  }
+
+  private async obtain(signal: AbortSignal): Promise<AccessToken | undefined> {
+    const identity = await this.findIdentity(signal);
+    if (!identity) return undefined;
+    const { access_token: text, expires_in: expiresInS } = await this.exchange(identity, signal);
+    this.token = { text, renewAtMs: performance.now() + expiresInS * 1000 * RENEW_AFTER };
+    return this.token;
+  }
+
+  /** The identity that is stored. One that was enrolled with another token than ENROLLMENT_TOKEN is replaced: an operator wants the device to enroll again. */
+  private async findIdentity(signal: AbortSignal): Promise<Identity | undefined> {
+    this.identity ??= await this.files.identity();
+    const { enrollmentToken } = this.options;
+    if (enrollmentToken === undefined || this.isTokenRefused) return this.identity;
+    const digest = secretDigest(enrollmentToken);
+    if (this.identity?.token === digest) return this.identity;
+    try {
+      return await this.enroll(enrollmentToken, digest, signal);
+    } catch (error) {
+      if (!this.identity || !(error instanceof WaypostError)) throw error;
+      this.isTokenRefused = refusalCode(error) === 'ENROLLMENT_REFUSED';
+      this.logger.warn({ err: error }, 'the device could not enroll with ENROLLMENT_TOKEN, and uses the identity that it has');
+      return this.identity;
+    }
+  }
+
+  private async enroll(token: string, digest: string, signal: AbortSignal): Promise<Identity> {
+    const begun = await this.files.enrolling();
+    const { privateKey } = begun?.token === digest ? begun : await this.files.makeKey(digest);
+    const key = thumbprintOf(privateKey);
+    await faultPoint('edge.key-made');
+    const proof = await signEnrollment(privateKey, { mac: this.options.deviceMac, token: digest });
+    const answer = await this.post('/api/devices/enroll', { token, proof }, enrollResponseSchema, signal);
+    await faultPoint('edge.enrollment-answered');
+    if (answer.state === 'pending') throw this.waitForApproval(answer, key);
+    const identity = { privateKey, token: digest, deviceId: answer.deviceId, fleet: answer.fleet };
+    await this.files.accept(identity);
+    this.identity = identity;
+    await faultPoint('edge.identity-stored');
+    this.logger.info({ deviceId: identity.deviceId, key }, 'the device is enrolled');
+    return identity;
+  }
+
+  private waitForApproval({ deviceId }: EnrollResponse, key: string): WaypostError {
+    return new WaypostError('DEVICE_PENDING', {
+      detail: `The device ${deviceId} with the key ${key} waits until an operator approves it.`,
+    });
+  }
+
+  /** One more time where central says that this device's clock is wrong: by central's. */
+  private async exchange(identity: Identity, signal: AbortSignal): Promise<TokenResponse> {
+    const key = thumbprintOf(identity.privateKey);
+    const stored = await this.files.renewal();
+    const renewal = stored?.key === key ? stored.renewal : undefined;
+    let answer: TokenResponse;
+    try {
+      answer = await this.askForToken(identity, renewal, signal);
+    } catch (error) {
+      if (refusalCode(error) !== 'CLOCK_SKEWED') throw error;
+      answer = await this.askForToken(identity, renewal, signal);
+    }
+    await faultPoint('edge.token-received');
+    // Without it central takes the next renewal for one whose answer was lost.
+    await this.files.storeRenewal({ key, renewal: answer.renewal }).catch((err: unknown) => {
+      this.logger.warn({ err }, 'the renewal of the access token could not be stored');
+    });
+    return answer;
+  }
+
+  private async askForToken(identity: Identity, renewal: string | undefined, signal: AbortSignal): Promise<TokenResponse> {
+    const nowMs = this.centralOffsetMs === undefined ? Date.now() : performance.now() + this.centralOffsetMs;
+    const message = {
+      grant_type: 'client_credentials',
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: await signAssertion(identity, renewal, Math.floor(nowMs / 1000)),
+    };
+    return this.post('/api/auth/token', message, tokenResponseSchema, signal);
+  }
+
+  /** @throws WaypostError what central refuses with */
+  private async post<T>(path: string, message: object, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
+    const answer = await this.http.send({ method: 'POST', path, ...jsonBody(message) }, signal);
+    if (answer.statusCode !== 200) {
+      const error = refusalError({ status: answer.statusCode, body: await readText(answer.body, MAX_PROBLEM_BYTES) });
+      if (refusalCode(error) === 'CLOCK_SKEWED') this.noteTime(dateOf(answer.headers));
+      throw error;
+    }
+    const parsed = schema.safeParse(await readJson(answer));
+    if (!parsed.success)
+      throw new WaypostError('CENTRAL_REFUSED', { detail: `Central answered ${path} with something else than expected.` });
+    return parsed.data;
+  }
+
+  private noteTime(centralTime: Date | undefined): void {
+    if (!centralTime) return;
+    this.centralOffsetMs = centralTime.getTime() - performance.now();
+    const behindS = Math.round((centralTime.getTime() - Date.now()) / 1000);
+    this.logger.warn({ behindS }, 'the clock of this device differs from central’s: central’s counts');
+  }
+}

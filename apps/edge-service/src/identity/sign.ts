@@ -1,0 +1,34 @@
+import { createHash, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
+import { fleetName, JWT_TYPES, SIGNATURE_ALGORITHM } from '@waypost/contracts';
+import { type JWK, SignJWT } from 'jose';
+import type { Identity } from './identity-files.js';
+
+/** RFC 7638, base64url: how central names the key. */
+export function thumbprintOf(privateKey: KeyObject): string {
+  const { x } = publicJwk(privateKey);
+  return createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${x}"}`).digest('base64url');
+}
+
+/** Shows that the device has this key. @param token secretDigest of the enrollment token that it is sent with */
+export async function signEnrollment(privateKey: KeyObject, claims: { mac: string; token: string }): Promise<string> {
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: SIGNATURE_ALGORITHM, typ: JWT_TYPES.enrollment, jwk: publicJwk(privateKey) })
+    .sign(privateKey);
+}
+
+/** Asks for an access token (RFC 7523). @param now central's time, in seconds */
+export async function signAssertion({ privateKey, deviceId, fleet }: Identity, renewal: string | undefined, now: number): Promise<string> {
+  return new SignJWT(renewal === undefined ? {} : { renewal })
+    .setProtectedHeader({ alg: SIGNATURE_ALGORITHM, typ: JWT_TYPES.assertion, kid: thumbprintOf(privateKey) })
+    .setIssuer(deviceId)
+    .setSubject(deviceId)
+    .setAudience(fleetName(fleet))
+    .setJti(randomBytes(16).toString('base64url'))
+    .setIssuedAt(now)
+    .sign(privateKey);
+}
+
+function publicJwk(privateKey: KeyObject): JWK {
+  const { crv, kty, x } = createPublicKey(privateKey).export({ format: 'jwk' });
+  return { crv, kty, x } as JWK;
+}
