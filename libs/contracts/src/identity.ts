@@ -39,6 +39,11 @@ const jwtSchema = z
 /** Base64url of SHA-256. */
 export const thumbprintSchema = z.string().regex(/^[\w-]{43}$/);
 
+/** RFC 7638, of an Ed25519 public key. @param x its 32 bytes in base64url, as in a JWK */
+export function keyThumbprint(x: string): string {
+  return createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${x}"}`).digest('base64url');
+}
+
 /** Secrets that central makes: `wpe_` stands before an enrollment token. 32 random bytes in base64url follow. */
 export const ENROLLMENT_TOKEN = /^wpe_[\w-]{43}$/;
 

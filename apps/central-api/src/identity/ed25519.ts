@@ -1,4 +1,5 @@
-import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { keyThumbprint } from '@waypost/contracts';
 
 /** What stands before the 32 bytes of a key in its DER form (RFC 8410). */
 const PRIVATE_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
@@ -25,7 +26,5 @@ export function rawPublicKey(key: KeyObject): Buffer {
 
 /** RFC 7638, base64url. @param raw 32 bytes */
 export function thumbprintOf(raw: Buffer): string {
-  return createHash('sha256')
-    .update(`{"crv":"Ed25519","kty":"OKP","x":"${raw.toString('base64url')}"}`)
-    .digest('base64url');
+  return keyThumbprint(raw.toString('base64url'));
 }

@@ -1,12 +1,11 @@
-import { createHash, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
-import { fleetName, JWT_TYPES, SIGNATURE_ALGORITHM } from '@waypost/contracts';
+import { createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
+import { fleetName, JWT_TYPES, keyThumbprint, SIGNATURE_ALGORITHM } from '@waypost/contracts';
 import { type JWK, SignJWT } from 'jose';
 import type { Identity } from './identity-files.js';
 
 /** RFC 7638, base64url: how central names the key. */
 export function thumbprintOf(privateKey: KeyObject): string {
-  const { x } = publicJwk(privateKey);
-  return createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${x}"}`).digest('base64url');
+  return keyThumbprint(publicJwk(privateKey).x as string);
 }
 
 /** Shows that the device has this key. @param token secretDigest of the enrollment token that it is sent with */
