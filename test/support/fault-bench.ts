@@ -30,6 +30,7 @@ export const OF_IDENTITY: readonly FaultPoint[] = [
   'edge.key-made',
   'edge.enrollment-answered',
   'edge.identity-stored',
+  'edge.key-replaced',
   'edge.token-received',
 ];
 

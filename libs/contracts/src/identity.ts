@@ -14,6 +14,8 @@ export const SIGNATURE_ALGORITHM = 'EdDSA';
 export const JWT_TYPES = {
   /** From a device that enrolls: it has the private key. */
   enrollment: 'waypost-enrollment+jwt',
+  /** From a device that replaces its key: the old one vouches for the new one. */
+  rotation: 'waypost-rotation+jwt',
   /** From a device that wants an access token (RFC 7523). */
   assertion: 'client-authentication+jwt',
   /** From central (RFC 9068). */
@@ -52,10 +54,10 @@ export function secretDigest(secret: string): string {
   return createHash('sha256').update(`waypost secret ${secret}`).digest('hex');
 }
 
-/** POST /api/devices/enroll */
+/** POST /api/devices/enroll, with a token of an operator, or with the key that the device has. */
 export const enrollRequestSchema = z.object({
-  /** One-time secret from `waypost device add`. */
-  token: z.string().min(1).max(256),
+  /** One-time secret from `waypost device add`; or a JWT that the key in force signed. Claims: rotationClaimsSchema. */
+  token: z.union([z.string().regex(ENROLLMENT_TOKEN), jwtSchema]),
   /** JWT with the public key in its header (`jwk`), signed by the private one. Claims: enrollmentClaimsSchema. */
   proof: jwtSchema,
 });
@@ -65,6 +67,12 @@ export const enrollmentClaimsSchema = z.object({
   mac: z.string().min(1).max(64),
   /** secretDigest of the token: the proof serves no other enrollment. */
   token: z.string().length(64),
+});
+
+/** Beside `iss` and `sub`, the device's id, `aud` and `iat`. */
+export const rotationClaimsSchema = z.object({
+  /** Thumbprint of the new key. */
+  jkt: thumbprintSchema,
 });
 
 export const enrollResponseSchema = z.object({
@@ -101,6 +109,8 @@ export const tokenResponseSchema = z.object({
   /** Seconds. */
   expires_in: z.int().positive(),
   renewal: renewalSchema,
+  /** An operator wants the device to replace its key. */
+  rotate: z.boolean().optional(),
 });
 export type TokenResponse = z.infer<typeof tokenResponseSchema>;
 

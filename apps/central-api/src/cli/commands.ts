@@ -12,6 +12,7 @@ export const commands: SideCommands = {
   'device approve': async () => (await import('./device.js')).deviceApprove,
   'device list': async () => (await import('./device.js')).deviceList,
   'device show': async () => (await import('./device.js')).deviceShow,
+  'device rotate': async () => (await import('./device.js')).deviceRotate,
   'device revoke': async () => (await import('./device.js')).deviceRevoke,
   'plan check': async () => (await import('./plan.js')).planCheck,
   'plan explain': async () => (await import('./plan.js')).planExplain,

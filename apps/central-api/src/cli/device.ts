@@ -1,6 +1,6 @@
 import { type Answer, type CommandContext, ExitCode, formatSpan, plural } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
-import { approve, type EnrolledDevice, findDevice, invite, keysOf, listDevices, revoke } from '../read-models/identities.js';
+import { approve, type EnrolledDevice, findDevice, invite, keysOf, listDevices, revoke, rotate } from '../read-models/identities.js';
 import { operator, write } from './write.js';
 
 const DEFAULT_LIMIT = 1000;
@@ -84,6 +84,17 @@ export async function deviceRevoke(context: CommandContext): Promise<Answer> {
       ].join('\n')
     : `${nameOf(device)} was revoked before.`;
   return { data: { deviceId: device.id, revoked }, text, exitCode: revoked ? ExitCode.ok : ExitCode.finding };
+}
+
+/** `waypost device rotate`: the device replaces its key by itself. */
+export async function deviceRotate(context: CommandContext): Promise<Answer> {
+  await context.database.mustBe('central');
+  const device = await findDevice(context.database.query, context.subject);
+  const asked = await write(context, 'devices', (query) => rotate(query, device.id));
+  const text = asked
+    ? `${nameOf(device)} replaces its key when it asks for its next access token; the old one is retired with the first use of the new one.`
+    : `${nameOf(device)} has no key in force: waypost device add lets it enroll.`;
+  return { data: { deviceId: device.id, asked }, text, exitCode: asked ? ExitCode.ok : ExitCode.finding };
 }
 
 function tableOf(context: CommandContext, devices: readonly EnrolledDevice[]): string {

@@ -29,9 +29,9 @@ export class Authenticator {
     const [, token] = BEARER.exec(authorization) ?? [];
     if (token === undefined)
       throw new WaypostError('TOKEN_INVALID', { cause: new Error('the header Authorization holds no bearer token') });
-    const { mac, deviceId } = await this.tokens.authenticate(token);
+    const { mac, deviceId, thumbprint: key } = await this.tokens.authenticate(token);
     const operation = operationOf(request);
     if (operation) auditOf(request, operation).accept(mac);
-    request.device = { mac, deviceId };
+    request.device = { mac, deviceId, key };
   };
 }

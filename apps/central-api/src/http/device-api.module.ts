@@ -12,6 +12,7 @@ import { DownloadController } from './download.controller.js';
 import { IdentityController } from './identity.controller.js';
 import { LiveResponses } from './live-response.js';
 import { RequestController } from './request.controller.js';
+import { RevocationWatch } from './revocation-watch.js';
 import { Traffic } from './traffic.js';
 
 @Module({
@@ -22,6 +23,7 @@ import { Traffic } from './traffic.js';
     DatabaseIdentityHeader,
     Traffic,
     Authenticator,
+    RevocationWatch,
     { provide: APP_GUARD, useClass: DeviceGuard },
     { provide: APP_FILTER, useClass: AuditedProblemFilter },
   ],

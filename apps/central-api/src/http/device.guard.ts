@@ -10,8 +10,9 @@ import { accessOf } from './routes.js';
 export interface DeviceIdentity {
   /** Normalized. */
   mac: string;
-  /** Of an enrolled device. */
+  /** Of an enrolled device, with the thumbprint of the key that its access token was given for. */
   deviceId?: string;
+  key?: string;
 }
 
 declare module 'fastify' {

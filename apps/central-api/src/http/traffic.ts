@@ -3,6 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Counter, Gauge } from 'prom-client';
 import type { Operation } from '../audit/request-audit.js';
+import type { DeviceIdentity } from './device.guard.js';
 import { operationOf } from './operation.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 
@@ -14,6 +15,7 @@ const COUNTED_ELSEWHERE: ReadonlySet<Operation> = new Set(['request', 'enroll', 
 /** An answer being sent. */
 interface Exchange {
   operation: Operation;
+  request: FastifyRequest;
   socket: Socket;
   /** Bytes of the socket that are counted already, or belong to earlier answers. */
   countedBytes: number;
@@ -54,8 +56,17 @@ export class Traffic {
     done();
   };
 
-  private begin(operation: Operation, { raw: { socket } }: FastifyRequest, { raw }: FastifyReply): void {
-    const exchange = { operation, socket, countedBytes: socket.bytesWritten, startedAt: performance.now() };
+  /** What devices have been answered for so long, and how to end it. */
+  answeredFor(ms: number): { device: DeviceIdentity; abort: () => void }[] {
+    const before = performance.now() - ms;
+    return [...this.underWay].flatMap(({ startedAt, request: { device }, socket }) =>
+      device && startedAt <= before ? [{ device, abort: () => socket.destroy() }] : [],
+    );
+  }
+
+  private begin(operation: Operation, request: FastifyRequest, { raw }: FastifyReply): void {
+    const { socket } = request.raw;
+    const exchange = { operation, request, socket, countedBytes: socket.bytesWritten, startedAt: performance.now() };
     this.underWay.add(exchange);
     raw.once('close', () => {
       this.underWay.delete(exchange);

@@ -1,18 +1,22 @@
 import { Injectable } from '@nestjs/common';
 import {
+  ENROLLMENT_TOKEN,
   enrollmentClaimsSchema,
   type EnrollRequest,
   type EnrollResponse,
   JWT_TYPES,
   normalizeMac,
+  rotationClaimsSchema,
   secretDigest,
   WaypostError,
 } from '@waypost/contracts';
 import { faultPoint, newId } from '@waypost/runtime';
 import { decodeProtectedHeader } from 'jose';
 import { DataSource, type EntityManager } from 'typeorm';
+import type { DeviceKey } from './device-directory.js';
+import { DeviceJwts } from './device-jwts.js';
 import { PUBLIC_KEY_BYTES, publicKeyOf, thumbprintOf } from './ed25519.js';
-import { ADD_DEVICE, ADD_KEY, ADMIT_DEVICE, FIND_ENROLLED_KEY, LOCK_DEVICES, LOCK_TOKEN } from './identity.sql.js';
+import { ADD_DEVICE, ADD_KEY, ADD_SUCCESSOR, ADMIT_DEVICE, FIND_ENROLLED_KEY, LOCK_DEVICES, LOCK_TOKEN } from './identity.sql.js';
 import { TokenKeys } from './token-keys.js';
 import { verifyJwt } from './verify-jwt.js';
 
@@ -31,6 +35,16 @@ interface Device {
   isRevoked: boolean;
 }
 
+interface Enrolled extends Device {
+  isApproved: boolean;
+}
+
+/** A row of FIND_ENROLLED_KEY. */
+interface KnownKey extends Enrolled {
+  tokenId: string;
+  isRetired: boolean;
+}
+
 /** What a device proved: it has the private key of this public one, and sends it from this MAC. */
 interface Applicant {
   mac: string;
@@ -38,27 +52,39 @@ interface Applicant {
   thumbprint: string;
 }
 
-/** Takes up the keys of devices that show a one-time token. */
+/** Takes up the keys of devices that show a one-time token, or the key that they had before. */
 @Injectable()
 export class Enrollment {
   constructor(
     private readonly dataSource: DataSource,
     private readonly keys: TokenKeys,
+    private readonly jwts: DeviceJwts,
   ) {}
 
   /**
    * Idempotent: a device that did not get the answer sends the same key with the same token again. Keys that the device had stay in force until the new one
    * has been used once.
-   * @throws WaypostError ENROLLMENT_REFUSED, MAC_INVALID
+   * @throws WaypostError ENROLLMENT_REFUSED, MAC_INVALID; ASSERTION_INVALID, CLOCK_SKEWED
    */
   async enroll({ token, proof }: EnrollRequest): Promise<EnrollResponse> {
     const digest = secretDigest(token);
     const applicant = await this.applicantOf(proof, digest);
     await faultPoint('central.enrollment-received');
-    const enrolled = await this.dataSource.transaction((manager) => admit(manager, digest, applicant));
+    const predecessor = ENROLLMENT_TOKEN.test(token) ? undefined : await this.predecessorOf(token, applicant);
+    const enrolled = await this.dataSource.transaction((manager) =>
+      predecessor ? succeed(manager, predecessor, applicant) : admit(manager, digest, applicant),
+    );
     await faultPoint('central.enrollment-stored');
     const { id: deviceId, mac, name, isApproved } = enrolled;
     return { deviceId, fleet: await this.keys.fleet(), mac: mac as string, name, state: isApproved ? 'active' : 'pending' };
+  }
+
+  /** The key in force that vouches for a new one. */
+  private async predecessorOf(rotation: string, { mac, thumbprint }: Applicant): Promise<DeviceKey> {
+    const { key, claims } = await this.jwts.verify(rotation, JWT_TYPES.rotation, rotationClaimsSchema);
+    if (claims.jkt !== thumbprint) throw refused('The key in force vouches for another key.');
+    if (key.mac !== mac) throw refused(`The key in force is that of ${key.mac}, not of ${mac}.`);
+    return key;
   }
 
   /** Before any query. */
@@ -87,8 +113,22 @@ function embeddedKey(proof: string): Buffer {
   throw new WaypostError('ENROLLMENT_REFUSED', { detail: 'The proof holds no Ed25519 public key.' });
 }
 
+/** A device replaces its key by itself. */
+async function succeed(manager: EntityManager, predecessor: DeviceKey, { publicKey, thumbprint }: Applicant): Promise<Enrolled> {
+  const known = await find(manager, thumbprint);
+  if (!known) await manager.query(ADD_SUCCESSOR, [thumbprint, publicKey, predecessor.thumbprint]);
+  const key = known ?? (await find(manager, thumbprint));
+  if (key && key.id === predecessor.deviceId && !key.isRetired && !key.isRevoked) return key;
+  throw refused('The new key was enrolled before, or the key in force is retired by now.');
+}
+
+async function find(manager: EntityManager, thumbprint: string): Promise<KnownKey | undefined> {
+  const [known] = await manager.query<KnownKey[]>(FIND_ENROLLED_KEY, [thumbprint]);
+  return known;
+}
+
 /** Locks the token first, then the device: two devices with one token take turns. */
-async function admit(manager: EntityManager, digest: string, applicant: Applicant): Promise<Device & { isApproved: boolean }> {
+async function admit(manager: EntityManager, digest: string, applicant: Applicant): Promise<Enrolled> {
   const { mac, publicKey, thumbprint } = applicant;
   const [token] = await manager.query<Token[]>(LOCK_TOKEN, [digest]);
   if (!token) throw refused('Central knows no such token.');

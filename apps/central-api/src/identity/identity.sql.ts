@@ -30,7 +30,7 @@ export const MAKE_TOKEN_KEY = `
 /**
  * Access tokens that are given out: which assertions were used, and when which key was. A key that is used for the first time retires the other keys of its
  * device. What a device repeats of its last renewal tells whether another machine has renewed since: one renewal may be lost on its way, two are not.
- * Gives the assertions that had not been used. $1: thumbprints, each once, $2: assertions, $3: what devices repeat, or null, $4: what they get, $5: seconds
+ * Gives the assertions that had not been used, and whether an operator wants another key. $1: thumbprints, each once, $2: assertions, $3: what devices repeat, or null, $4: what they get, $5: seconds
  * until an assertion has expired.
  */
 export const RENEW = `
@@ -50,13 +50,14 @@ export const RENEW = `
       renewal = a.renewal
     FROM asked a JOIN used u ON u.id = a.assertion
     WHERE k.thumbprint = a.thumbprint
-    RETURNING k.thumbprint, k.device_id, k.first_used_at = now() AS is_new, k.cloned_at IS NOT DISTINCT FROM now() AS is_cloned
+    RETURNING k.thumbprint, k.device_id, k.first_used_at = now() AS is_new, k.cloned_at IS NOT DISTINCT FROM now() AS is_cloned,
+      (SELECT k.enrolled_at < d.rotate_keys_before FROM waypost.devices d WHERE d.id = k.device_id) AS must_rotate
   ), retired AS (
     UPDATE waypost.device_keys k SET retired_at = now() FROM renewed r
     WHERE r.is_new AND k.device_id = r.device_id AND k.thumbprint <> r.thumbprint AND k.retired_at IS NULL AND k.enrolled_at < (
       SELECT enrolled_at FROM waypost.device_keys n WHERE n.thumbprint = r.thumbprint)
   )
-  SELECT a.assertion, r.is_cloned AS "isCloned" FROM renewed r JOIN asked a USING (thumbprint)`;
+  SELECT a.assertion, r.is_cloned AS "isCloned", coalesce(r.must_rotate, false) AS "mustRotate" FROM renewed r JOIN asked a USING (thumbprint)`;
 
 /** $1: digest. */
 export const LOCK_TOKEN = `
@@ -69,6 +70,11 @@ const DEVICE = `d.id, d.mac, d.name, d.revoked_at IS NOT NULL AS "isRevoked"`;
 export const FIND_ENROLLED_KEY = `
   SELECT k.enrolled_with::text AS "tokenId", k.approved_at IS NOT NULL AS "isApproved", k.retired_at IS NOT NULL AS "isRetired", ${DEVICE}
   FROM waypost.device_keys k JOIN waypost.devices d ON d.id = k.device_id WHERE k.thumbprint = $1`;
+
+/** A key that replaces another. $1: thumbprint, $2: key, $3: thumbprint of the other. */
+export const ADD_SUCCESSOR = `
+  INSERT INTO waypost.device_keys (thumbprint, device_id, public_key, enrolled_with, approved_at)
+  SELECT $1, device_id, $2, enrolled_with, approved_at FROM waypost.device_keys WHERE thumbprint = $3 AND retired_at IS NULL RETURNING device_id`;
 
 /** $1: id, or null; $2: MAC. */
 export const LOCK_DEVICES = `

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import { SIGNATURE_ALGORITHM } from '@waypost/contracts';
-import { type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
+import { SIGNATURE_ALGORITHM, thumbprintSchema } from '@waypost/contracts';
+import { decodeProtectedHeader, type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
 import type { z } from 'zod';
 
 /**
@@ -15,4 +15,13 @@ export async function verifyJwt<Claims extends object>(
 ): Promise<JWTPayload & Claims> {
   const { payload } = await jwtVerify(jwt, key, { ...options, algorithms: [SIGNATURE_ALGORITHM] });
   return { ...payload, ...schema.parse(payload) };
+}
+
+/** The key that a JWT's header names, unchecked. */
+export function kidOf(jwt: string): string | undefined {
+  try {
+    return thumbprintSchema.safeParse(decodeProtectedHeader(jwt).kid).data;
+  } catch {
+    return undefined;
+  }
 }

@@ -21,7 +21,7 @@ const CANARY_JITTER = 0.1;
 @Module({
   imports: [ScheduleModule.forRoot(), CaptureModule, DeltasModule],
   providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
-  exports: [ShadowReads],
+  exports: [PeriodicTasks, ShadowReads],
 })
 export class MaintenanceModule implements OnApplicationBootstrap {
   static forRoot(options: MaintenanceOptions): DynamicModule {

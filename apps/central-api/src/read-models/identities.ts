@@ -116,6 +116,16 @@ export async function revoke(query: Query, deviceId: string): Promise<boolean> {
   return rows.length > 0;
 }
 
+/** The device makes a new key when it asks for its next access token. @returns whether it has a key in force */
+export async function rotate(query: Query, deviceId: string): Promise<boolean> {
+  const rows = await query<object>(
+    `UPDATE waypost.devices d SET rotate_keys_before = now()
+     WHERE id = $1 AND revoked_at IS NULL AND EXISTS (SELECT FROM waypost.device_keys k WHERE k.device_id = d.id AND k.retired_at IS NULL) RETURNING id`,
+    [deviceId],
+  );
+  return rows.length > 0;
+}
+
 async function deviceFor(
   query: Query,
   mac: string | null,

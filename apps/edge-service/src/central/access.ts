@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
 import { type Identity, IdentityFiles } from '../identity/identity-files.js';
-import { signAssertion, signEnrollment, thumbprintOf } from '../identity/sign.js';
+import { signAssertion, signEnrollment, signRotation, thumbprintOf } from '../identity/sign.js';
 import { dateOf, jsonBody, MAX_PROBLEM_BYTES, readJson, readText } from './bodies.js';
 import { refusalCode, refusalError } from './central-errors.js';
 import { CentralHttp } from './central-http.js';
@@ -67,7 +67,12 @@ export class CentralAccess {
   private async obtain(signal: AbortSignal): Promise<AccessToken | undefined> {
     const identity = await this.findIdentity(signal);
     if (!identity) return undefined;
-    const { access_token: text, expires_in: expiresInS } = await this.exchange(identity, signal);
+    let answer = await this.exchange(identity, signal);
+    if (answer.rotate) {
+      const successor = await this.replaceKey(identity, signal);
+      if (successor) answer = await this.exchange(successor, signal);
+    }
+    const { access_token: text, expires_in: expiresInS } = answer;
     this.token = { text, renewAtMs: performance.now() + expiresInS * 1000 * RENEW_AFTER };
     return this.token;
   }
@@ -106,6 +111,27 @@ export class CentralAccess {
     return identity;
   }
 
+  /** An operator wants another key. The one in force goes on where that fails. */
+  private async replaceKey(identity: Identity, signal: AbortSignal): Promise<Identity | undefined> {
+    const predecessor = thumbprintOf(identity.privateKey);
+    try {
+      const begun = await this.files.enrolling();
+      const { privateKey } = begun?.token === predecessor ? begun : await this.files.makeKey(predecessor);
+      const token = await signRotation(identity, thumbprintOf(privateKey), this.centralSeconds());
+      const proof = await signEnrollment(privateKey, { mac: this.options.deviceMac, token: secretDigest(token) });
+      await this.post('/api/devices/enroll', { token, proof }, enrollResponseSchema, signal);
+      await faultPoint('edge.key-replaced');
+      const successor = { ...identity, privateKey };
+      await this.files.accept(successor);
+      this.identity = successor;
+      this.logger.info({ deviceId: identity.deviceId, key: thumbprintOf(privateKey) }, 'the device replaced its key');
+      return successor;
+    } catch (err) {
+      this.logger.warn({ err }, 'the device could not replace its key, and tries again with its next access token');
+      return undefined;
+    }
+  }
+
   private waitForApproval({ deviceId }: EnrollResponse, key: string): WaypostError {
     return new WaypostError('DEVICE_PENDING', {
       detail: `The device ${deviceId} with the key ${key} waits until an operator approves it.`,
@@ -133,13 +159,17 @@ export class CentralAccess {
   }
 
   private async askForToken(identity: Identity, renewal: string | undefined, signal: AbortSignal): Promise<TokenResponse> {
-    const nowMs = this.centralOffsetMs === undefined ? Date.now() : performance.now() + this.centralOffsetMs;
     const message = {
       grant_type: 'client_credentials',
       client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-      client_assertion: await signAssertion(identity, renewal, Math.floor(nowMs / 1000)),
+      client_assertion: await signAssertion(identity, renewal, this.centralSeconds()),
     };
     return this.post('/api/auth/token', message, tokenResponseSchema, signal);
+  }
+
+  /** Central's time as far as the device knows it. */
+  private centralSeconds(): number {
+    return Math.floor((this.centralOffsetMs === undefined ? Date.now() : performance.now() + this.centralOffsetMs) / 1000);
   }
 
   /** @throws WaypostError what central refuses with */

@@ -4,10 +4,10 @@ import { type KeyObject, createPrivateKey, generateKeyPairSync } from 'node:cryp
 import { thumbprintSchema, ulidSchema, WaypostError } from '@waypost/contracts';
 import { z } from 'zod';
 
-/** A private key, and the token that it enrolls or was enrolled with. */
+/** A private key, and what it enrolls or was enrolled with. */
 export interface DeviceKey {
   privateKey: KeyObject;
-  /** secretDigest of the enrollment token. */
+  /** secretDigest of the enrollment token; of a key that is to replace another, the other's thumbprint. */
   token: string;
 }
 

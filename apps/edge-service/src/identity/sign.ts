@@ -27,6 +27,17 @@ export async function signAssertion({ privateKey, deviceId, fleet }: Identity, r
     .sign(privateKey);
 }
 
+/** Vouches for another key. @param successor its thumbprint @param now central's time, in seconds */
+export async function signRotation({ privateKey, deviceId, fleet }: Identity, successor: string, now: number): Promise<string> {
+  return new SignJWT({ jkt: successor })
+    .setProtectedHeader({ alg: SIGNATURE_ALGORITHM, typ: JWT_TYPES.rotation, kid: thumbprintOf(privateKey) })
+    .setIssuer(deviceId)
+    .setSubject(deviceId)
+    .setAudience(fleetName(fleet))
+    .setIssuedAt(now)
+    .sign(privateKey);
+}
+
 function publicJwk(privateKey: KeyObject): JWK {
   const { crv, kty, x } = createPublicKey(privateKey).export({ format: 'jwk' });
   return { crv, kty, x } as JWK;

@@ -270,6 +270,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     timeout: QUICK,
   },
   {
+    name: 'device rotate',
+    side: 'central',
+    summary: 'have a device replace its key',
+    description:
+      'The device makes a new key pair when it asks for its next access token, and its old key vouches for the new one. Nothing is to be done on the device. Exits with 1 where it has no key in force.',
+    arguments: [DEVICE_ARGUMENT],
+    options: [],
+    examples: ['waypost device rotate barn-pi'],
+    timeout: QUICK,
+  },
+  {
     name: 'device revoke',
     side: 'central',
     summary: 'refuse a device from its next request on',

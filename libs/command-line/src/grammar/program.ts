@@ -17,7 +17,7 @@ interface Output {
 const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
 These change a database: \`adopt TABLE…\`, \`release TABLE\`, \`capture install\`, \`capture remove\`, \`capture trust\`,
-\`device add\`, \`device approve\`, \`device revoke\` and \`store check --repair\`. All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
+\`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\` and \`store check --repair\`. All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
 Examples:
@@ -78,7 +78,7 @@ export function readCommandLine(argv: readonly string[], version: string, output
 /** What the commands of two words have in common. */
 const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
-  device: 'enroll devices, and see, approve and revoke them',
+  device: 'enroll devices, see and approve them, replace and revoke their keys',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
   capture: 'triggers that tell central of changes: show, install, remove, trust',
 };

@@ -44,6 +44,7 @@ export const FAULT_POINTS = {
   'edge.key-made': 'the private key is on disk, central does not know the public one',
   'edge.enrollment-answered': 'central has the key, the device has not noted it',
   'edge.identity-stored': 'the identity is on disk, and was not used',
+  'edge.key-replaced': 'central has the new key, the device uses the old one',
   'edge.token-received': 'an access token is here, its renewal is not stored',
 } as const;
 
