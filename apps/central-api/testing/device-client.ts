@@ -28,6 +28,20 @@ export class DeviceClient {
     return answer;
   }
 
+  /** Has `successor` take this device's place. */
+  async vouchFor(
+    successor: DeviceClient,
+    more: JWTPayload = {},
+    header: Partial<JWTHeaderParameters> = {},
+  ): Promise<Answer<EnrollResponse & Problem>> {
+    const { jti: _, ...claims } = this.claims();
+    const rotation = await this.sign(
+      { ...claims, jkt: successor.thumbprint, ...more },
+      { typ: JWT_TYPES.rotation, kid: this.thumbprint, ...header },
+    );
+    return successor.enroll(rotation);
+  }
+
   /** Claims of an assertion that central accepts now. */
   claims(): JWTPayload {
     const { deviceId, fleet } = this.enrolled as EnrollResponse;

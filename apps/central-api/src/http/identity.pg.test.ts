@@ -7,7 +7,7 @@ import { DeviceClient } from '../../testing/device-client.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { SHOP_1, SHOP_2 } from '../../testing/shop.js';
 import { rawPublicKey } from '../identity/ed25519.js';
-import { approve, findDevice, type Invitation, invite, revoke } from '../read-models/identities.js';
+import { approve, findDevice, type Invitation, invite, revoke, rotate } from '../read-models/identities.js';
 
 const REQUEST = '/api/device-sync/request';
 
@@ -149,6 +149,69 @@ describe('an enrollment', () => {
     expect(await asOperator(async (query) => approve(query, await idOf(SHOP_1)))).toEqual([device.thumbprint]);
     expect(await device.enroll(token)).toMatchObject({ status: 200, body: { state: 'active' } });
     expect((await ask(await device.authorization())).status).toBe(200);
+  });
+});
+
+describe('a key that replaces another', () => {
+  test('is asked for with the next token, and retires the other with its first use', async () => {
+    const device = await enrolled();
+    expect((await device.askForToken()).body.rotate).toBe(false);
+    expect(await asOperator(async (query) => rotate(query, await idOf(SHOP_1)))).toBe(true);
+    const { body: token } = await device.askForToken();
+    expect(token.rotate).toBe(true);
+    const successor = new DeviceClient(central, SHOP_1);
+    expect(await device.vouchFor(successor)).toMatchObject({ status: 200, body: { state: 'active' } });
+    expect(await device.vouchFor(successor)).toMatchObject({ status: 200, body: { state: 'active' } });
+    expect((await ask({ authorization: `Bearer ${token.access_token}` })).status).toBe(200);
+    expect((await successor.askForToken()).body.rotate).toBe(false);
+    expect((await ask({ authorization: `Bearer ${token.access_token}` })).status).toBe(401);
+    expect(await device.vouchFor(successor)).toMatchObject({ status: 401, body: { code: 'ASSERTION_INVALID' } });
+  });
+
+  test.each<[string, number, string, (device: DeviceClient) => Promise<{ status: number; body: object }>]>([
+    ['of another MAC', 403, 'ENROLLMENT_REFUSED', (device) => device.vouchFor(new DeviceClient(central, SHOP_2))],
+    [
+      'that was not vouched for',
+      403,
+      'ENROLLMENT_REFUSED',
+      (device) => device.vouchFor(new DeviceClient(central, SHOP_1), { jkt: 'A'.repeat(43) }),
+    ],
+    [
+      'with an assertion in place of the voucher',
+      401,
+      'ASSERTION_INVALID',
+      (device) => device.vouchFor(new DeviceClient(central, SHOP_1), {}, { typ: JWT_TYPES.assertion }),
+    ],
+    [
+      'with a voucher of yesterday',
+      401,
+      'CLOCK_SKEWED',
+      (device) => device.vouchFor(new DeviceClient(central, SHOP_1), { iat: Math.floor(Date.now() / 1000) - 86_400 }),
+    ],
+    [
+      'with the voucher of a revoked device',
+      401,
+      'ASSERTION_INVALID',
+      async (device) => {
+        await asOperator(async (query) => revoke(query, await idOf(SHOP_1)));
+        return device.vouchFor(new DeviceClient(central, SHOP_1));
+      },
+    ],
+    [
+      'that another device has',
+      403,
+      'ENROLLMENT_REFUSED',
+      async (device) => {
+        const other = await enrolled(SHOP_2);
+        return device.vouchFor(new DeviceClient(central, SHOP_1, other.privateKey));
+      },
+    ],
+  ])('%s is refused: %i %s', async (_, status, code, replace) => {
+    const device = await enrolled();
+    expect(await replace(device)).toMatchObject({ status, body: { code } });
+    expect(
+      await central.sql(`SELECT FROM waypost.device_keys k JOIN waypost.devices d ON d.id = k.device_id WHERE d.mac = '${SHOP_1}'`),
+    ).toHaveLength(1);
   });
 });
 
