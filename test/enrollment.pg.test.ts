@@ -2,7 +2,7 @@ import { chmod, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { secretDigest } from '@waypost/contracts';
 import type { FaultPoint } from '@waypost/runtime';
-import { OF_IDENTITY } from './support/fault-bench.js';
+import { OF_ENROLLMENT, OF_ROTATION } from './support/fault-bench.js';
 import { Pair } from './support/pair.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { CREATE_STATIONS, SITE_ID, STATION_TABLES } from './support/stations.js';
@@ -59,7 +59,7 @@ async function keys(): Promise<object[]> {
 const IN_USE = { retired: false, used: true, cloned_at: null };
 
 describe.each(['kill', 'throw'])('a service that fails (%s)', (action) => {
-  test.each(OF_IDENTITY)('at %s enrolls with its next cycle, with one key', async (point: FaultPoint) => {
+  test.each(OF_ENROLLMENT)('at %s enrolls with its next cycle, with one key', async (point: FaultPoint) => {
     const side = point.startsWith('central.') ? 'central' : 'edge';
     const other = side === 'central' ? 'edge' : 'central';
     await pair.startService(other);
@@ -69,6 +69,20 @@ describe.each(['kill', 'throw'])('a service that fails (%s)', (action) => {
     expect(await pair.heal()).toMatchObject({ problems: [] });
     expect(await keys()).toEqual([IN_USE]);
   });
+});
+
+test.each(OF_ROTATION)('a service that is killed at %s replaces the key with a later access token', async (point: FaultPoint) => {
+  await pair.startService('edge');
+  expect(await pair.heal()).toMatchObject({ problems: [] });
+  await pair.pools.central.query('UPDATE waypost.devices SET rotate_keys_before = now()');
+  const side = point.startsWith('central.') ? 'central' : 'edge';
+  if (side === 'central') await pair.startService('edge');
+  await pair.startService(side, `${point}:kill`);
+  await pair.sync();
+  await pair.startService(side);
+  await pair.startService('edge');
+  expect(await pair.heal()).toMatchObject({ problems: [] });
+  expect(await keys()).toEqual([{ ...IN_USE, retired: true }, IN_USE]);
 });
 
 test('what the device stores is for its user alone', async () => {

@@ -23,13 +23,21 @@ const OF_LOST_BASES: readonly FaultPoint[] = ['central.chunks-matched'];
 export const OF_DIFFERENCES: readonly FaultPoint[] = ['central.chunks-matched', 'edge.delta-spooled', 'edge.changes-opened'];
 
 /** Reached only where a device enrolls, or shows an access token: test/enrollment.pg.test.ts walks them. */
-export const OF_IDENTITY: readonly FaultPoint[] = [
+export const OF_ENROLLMENT: readonly FaultPoint[] = [
   'central.enrollment-received',
   'central.enrollment-stored',
   'central.token-renewed',
   'edge.key-made',
   'edge.enrollment-answered',
   'edge.identity-stored',
+  'edge.token-received',
+];
+
+/** On the way of a key that replaces another. */
+export const OF_ROTATION: readonly FaultPoint[] = [
+  'central.enrollment-received',
+  'central.enrollment-stored',
+  'central.token-renewed',
   'edge.key-replaced',
   'edge.token-received',
 ];
@@ -38,7 +46,7 @@ const STRATEGY = process.env['TEST_LOAD_STRATEGY'] ?? 'auto';
 
 /** Whether a walk comes to it, as TEST_LOAD_STRATEGY says. */
 export function isOnTheWay(point: FaultPoint): boolean {
-  return !OF_IDENTITY.includes(point) && (STRATEGY !== 'truncate' || !OF_DIFFERENCES.includes(point));
+  return ![...OF_ENROLLMENT, ...OF_ROTATION].includes(point) && (STRATEGY !== 'truncate' || !OF_DIFFERENCES.includes(point));
 }
 
 /** Where the first hit would come before there is anything half done. */
