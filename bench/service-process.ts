@@ -38,7 +38,7 @@ export class ServiceProcess implements AsyncDisposable {
     const port = await freePort();
     const child = spawn(process.execPath, command.args, {
       cwd: projectRoot,
-      env: { ...process.env, ...command.env, ...env, PORT: String(port), HOST: '127.0.0.1' },
+      env: { ...process.env, ...command.env, AUTH: 'mac', ...env, PORT: String(port), HOST: '127.0.0.1' },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true, // Ctrl-C is for the bench alone, which stops the services before their databases
     });

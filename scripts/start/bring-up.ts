@@ -87,6 +87,8 @@ function centralService({ centralPort }: Settings, databaseUrl: string, home: st
     env: {
       DATABASE_URL: databaseUrl,
       SYNC_PLAN: PLAN,
+      // Curl lines of the README name a MAC.
+      AUTH: 'mac',
       SNAPSHOT_STORE: `file:${join(home, 'snapshots')}`,
     },
   };

@@ -24,6 +24,7 @@ export function formatReport(input: ReportInput): string {
     ['', central.databaseUrl],
     ['edge-service', edge.url],
     ['', edge.databaseUrl],
+    ['identity', 'AUTH=mac: each client that names a MAC gets its data; for this example only'],
     ['PostgreSQL', `${input.postgresVersion}, embedded`],
     ['data', input.home],
     ...(input.relocatedBecause === undefined ? [] : [['', input.relocatedBecause]]),

@@ -27,7 +27,7 @@ export class Service implements AsyncDisposable {
 
   /**
    * Starts a service and waits until it says that it listens.
-   * @param env on top of this process's own; without PORT it listens on a free one
+   * @param env on top of this process's own; without PORT it listens on a free one, without AUTH central knows devices by their MACs
    * @param flags of node
    * @throws Error with its log when it ends before
    */
@@ -97,7 +97,7 @@ function spawnService(name: string, env: Record<string, string>, flags: readonly
     process.execPath,
     [...flags, '--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')],
     {
-      env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
+      env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', AUTH: 'mac', ...env },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     },
   );

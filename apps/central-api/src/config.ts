@@ -31,7 +31,7 @@ export const schema = z.object({
   HOST: z.string().default('0.0.0.0').describe('Address that it listens on; the default is every address of the machine'),
   AUTH: z
     .enum(['device', 'mac'], { error: 'must be device or mac' })
-    .default('mac')
+    .default('device')
     .describe(
       '`device`: only [enrolled devices](security.md#enrollment) get an answer. `mac`: a device that has never enrolled may name its MAC instead, as anyone can who knows it',
     ),

@@ -3,6 +3,7 @@ import { HealthIndicatorService } from '@nestjs/terminus';
 import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
+import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from '../identity/identity-options.js';
 import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
@@ -10,7 +11,8 @@ const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 const STORE = { code: 'STORAGE_FAILED', timeoutMs: 3000, ttlMs: 5000 } as const;
 
 /**
- * Down (503): the database is away or lacks migrations, or snapshots cannot be stored. Degraded (200): their disk is nearly full. Silent
+ * Down (503): the database is away or lacks migrations, or snapshots cannot be stored. Degraded (200): their disk is nearly full, or devices are
+ * identified by their MACs alone. Silent
  * or failing devices are none of this: central can do its work all the same (waypost_central_fleet_… tells of them).
  */
 @Injectable()
@@ -24,6 +26,7 @@ export class HealthIndicators {
     private readonly dataSource: DataSource,
     @Inject(SNAPSHOT_STORE) private readonly snapshots: SnapshotStore,
     @Inject(HEALTH_OPTIONS) private readonly options: HealthOptions,
+    @Inject(IDENTITY_OPTIONS) private readonly identities: IdentityOptions,
   ) {}
 
   database() {
@@ -36,6 +39,11 @@ export class HealthIndicators {
 
   store() {
     return this.storeProbe.report(this.checks.check('store'));
+  }
+
+  identity() {
+    const check = this.checks.check('identity');
+    return this.identities.mode === 'device' ? check.up() : check.degraded({ message: MAC_WARNING });
   }
 
   async disk() {

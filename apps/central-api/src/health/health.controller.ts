@@ -27,6 +27,7 @@ export class HealthController {
       () => this.indicators.migrations(),
       () => this.indicators.store(),
       () => this.indicators.disk(),
+      () => this.indicators.identity(),
     ]);
   }
 

@@ -20,7 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-const start = (env: Record<string, string> = {}): Promise<Central> => startCentral({ databaseUrl, plan: SHOP_PLAN, env });
+const start = (env: Record<string, string> = {}): Promise<Central> =>
+  startCentral({ databaseUrl, plan: SHOP_PLAN, env: { AUTH: 'device', ...env } });
 
 async function healthOf(central: Central): Promise<{ http: number; text: string } & Health> {
   const response = await fetch(`${central.url}/health`);
@@ -29,13 +30,23 @@ async function healthOf(central: Central): Promise<{ http: number; text: string 
 }
 
 const linesOf = ({ details }: Health) => Object.fromEntries(Object.entries(details).map(([line, { status }]) => [line, status]));
-const ALL_UP = { database: 'up', migrations: 'up', store: 'up', disk: 'up' };
+const ALL_UP = { database: 'up', migrations: 'up', store: 'up', disk: 'up', identity: 'up' };
 
 test('a healthy central has a line for each part', async () => {
   await using central = await start();
   const health = await healthOf(central);
   expect(health).toMatchObject({ http: 200, status: 'ok' });
   expect(linesOf(health)).toEqual(ALL_UP);
+});
+
+test('devices that are known by their MACs alone are a warning', async () => {
+  await using central = await start({ AUTH: 'mac' });
+  const health = await healthOf(central);
+  expect(health).toMatchObject({
+    http: 200,
+    status: 'ok',
+    details: { identity: { status: 'degraded', message: expect.stringContaining('AUTH=mac') } },
+  });
 });
 
 test('migrations that the database does not have are a reason, and so is a missing schema', async () => {

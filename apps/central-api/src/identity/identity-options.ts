@@ -4,5 +4,8 @@ export interface IdentityOptions {
   tokenTtlMs: number;
 }
 
+/** For operators of a central with AUTH=mac. */
+export const MAC_WARNING = 'AUTH=mac: a device that has never enrolled is known by its MAC alone, and so is each client that names it';
+
 /** Injection token of IdentityOptions. */
 export const IDENTITY_OPTIONS = Symbol('identity options');

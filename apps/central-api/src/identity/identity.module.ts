@@ -1,9 +1,13 @@
-import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import { LOGGER } from '@waypost/runtime';
+import type { Logger } from 'pino';
+import { Gauge } from 'prom-client';
+import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AccessTokens } from './access-tokens.js';
 import { DeviceDirectory } from './device-directory.js';
 import { DeviceJwts } from './device-jwts.js';
 import { Enrollment } from './enrollment.js';
-import { IDENTITY_OPTIONS, type IdentityOptions } from './identity-options.js';
+import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from './identity-options.js';
 import { TokenKeys } from './token-keys.js';
 
 /** Who devices are. */
@@ -12,8 +16,24 @@ import { TokenKeys } from './token-keys.js';
   providers: [TokenKeys, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment],
   exports: [DeviceDirectory, AccessTokens, Enrollment, IDENTITY_OPTIONS],
 })
-export class IdentityModule {
+export class IdentityModule implements OnApplicationBootstrap {
   static forRoot(options: IdentityOptions): DynamicModule {
     return { module: IdentityModule, providers: [{ provide: IDENTITY_OPTIONS, useValue: options }] };
+  }
+
+  constructor(
+    @Inject(IDENTITY_OPTIONS) private readonly options: IdentityOptions,
+    @Inject(LOGGER) private readonly logger: Logger,
+    { registry }: SyncMetrics,
+  ) {
+    new Gauge({
+      name: 'waypost_central_identity_by_mac',
+      help: '1 with AUTH=mac: a device that has never enrolled is known by its MAC alone; else 0.',
+      registers: [registry],
+    }).set(options.mode === 'mac' ? 1 : 0);
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.options.mode === 'mac') this.logger.warn(MAC_WARNING);
   }
 }
