@@ -5,7 +5,7 @@
  */
 export const LAYERS = {
   'libs/command-line/src': ['index.ts', 'run', 'grammar', 'text', 'read'],
-  'libs/runtime/src': ['index.ts', 'service', 'http', 'health', 'capture', 'postgres', 'telemetry', 'system', 'errors', 'config'],
+  'libs/runtime/src': ['index.ts', 'service', 'http', 'tls', 'health', 'capture', 'postgres', 'telemetry', 'system', 'errors', 'config'],
   'apps/central-api/src': [
     'main.ts',
     'http-app.ts',
@@ -24,6 +24,7 @@ export const LAYERS = {
     'chunk-store/check',
     'chunk-store/gc',
     'chunk-store',
+    'certificates',
     'audit',
     'scopes',
     'plan',

@@ -7,7 +7,7 @@ import { AdmissionModule } from './admission/admission.module.js';
 import { AuditModule } from './audit/audit.module.js';
 import { CaptureModule } from './capture/capture.module.js';
 import { ChunkStoreModule } from './chunk-store/chunk-store.module.js';
-import type { Config } from './config.js';
+import { type Config, tlsFilesOf } from './config.js';
 import { DatabaseModule } from './database/database.module.js';
 import { EpochsModule } from './epochs/epochs.module.js';
 import { HealthModule } from './health/health.module.js';
@@ -74,6 +74,7 @@ export class AppModule {
           lockTimeoutMs,
           shadowReadEvery: config.SHADOW_READS,
           canaryIntervalMs: config.CANARY_INTERVAL,
+          tls: tlsFilesOf(config),
         }),
         HealthModule.forRoot({ minFreeDiskBytes: config.MIN_FREE_DISK }),
         DeviceApiModule.forRoot({ payloadTimeoutMs, downloadDeadlineMs: config.DOWNLOAD_DEADLINE }),

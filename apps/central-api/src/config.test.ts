@@ -1,4 +1,4 @@
-import { readCentralConfig } from './config.js';
+import { readCentralConfig, tlsFilesOf } from './config.js';
 
 const read = (more: Record<string, string>) => readCentralConfig({ DATABASE_URL: 'postgres://a@b/c', SYNC_PLAN: 'plan.yaml', ...more });
 
@@ -15,4 +15,12 @@ test.each([
   ['SHADOW_READS', '0', 'SHADOW_READS'],
 ])('%s=%s is refused with what it must be', (name, value, message) => {
   expect(() => read({ [name]: value })).toThrow(message);
+});
+
+test('a certificate without its key, or a key without its certificate, is refused beside other faults', () => {
+  const both = { TLS_CERT: 'server.crt', TLS_KEY: 'server.key' };
+  expect(tlsFilesOf(read({}))).toBeUndefined();
+  expect(tlsFilesOf(read(both))).toEqual({ certFile: 'server.crt', keyFile: 'server.key' });
+  expect(() => read({ TLS_CERT: 'server.crt' })).toThrow('TLS_KEY is not set: set TLS_CERT and TLS_KEY both, or neither');
+  expect(() => readCentralConfig({ TLS_KEY: 'server.key', PORT: 'x' })).toThrow(/SYNC_PLAN is not set.*PORT .*TLS_CERT is not set/);
 });

@@ -1,5 +1,15 @@
 import { resolve } from 'node:path';
-import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
+import {
+  byteSize,
+  databaseUrl,
+  durationMs,
+  integer,
+  portNumber,
+  readConfig,
+  retentionMs,
+  telemetryShape,
+  type TlsFiles,
+} from '@waypost/runtime';
 import { z } from 'zod';
 
 export const snapshotStore = z.string().transform((text, context) => {
@@ -11,6 +21,8 @@ export const snapshotStore = z.string().transform((text, context) => {
 /** PostgreSQL and Node take 0 for no limit at all. */
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
+const ONE_ALONE = 'is not set: set TLS_CERT and TLS_KEY both, or neither';
+
 const SHORTEST_CANARY_MS = 1000;
 
 /** `off` sets no limit: nothing can lose more than all of its rows. */
@@ -21,8 +33,7 @@ const fractionOrOff = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-/** Every variable that central knows. */
-export const schema = z.object({
+const variables = z.object({
   DATABASE_URL: databaseUrl.describe(
     'The central database. Its role needs SELECT on the plan’s tables and schema `waypost` for its own ([rights](deploy.md))',
   ),
@@ -39,6 +50,14 @@ export const schema = z.object({
     .refine((ms) => ms >= 10_000 && ms <= 86_400_000, { message: 'must be from 10s to 24h' })
     .prefault('10m')
     .describe('How long an access token of a device is valid; the device renews it by itself'),
+  TLS_CERT: z
+    .string()
+    .optional()
+    .describe('Path of the server’s certificate in PEM, its issuers after it. With it central speaks [HTTPS](deploy.md#tls) alone'),
+  TLS_KEY: z
+    .string()
+    .optional()
+    .describe('Path of the certificate’s private key in PEM, which other users may not read. Both files are read again when they change'),
   SNAPSHOT_STORE: snapshotStore
     .prefault('file:./var/snapshots')
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),
@@ -101,7 +120,21 @@ export const schema = z.object({
   ...telemetryShape,
 });
 
+/** Every variable that central knows. */
+export const schema = variables.superRefine(
+  ({ TLS_CERT, TLS_KEY }, context) => {
+    if ((TLS_CERT === undefined) === (TLS_KEY === undefined)) return;
+    context.addIssue({ code: 'custom', path: [TLS_KEY === undefined ? 'TLS_KEY' : 'TLS_CERT'], message: ONE_ALONE });
+  },
+  { when: () => true }, // beside the faults of single variables
+);
+
 export type Config = z.infer<typeof schema>;
+
+/** Of the certificate to serve; undefined for plain HTTP. */
+export function tlsFilesOf({ TLS_CERT, TLS_KEY }: Config): TlsFiles | undefined {
+  return TLS_CERT !== undefined && TLS_KEY !== undefined ? { certFile: TLS_CERT, keyFile: TLS_KEY } : undefined;
+}
 
 /** @throws WaypostError CONFIG_INVALID that names every faulty variable */
 export function readCentralConfig(env: NodeJS.ProcessEnv = process.env): Config {

@@ -2,7 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
-import type { Config } from './config.js';
+import { type Config, tlsFilesOf } from './config.js';
 import { Traffic } from './http/traffic.js';
 import { checkDigest } from './http/check-digest.js';
 import { Authenticator } from './http/authenticate.js';
@@ -20,6 +20,7 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     stallTimeoutMs: config.STALL_TIMEOUT,
     maxConnections: config.MAX_CONNECTIONS,
+    tls: tlsFilesOf(config),
     tracedUrls: /^\/api\//,
   });
   const server = app.getHttpAdapter().getInstance();

@@ -37,6 +37,10 @@ export { checkTriggers, readKeys, type TableRef, type TriggerCheck } from './cap
 export * from './capture/install-triggers.js';
 export { readCanaries, type Trial, tryCapture } from './capture/try-capture.js';
 
+export { CertificateReloader } from './tls/certificate-reloader.js';
+export { type KeyPair, readKeyPair, type TlsFiles } from './tls/key-pair.js';
+export { TLS_POLICY } from './tls/tls-policy.js';
+
 export * from './http/http-app.js';
 export * from './http/listen.js';
 export * from './http/parse-message.js';

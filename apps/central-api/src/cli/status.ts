@@ -13,6 +13,7 @@ import {
   plural,
   renderFacts,
   renderVerdict,
+  type Send,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { assessFleet, type ServiceFacts, type StoreFacts } from '../read-models/assess-fleet.js';
@@ -48,16 +49,26 @@ export async function status(context: CommandContext): Promise<Answer> {
 
 /** The service is asked where its address is given, or where this is its own environment (SYNC_PLAN is set, as in its container). */
 async function askRunning(context: CommandContext): Promise<ServiceFacts | null> {
-  const own = context.env['SYNC_PLAN'] ? `http://127.0.0.1:${context.env['PORT'] || DEFAULT_PORT}` : undefined;
+  const scheme = context.env['TLS_CERT'] ? 'https' : 'http';
+  const own = context.env['SYNC_PLAN'] ? `${scheme}://127.0.0.1:${context.env['PORT'] || DEFAULT_PORT}` : undefined;
   const url = context.option('url') ?? own;
   if (url === undefined) return null;
   try {
-    const { ok, body } = await askService(url, '/health', '--url');
+    const send = context.wasGiven('url') ? undefined : await sendHere(scheme);
+    const { ok, body } = await askService(url, '/health', '--url', send);
     return { url, answers: true, healthy: ok, problems: ok ? [] : problemsOf(body) };
   } catch (error) {
     if (!(error instanceof WaypostError) || error.code !== 'CENTRAL_UNREACHABLE' || !context.hasDatabase) throw error;
     return { url, answers: false, reason: error.message };
   }
+}
+
+/** To this machine. The certificate is for the names that devices use, not for 127.0.0.1: it is not checked. */
+async function sendHere(scheme: 'http' | 'https'): Promise<Send | undefined> {
+  if (scheme === 'http') return undefined;
+  const { Agent, fetch } = await import('undici');
+  const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
+  return (target, init) => fetch(target, { ...init, dispatcher });
 }
 
 /** The checks of /health that are down, with their messages. */

@@ -1,3 +1,5 @@
+import type { TlsFiles } from '@waypost/runtime';
+
 export interface MaintenanceOptions {
   /** How long tables that no live manifest names stay in the chunk store, and how many do at most; how long those do that devices hold. */
   snapshotRetention: { idleMs: number; idleCount: number; baseMs: number };
@@ -13,6 +15,8 @@ export interface MaintenanceOptions {
   shadowReadEvery: number;
   /** 0 for never. */
   canaryIntervalMs: number;
+  /** Of the certificate that central serves; undefined where it speaks HTTP. */
+  tls: TlsFiles | undefined;
 }
 
 /** Injection token of MaintenanceOptions. */

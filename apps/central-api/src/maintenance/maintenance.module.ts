@@ -8,11 +8,14 @@ import { PackStore } from '../chunk-store/pack-store.js';
 import { AuditSweeper } from './audit-sweeper.js';
 import { Canary } from './canary.js';
 import { MAINTENANCE_OPTIONS, type MaintenanceOptions } from './maintenance-options.js';
+import { ServedCertificate } from './served-certificate.js';
 import { ShadowReads } from './shadow-reads.js';
 import { SnapshotSweeper } from './snapshot-sweeper.js';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
+/** Two small files are read. */
+const CERTIFICATE_CHECK_MS = 10_000;
 /** Centrals that were started together do not try at the same time for ever. */
 const CANARY_JITTER = 0.1;
 
@@ -20,7 +23,7 @@ const CANARY_JITTER = 0.1;
 @Global()
 @Module({
   imports: [ScheduleModule.forRoot(), CaptureModule, DeltasModule],
-  providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary],
+  providers: [PeriodicTasks, SnapshotSweeper, AuditSweeper, ShadowReads, Canary, ServedCertificate],
   exports: [PeriodicTasks, ShadowReads],
 })
 export class MaintenanceModule implements OnApplicationBootstrap {
@@ -37,11 +40,13 @@ export class MaintenanceModule implements OnApplicationBootstrap {
     private readonly audit: AuditSweeper,
     private readonly shadowReads: ShadowReads,
     private readonly canary: Canary,
+    private readonly certificate: ServedCertificate,
   ) {}
 
   onApplicationBootstrap(): void {
     this.sweepSnapshots();
     this.sweepAudit();
+    if (this.certificate.isWanted) this.reloadCertificate();
     if (!this.tracker.isWanted) return;
     if (this.options.shadowReadEvery > 0) this.readShadows();
     if (this.options.canaryIntervalMs > 0) this.tryCapture();
@@ -64,6 +69,15 @@ export class MaintenanceModule implements OnApplicationBootstrap {
       run: (signal) => this.audit.sweep(signal),
       waitMs: 5 * MINUTE_MS,
       failure: 'the audit could not be swept',
+    });
+  }
+
+  private reloadCertificate(): void {
+    this.tasks.start({
+      name: 'reload certificate',
+      run: () => this.certificate.reload(),
+      waitMs: CERTIFICATE_CHECK_MS,
+      failure: 'whether the certificate has changed could not be found out',
     });
   }
 

@@ -1,5 +1,7 @@
 import { STATUS_CODES } from 'node:http';
+import type { ServerOptions as HttpsOptions } from 'node:https';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { DynamicModule, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -10,6 +12,8 @@ import type { Logger } from 'pino';
 import { toWaypostError } from '../errors/to-waypost-error.js';
 import { newId } from '../system/new-id.js';
 import { LOGGER, demoteLogs } from '../telemetry/logging.js';
+import { readKeyPair, type TlsFiles } from '../tls/key-pair.js';
+import { TLS_POLICY } from '../tls/tls-policy.js';
 import { trackRequests } from './request-log.js';
 
 export interface HttpLimits {
@@ -20,6 +24,8 @@ export interface HttpLimits {
   stallTimeoutMs: number;
   /** Further connections are closed without an answer; no limit by default. */
   maxConnections?: number;
+  /** HTTPS with this certificate, in place of HTTP. CertificateReloader has it replaced later. */
+  tls?: TlsFiles | undefined;
   /** Requests with these URLs get a span where tracing is on; none by default. */
   tracedUrls?: RegExp;
 }
@@ -34,15 +40,19 @@ const LATE_CHECK_MS = 5000;
 /** Longest part of a path: a schema and a table of 63 bytes each, all of them quotes, percent-encoded. Fastify's default is 100. */
 const MAX_PARAMETER_LENGTH = 1024;
 
-/** A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening. */
+/**
+ * A Nest application on Fastify with limits, request ids and the service's logger. Not yet listening.
+ * @throws WaypostError CONFIG_INVALID where the certificate or its key cannot be served
+ */
 export async function createHttpApp(
   module: Type | DynamicModule,
-  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tracedUrls }: HttpLimits,
+  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tls, tracedUrls }: HttpLimits,
 ): Promise<NestFastifyApplication> {
+  const timers = { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS };
   const adapter = new FastifyAdapter({
     bodyLimit: maxBodyBytes,
     requestTimeout: requestTimeoutMs,
-    http: { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS },
+    ...(tls ? { https: { ...timers, ...(await secureServer(tls)) } } : { http: timers }),
     connectionTimeout: 0, // would cut slow downloads, which have a stall timeout of their own
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
@@ -71,6 +81,11 @@ export async function createHttpApp(
   app.flushLogs();
   trackRequests(server, app.get<Logger>(LOGGER), tracedUrls);
   return app;
+}
+
+async function secureServer(files: TlsFiles): Promise<HttpsOptions> {
+  const { cert, key } = await readKeyPair(files);
+  return { cert, key, ...TLS_POLICY, handshakeTimeout: HEADERS_TIMEOUT_MS };
 }
 
 /** A compressed body would be called malformed JSON. */
@@ -105,6 +120,8 @@ function closeWithLastResponse(server: FastifyInstance): void {
 /** Answers headers that are broken or late. There is no request yet: Node passes the bare connection. */
 function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  // No TLS connection came about, so that nothing can be said on it.
+  if (socket instanceof TLSSocket && !socket.getCipher()) return void socket.destroy();
   const problem = toProblem(new WaypostError(BROKEN_REQUESTS[error.code ?? ''] ?? 'REQUEST_INVALID', { detail: error.message }));
   const body = JSON.stringify(problem);
   const head = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import type { INestApplication } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
 import { findListener } from '../system/port-owner.js';
@@ -7,14 +8,15 @@ import { sqlStateOf } from '../errors/sql-state.js';
 
 /**
  * Starts to accept requests.
- * @returns the URL of the bound address, such as http://0.0.0.0:8080. Nest's getUrl says 127.0.0.1 there, although the service is reachable from outside.
+ * @returns the URL of the bound address, such as http://0.0.0.0:8080, or https:// where it speaks TLS. Nest's getUrl says 127.0.0.1 there, although the service is reachable from outside.
  * @throws WaypostError PORT_IN_USE that names the process on the port where the platform tells it; CONFIG_INVALID where HOST or PORT cannot be used
  */
 export async function listen(app: INestApplication, port: number, host: string): Promise<string> {
   try {
     await app.listen(port, host);
-    const { address, family, port: bound } = (app.getHttpServer() as Server).address() as AddressInfo;
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+    const server = app.getHttpServer() as Server;
+    const { address, family, port: bound } = server.address() as AddressInfo;
+    return `${server instanceof TlsServer ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
   } catch (error) {
     throw (await listenError(error, port, host)) ?? error;
   }
