@@ -8,6 +8,9 @@ const BIN = join(import.meta.dirname, '..', '..', 'bin', 'waypost.mjs');
 const TELLING = [
   'DATABASE_URL',
   'CENTRAL_URL',
+  'CENTRAL_CA',
+  'CENTRAL_FINGERPRINT',
+  'ALLOW_INSECURE',
   'CENTRAL_DATABASE_URL',
   'DEVICE_MAC',
   'SYNC_PLAN',

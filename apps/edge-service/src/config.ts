@@ -1,6 +1,7 @@
 import { ENROLLMENT_TOKEN, normalizeMac, parseTableName, quoteTable } from '@waypost/contracts';
-import { byteSize, databaseUrl, durationMs, httpUrl, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
+import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
+import { centralShape, checkCentral } from './central/central-variables.js';
 
 const mac = z.string().transform((text, context) => {
   try {
@@ -25,12 +26,11 @@ function tableNames(text: string, context: z.RefinementCtx): ReadonlySet<string>
   }
 }
 
-/** Every variable that an edge knows. */
-export const configSchema = z.object({
+const variables = z.object({
   DATABASE_URL: databaseUrl.describe(
     'The device’s database. Its role creates schema `waypost` and the mirror tables, and owns them ([rights](deploy.md))',
   ),
-  CENTRAL_URL: httpUrl.describe('Address of central, such as `https://central.example`'),
+  ...centralShape,
   DEVICE_MAC: mac.describe('Which device this is: its MAC address in any usual notation'),
   ENROLLMENT_TOKEN: z
     .string()
@@ -111,6 +111,9 @@ export const configSchema = z.object({
     .describe('For central to build a manifest and for the manifest to arrive'),
   ...telemetryShape,
 });
+
+/** Every variable that an edge knows. */
+export const configSchema = variables.superRefine(checkCentral, { when: () => true }); // beside the faults of single variables
 
 export type EdgeConfig = z.infer<typeof configSchema>;
 

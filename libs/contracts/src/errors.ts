@@ -320,6 +320,12 @@ export const ERROR_KINDS = {
     title: 'Central cannot be reached',
     hint: 'The device keeps trying; its data stays readable. Check CENTRAL_URL, the network and central’s /health.',
   },
+  CENTRAL_UNTRUSTED: {
+    status: 502,
+    heals: 'operator',
+    title: 'What answers at CENTRAL_URL is not known to be central',
+    hint: 'Compare central’s certificate with CENTRAL_URL, CENTRAL_CA and CENTRAL_FINGERPRINT. Nothing was sent there; the device keeps what it has.',
+  },
   CENTRAL_REFUSED: {
     status: 502,
     heals: 'operator',

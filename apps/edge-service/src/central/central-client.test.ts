@@ -29,6 +29,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const options = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    trust: {},
     deviceMac: '02:00:00:00:00:01',
     requestTimeoutMs: 60_000,
     stallTimeoutMs: 60_000,

@@ -1,5 +1,6 @@
 import { ERROR_KINDS, type ErrorCode, problemSchema, WaypostError } from '@waypost/contracts';
 import { errors } from 'undici';
+import { untrustedError } from './untrusted-error.js';
 
 /** What central answered in place of what was asked for. */
 export interface Refusal {
@@ -74,6 +75,8 @@ export function networkError(error: unknown): WaypostError {
   if (error instanceof errors.ResponseContentLengthMismatchError) {
     return new WaypostError('CHUNK_CORRUPT', { detail: 'A body has another length than its header says.', cause: error });
   }
+  const untrusted = untrustedError(error);
+  if (untrusted) return untrusted;
   return new WaypostError('CENTRAL_UNREACHABLE', { detail: `Central cannot be reached: ${describe(error)}`, cause: error });
 }
 

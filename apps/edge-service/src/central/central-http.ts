@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
 import { networkError } from './central-errors.js';
 import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
+import { connectorTo } from './connect-to-central.js';
 
 export interface CentralRequest {
   method: 'GET' | 'POST';
@@ -26,7 +27,7 @@ export class CentralHttp implements OnApplicationShutdown {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.agent = new Agent({
-      connect: { timeout: Math.min(10_000, options.requestTimeoutMs) },
+      connect: connectorTo({ ...options, timeoutMs: Math.min(10_000, options.requestTimeoutMs) }),
       // undici's own timers are coarse, and do not fire while the reader is slow: the callers' deadlines and with-stall-timeout.ts watch instead.
       headersTimeout: 0,
       bodyTimeout: 0,

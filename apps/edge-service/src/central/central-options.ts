@@ -1,6 +1,10 @@
+import type { CentralTrust } from './connect-to-central.js';
+
 export interface CentralOptions {
   /** Address of central; its path, if any, stands before the routes. */
   url: string;
+  /** Of an https:// address. */
+  trust: CentralTrust;
   deviceMac: string;
   /** For central to build a manifest and for the manifest to arrive. */
   requestTimeoutMs: number;

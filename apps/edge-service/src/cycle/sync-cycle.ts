@@ -94,6 +94,7 @@ export class SyncCycle {
 function concernsCentral({ code, heals }: WaypostError): boolean {
   const untold = [
     'CENTRAL_UNREACHABLE',
+    'CENTRAL_UNTRUSTED',
     'CENTRAL_REFUSED',
     'CENTRAL_BUSY',
     'TRANSFER_STALLED',

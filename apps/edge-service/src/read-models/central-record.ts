@@ -1,4 +1,4 @@
-import { askService, type CommandDatabase, problemOf } from '@waypost/command-line';
+import { askService, type CommandDatabase, problemOf, type Send } from '@waypost/command-line';
 import { type Manifest, manifestPath, openManifest } from '@waypost/contracts';
 
 /** What central says of a manifest that a device holds. */
@@ -9,14 +9,17 @@ export type CentralRecord =
 
 const DOCUMENT = 'SELECT document FROM waypost.manifests WHERE manifest_id = $1 AND mac = $2';
 
-/** @param option what names the address, for error messages. @throws WaypostError CENTRAL_UNREACHABLE, CONFIG_INVALID */
+/**
+ * @param option what names the address, for error messages
+ * @throws WaypostError CENTRAL_UNREACHABLE, CONFIG_INVALID; those of `send`
+ */
 export async function requestCentralRecord(
-  { url, option }: { url: string; option: string },
+  { url, option, send }: { url: string; option: string; send: Send },
   manifestId: string,
   mac: string,
 ): Promise<CentralRecord> {
   const source = new URL(url).origin;
-  const answer = await askService(url, `${manifestPath(manifestId)}?mac=${encodeURIComponent(mac)}`, option);
+  const answer = await askService(url, `${manifestPath(manifestId)}?mac=${encodeURIComponent(mac)}`, option, send);
   if (answer.ok) return { found: true, source, manifest: openManifest((answer.body as { manifest?: unknown } | undefined)?.manifest) };
   const problem = problemOf(answer);
   return { found: false, source, reason: problem ? `${problem.code}: ${problem.detail ?? problem.title}` : `it answered ${answer.status}` };
