@@ -22,5 +22,8 @@ export const commands: SideCommands = {
   'capture trust': async () => (await import('./capture.js')).captureTrust,
   'store check': async () => (await import('./store.js')).storeCheck,
   release: async () => (await import('./release.js')).release,
+  'certs init': async () => (await import('./certs.js')).certsInit,
+  'certs server': async () => (await import('./certs.js')).certsServer,
+  'certs renew': async () => (await import('./certs.js')).certsRenew,
   status: async () => (await import('./status.js')).status,
 };

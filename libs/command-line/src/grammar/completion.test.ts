@@ -1,12 +1,9 @@
 import { completionScript } from './completion.js';
-import { COMMANDS, COMMON_OPTIONS, longFlag, SHELLS } from './grammar.js';
+import { COMMANDS, longFlag, optionsOf, SHELLS } from './grammar.js';
 
 test.each(SHELLS)('the script for %s knows every command and every option', (shell) => {
   const script = completionScript(shell);
-  const words = COMMANDS.flatMap(({ name, options }) => [
-    name.split(' ').at(-1) as string,
-    ...[...options, ...COMMON_OPTIONS].map(longFlag),
-  ]);
+  const words = COMMANDS.flatMap((spec) => [spec.name.split(' ').at(-1) as string, ...optionsOf(spec).map(longFlag)]);
   for (const word of words) expect(script).toContain(shell === 'fish' ? word.replace(/^--/, '-l ') : word);
 });
 

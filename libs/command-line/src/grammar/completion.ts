@@ -1,4 +1,4 @@
-import { COMMANDS, COMMON_OPTIONS, type CommandSpec, longFlag, type OptionSpec, type Shell, SHELLS, takesValue } from './grammar.js';
+import { COMMANDS, type CommandSpec, longFlag, type OptionSpec, optionsOf, type Shell, SHELLS, takesValue } from './grammar.js';
 
 /**
  * A completion script. It holds all words itself: TAB starts no process, and nothing that stands on the command line is ever evaluated.
@@ -35,7 +35,7 @@ function nodes(): Node[] {
       words: COMMANDS.filter(({ name }) => name.startsWith(`${group} `)).map(wordOf),
       options: [HELP],
     })),
-    ...COMMANDS.map(({ name, options }) => ({ name, words: [], options: [...options, ...COMMON_OPTIONS, HELP] })),
+    ...COMMANDS.map((spec) => ({ name: spec.name, words: [], options: [...optionsOf(spec), HELP] })),
   ];
 }
 

@@ -27,6 +27,8 @@ export interface CommandSpec {
   examples: readonly string[];
   /** How long one SQL statement may take by default. */
   timeout: string;
+  /** It works on files alone. */
+  needsNoDatabase?: true;
 }
 
 const QUICK = '30s';
@@ -35,6 +37,8 @@ const READS_EVERYTHING = '30m';
 
 const PLAN_OPTION: OptionSpec = { flags: '--plan <file>', description: 'the sync plan (default: SYNC_PLAN)', file: true };
 const LIMIT_OPTION: OptionSpec = { flags: '--limit <count>', description: 'show at most so many' };
+const DIR_OPTION: OptionSpec = { flags: '--dir <folder>', description: 'the folder of the certificates and keys', file: true };
+const SERVER_DAYS = 'how long it is valid, at most as long as the authority (default: 397)';
 const SELECT_MANIFEST = 'its id, or a device’s MAC for its latest; ~1 behind either is the one before';
 
 const DEVICE_ARGUMENT = { name: '<device>', description: 'its MAC address in any notation, its name, or its id' };
@@ -291,15 +295,70 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: ['waypost device revoke barn-pi'],
     timeout: QUICK,
   },
+  {
+    name: 'certs init',
+    side: 'central',
+    summary: 'a private certificate authority, for central’s certificate',
+    description:
+      'Writes ca.crt and ca.key (ECDSA P-256). Devices get ca.crt, or its fingerprint; ca.key signs, and belongs in a safe place. An authority that is there already is never replaced without --force: no device would trust the new one.',
+    arguments: [],
+    options: [
+      DIR_OPTION,
+      { flags: '--name <name>', description: 'of the authority (default: Waypost CA)' },
+      { flags: '--days <count>', description: 'how long it is valid (default: 3650)' },
+      { flags: '--force', description: 'replace the authority that is there' },
+    ],
+    examples: ['waypost certs init --dir ./certificates', "waypost certs init --dir ./certificates --name 'Example fleet'"],
+    timeout: QUICK,
+    needsNoDatabase: true,
+  },
+  {
+    name: 'certs server',
+    side: 'central',
+    summary: 'a key and a certificate for central, signed by that authority',
+    description:
+      'Writes server.crt, which ends with the authority’s certificate, and server.key: TLS_CERT and TLS_KEY of central. Replaces those that are there.',
+    arguments: [],
+    options: [
+      DIR_OPTION,
+      { flags: '--host <names...>', description: 'names and IP addresses that stand in CENTRAL_URL' },
+      { flags: '--days <count>', description: SERVER_DAYS },
+    ],
+    examples: ['waypost certs server --dir ./certificates --host central.example 192.0.2.7'],
+    timeout: QUICK,
+    needsNoDatabase: true,
+  },
+  {
+    name: 'certs renew',
+    side: 'central',
+    summary: 'central’s certificate again, for the same key and hosts',
+    description: 'Replaces server.crt. Central serves it within seconds, without a restart.',
+    arguments: [],
+    options: [DIR_OPTION, { flags: '--days <count>', description: SERVER_DAYS }],
+    examples: ['waypost certs renew --dir ./certificates'],
+    timeout: QUICK,
+    needsNoDatabase: true,
+  },
 ];
 
-/** Options that every command takes. */
-export const COMMON_OPTIONS: readonly OptionSpec[] = [
+/** Options of every command that asks a database. */
+const DATABASE_OPTIONS: readonly OptionSpec[] = [
   { flags: '--database-url <url>', description: 'the database (default: DATABASE_URL, which other users of the machine do not see)' },
-  { flags: '--json', description: 'one JSON document on standard output, errors too' },
   { flags: '--timeout <duration>', description: 'how long one SQL statement may take' },
+];
+/** Options of every command. */
+const OUTPUT_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--json', description: 'one JSON document on standard output, errors too' },
   { flags: '--no-color', description: 'no colours (as NO_COLOR=1); there are none in a pipe' },
 ];
+
+/** All options that a command takes. */
+export function optionsOf({ options, needsNoDatabase }: CommandSpec): readonly OptionSpec[] {
+  return [...options, ...(needsNoDatabase ? [] : DATABASE_OPTIONS), ...OUTPUT_OPTIONS];
+}
+
+/** What an option has after the command line was read: several values where its flags end with `...>`. */
+export type OptionValue = string | boolean | readonly string[] | undefined;
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];

@@ -1,10 +1,10 @@
 import { Command as Program, Option } from 'commander';
-import { COMMANDS, COMMON_OPTIONS, type CommandSpec, type OptionSpec, type Shell, SHELLS } from './grammar.js';
+import { COMMANDS, type CommandSpec, type OptionSpec, optionsOf, type OptionValue, type Shell, SHELLS } from './grammar.js';
 import type { Paint } from '../text/style.js';
 
 /** What the command line asks for. */
 export type Asked =
-  | { kind: 'command'; spec: CommandSpec; args: readonly string[]; options: Record<string, string | boolean | undefined> }
+  | { kind: 'command'; spec: CommandSpec; args: readonly string[]; options: Record<string, OptionValue> }
   | { kind: 'completion'; shell: Shell };
 
 interface Output {
@@ -17,7 +17,8 @@ interface Output {
 const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
 These change a database: \`adopt TABLE…\`, \`release TABLE\`, \`capture install\`, \`capture remove\`, \`capture trust\`,
-\`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\` and \`store check --repair\`. All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
+\`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\` and \`store check --repair\`. \`certs …\` writes files.
+All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
 Examples:
@@ -80,6 +81,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
   device: 'enroll devices, see and approve them, replace and revoke their keys',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
+  certs: 'a private certificate authority, and central’s certificate: init, server, renew',
   capture: 'triggers that tell central of changes: show, install, remove, trust',
 };
 
@@ -100,7 +102,7 @@ function describe(parent: Program, spec: CommandSpec): Program {
     .allowExcessArguments(false)
     .addHelpText('after', `\nExamples:\n${spec.examples.map((example) => `  $ ${example}`).join('\n')}\n${EXIT_CODES}`);
   for (const argument of spec.arguments) command.argument(argument.name, argument.description);
-  for (const option of [...spec.options, ...COMMON_OPTIONS]) command.addOption(toOption(option));
+  for (const option of optionsOf(spec)) command.addOption(toOption(option));
   return command;
 }
 

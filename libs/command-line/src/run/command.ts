@@ -1,7 +1,7 @@
 import { normalizeMac, WaypostError } from '@waypost/contracts';
 import { CommandDatabase } from '../read/database.js';
 import type { ExitCode } from './exit-codes.js';
-import type { CommandSpec } from '../grammar/grammar.js';
+import type { CommandSpec, OptionValue } from '../grammar/grammar.js';
 import type { Paint } from '../text/style.js';
 import { type Cell, type Column, renderTable } from '../text/table.js';
 
@@ -16,7 +16,7 @@ export interface Answer {
 
 export type Command = (context: CommandContext) => Promise<Answer>;
 
-type OptionValues = Readonly<Record<string, string | boolean | undefined>>;
+type OptionValues = Readonly<Record<string, OptionValue>>;
 
 interface ContextParts {
   spec: CommandSpec;
@@ -56,6 +56,12 @@ export class CommandContext {
     const given = this.parts.options[name];
     if (typeof given === 'string') return given;
     return (variable === undefined ? undefined : this.env[variable]) || undefined;
+  }
+
+  /** Of an option that takes several; none where it is not given. */
+  values(name: string): readonly string[] {
+    const given = this.parts.options[name];
+    return Array.isArray(given) ? (given as readonly string[]) : [];
   }
 
   flag(name: string): boolean {
