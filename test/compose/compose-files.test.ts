@@ -1,15 +1,21 @@
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { readCentralConfig, schema as centralSchema } from '../../apps/central-api/src/config.js';
 import { configSchema as edgeSchema, readEdgeConfig } from '../../apps/edge-service/src/config.js';
+import { newAuthority } from '../support/certificates.js';
 import { promtool, testWithPromtool } from '../support/promtool.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { COMPOSE_FILES, composeFile, readSettings, VARIABLE } from './compose-files.js';
 
 const example = readSettings('.env.example');
 /** .env.example as docker/make-env.sh completes it. */
-const settings = Object.fromEntries(Object.entries(example).map(([name, value]) => [name, name.endsWith('_PASSWORD') ? 'p4ss' : value]));
+const settings: Record<string, string> = {
+  ...Object.fromEntries(Object.entries(example).map(([name, value]) => [name, name.endsWith('_PASSWORD') ? 'p4ss' : value])),
+  TLS_CERT: '/etc/waypost/tls/server.crt',
+  TLS_KEY: '/etc/waypost/tls/server.key',
+  CENTRAL_CA: '/etc/waypost/trust/ca.crt',
+};
 
 interface Use {
   name: string;
@@ -127,6 +133,8 @@ test('Prometheus asks the services at the ports at which they listen', () => {
 testWithPromtool('Prometheus takes its settings, with the rules and the targets that they name', async () => {
   await using folder = await temporaryFolder();
   cpSync('docker/prometheus', folder.path, { recursive: true });
+  mkdirSync(join(folder.path, 'trust'));
+  writeFileSync(join(folder.path, 'trust', 'ca.crt'), (await newAuthority()).certificate);
   const config = join(folder.path, 'prometheus.yml');
   writeFileSync(config, readFileSync(config, 'utf8').replaceAll('/etc/prometheus/', `${folder.path}/`));
   const output = await promtool(['check', 'config', config]);

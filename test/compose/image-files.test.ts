@@ -1,6 +1,11 @@
+import { X509Certificate } from 'node:crypto';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readKeyPair } from '@waypost/runtime';
+import { CertificateFolder } from '../../apps/central-api/src/certificates/certificate-folder.js';
+import { hostsOf } from '../../apps/central-api/src/certificates/hosts-of.js';
+import { issueServerCertificate } from '../../apps/central-api/src/certificates/issue-server-certificate.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { COMPOSE_FILES, composeFile, readSettings } from './compose-files.js';
 
@@ -55,7 +60,7 @@ test.each(['central-api', 'edge-service', 'example-fleet'])('%s: not root, with 
 test('no registry and no other host is named', () => {
   for (const path of ['docker/Dockerfile', ...COMPOSE_FILES, '.env.example']) {
     const hosts = readFileSync(path, 'utf8').match(/https?:\/\/[^\s/'"}]+/g) ?? [];
-    expect(hosts.filter((host) => !/^http:\/\/(127\.0\.0\.1|central-api|seq|prometheus)(:\d+)?$/.test(host))).toEqual([]);
+    expect(hosts.filter((host) => !/^https?:\/\/(127\.0\.0\.1|central-api|seq|prometheus)(:\d+)?$/.test(host))).toEqual([]);
   }
 });
 
@@ -63,17 +68,51 @@ test('make-env.sh fills in every password with one of its own, for its owner alo
   await using folder = await temporaryFolder();
   mkdirSync(join(folder.path, 'docker'));
   copyFileSync('.env.example', join(folder.path, '.env.example'));
-  copyFileSync('docker/make-env.sh', join(folder.path, 'docker/make-env.sh'));
-  const make = () => spawnSync('sh', [join(folder.path, 'docker/make-env.sh')]).status;
+  for (const script of ['make-env.sh', 'make-certificates.sh']) copyFileSync(`docker/${script}`, join(folder.path, 'docker', script));
+  const make = () => spawnSync('sh', [join(folder.path, 'docker/make-env.sh'), 'central.example', '192.0.2.7']).status;
   expect(make()).toBe(0);
   const [example, made] = [readSettings('.env.example'), readSettings(join(folder.path, '.env'))];
   const passwords = Object.keys(example).filter((name) => name.endsWith('_PASSWORD'));
   expect(passwords.length).toBeGreaterThan(5);
-  expect(made).toEqual({ ...example, ...Object.fromEntries(passwords.map((name) => [name, expect.stringMatching(/^[0-9a-f]{48}$/)])) });
+  expect(made).toEqual({
+    ...example,
+    ...Object.fromEntries(passwords.map((name) => [name, expect.stringMatching(/^[0-9a-f]{48}$/)])),
+    TLS_CERT: '/etc/waypost/tls/server.crt',
+    TLS_KEY: '/etc/waypost/tls/server.key',
+    CENTRAL_CA: '/etc/waypost/trust/ca.crt',
+  });
   expect(new Set(passwords.map((name) => made[name])).size).toBe(passwords.length);
   expect(statSync(join(folder.path, '.env')).mode & 0o777).toBe(0o600);
   expect(make()).toBe(1);
   expect(readSettings(join(folder.path, '.env'))).toEqual(made);
+});
+
+test('make-certificates.sh makes what central serves, devices trust and `waypost certs renew` renews; what is there stays', async () => {
+  await using folder = await temporaryFolder();
+  mkdirSync(join(folder.path, 'docker'));
+  copyFileSync('docker/make-certificates.sh', join(folder.path, 'docker/make-certificates.sh'));
+  const make = (...hosts: string[]) => spawnSync('sh', [join(folder.path, 'docker/make-certificates.sh'), ...hosts]).status;
+  const file = (name: string): string => join(folder.path, 'docker', name);
+  expect(make('not a host')).toBe(1);
+  expect(make('central.example', '192.0.2.7', '2001:db8::7')).toBe(0);
+  const { certificate } = await readKeyPair({ certFile: file('tls/server.crt'), keyFile: file('tls/server.key') });
+  const authority = new X509Certificate(readFileSync(file('trust/ca.crt')));
+  expect(certificate.verify(authority.publicKey)).toBe(true);
+  expect(authority.ca).toBe(true);
+  for (const host of ['central-api', 'localhost', 'central.example']) expect(certificate.checkHost(host)).toBe(host);
+  for (const address of ['127.0.0.1', '::1', '192.0.2.7', '2001:db8::7']) expect(certificate.checkIP(address)).toBe(address);
+  expect(['tls/ca.key', 'tls/server.key'].map((name) => statSync(file(name)).mode & 0o777)).toEqual([0o600, 0o600]);
+
+  expect(make('other.example')).toBe(0);
+  expect(new X509Certificate(readFileSync(file('tls/server.crt'))).serialNumber).toBe(certificate.serialNumber);
+  const before = await new CertificateFolder(file('tls')).get('server');
+  const renewed = await issueServerCertificate({
+    authority: await new CertificateFolder(file('tls')).get('ca'),
+    hosts: hostsOf(before.certificate),
+    days: 30,
+    key: before.key,
+  });
+  expect(new X509Certificate(renewed.certificate).subjectAltName).toBe(certificate.subjectAltName);
 });
 
 test('the SBOM lists what ships, each with its hash, and nothing else', () => {

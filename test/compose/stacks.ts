@@ -40,7 +40,12 @@ export class Stacks {
       BUILD_NETWORK: process.env['BUILD_NETWORK'] || 'host',
       // Often enough to wait for; long enough for its connection to central to be closed between two cycles.
       SYNC_INTERVAL: '20s',
+      // As docker/make-env.sh has it; certificates that are there stay.
+      TLS_CERT: '/etc/waypost/tls/server.crt',
+      TLS_KEY: '/etc/waypost/tls/server.key',
+      CENTRAL_CA: '/etc/waypost/trust/ca.crt',
     });
+    execFileSync('docker/make-certificates.sh', { cwd: ROOT, stdio: 'ignore' });
     stacks.writeSettings();
     for (const [service, image] of Object.entries(MONITORING)) {
       if (!(await canHave(String(stacks.settings[image])))) stacks.left.push(service);
