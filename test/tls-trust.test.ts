@@ -8,9 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TLS_POLICY } from '@waypost/runtime';
 import pino from 'pino';
+import { CentralAccess } from '../apps/edge-service/src/central/access.js';
 import { CentralClient } from '../apps/edge-service/src/central/central-client.js';
+import { CentralHttp } from '../apps/edge-service/src/central/central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from '../apps/edge-service/src/central/central-options.js';
 import type { CentralTrust } from '../apps/edge-service/src/central/connect-to-central.js';
+import { IdentityFiles } from '../apps/edge-service/src/identity/identity-files.js';
 import { DownloadDisk } from '../apps/edge-service/src/metrics/download-disk.js';
 import { Metrics } from '../apps/edge-service/src/metrics/metrics.js';
 import { newAuthority, newCertificate, type SignedCertificate } from './support/certificates.js';
@@ -56,7 +59,11 @@ async function ask(server: TcpServer, trust: CentralTrust, { host = '127.0.0.1',
   const limits = { requestTimeoutMs: 60_000, stallTimeoutMs: 60_000, circuit: DEFAULT_CIRCUIT_LIMITS };
   const metricsOptions = { downloadFolder: tmpdir(), syncIntervalMs: 0 };
   const metrics = new Metrics(metricsOptions, new DownloadDisk(metricsOptions));
-  const client = new CentralClient({ url, trust, deviceMac: '02:00:00:00:00:01', ...limits }, metrics, pino({ enabled: false }));
+  const logger = pino({ enabled: false });
+  const options = { url, trust, deviceMac: '02:00:00:00:00:01', ...limits };
+  const http = new CentralHttp(options, logger);
+  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
+  const client = new CentralClient(options, http, new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger), metrics);
   try {
     let manifest: unknown;
     for (let done = 0; done < times; done++) {
@@ -65,7 +72,7 @@ async function ask(server: TcpServer, trust: CentralTrust, { host = '127.0.0.1',
     }
     return manifest;
   } finally {
-    await client.onApplicationShutdown();
+    await http.onApplicationShutdown();
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => server.close(resolve));
   }
