@@ -1,16 +1,17 @@
 #!/bin/sh
-# Makes a private certificate authority and central's certificate in docker/tls, as `waypost certs init` and `waypost certs server` do, by
+# Makes a private certificate authority in docker/authority and central's certificate in docker/tls, as `waypost certs init` and `waypost certs server` do, by
 # openssl alone: before the images are built, a Docker host has neither Node nor `waypost`. `waypost certs renew` renews what this makes.
 # Leaves an authority and a certificate that are there alone. The certificate is for this machine, for central's name among the containers,
 # and for each argument:   docker/make-certificates.sh central.example 192.0.2.7
 set -eu
 cd "$(dirname "$0")"
+authority=authority
 tls=tls
 trust=trust
 # In the images the services run as this user.
 service_user=1000
 
-mkdir -p $tls $trust
+mkdir -p $authority $tls $trust
 command -v openssl >/dev/null || {
   echo 'openssl is needed to make certificates. Install it, or put your own into docker/tls: server.crt, server.key.' >&2
   exit 1
@@ -35,7 +36,7 @@ umask 077
 # Shows what a program says only if it fails.
 quietly() { "$@" >"$new/log" 2>&1 || { cat "$new/log" >&2; exit 1; }; }
 
-if [ ! -e $tls/ca.crt ] && [ ! -e $tls/ca.key ]; then
+if [ ! -e $authority/ca.crt ] && [ ! -e $authority/ca.key ]; then
   quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$new/ca.key"
   cat >"$new/ca.cnf" <<CNF
 [req]
@@ -50,8 +51,8 @@ keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 CNF
   quietly openssl req -x509 -new -sha256 -days 3650 -key "$new/ca.key" -config "$new/ca.cnf" -out "$new/ca.crt"
-  mv "$new/ca.key" "$new/ca.crt" $tls/
-  echo 'Made a certificate authority: docker/tls/ca.crt, ca.key. Keep ca.key to yourself; central does not need it.'
+  mv "$new/ca.key" "$new/ca.crt" $authority/
+  echo 'Made a certificate authority: docker/authority/ca.crt, ca.key. Keep ca.key to yourself: no container gets it.'
 fi
 
 if [ ! -e $tls/server.crt ] && [ ! -e $tls/server.key ]; then
@@ -72,10 +73,10 @@ subjectAltName = $names
 CNF
   quietly openssl req -new -key "$new/server.key" -config "$new/server.cnf" -out "$new/server.csr"
   serial=0x$(od -An -N 16 -t x1 /dev/urandom | tr -d ' \n' | sed 's/^./4/')
-  quietly openssl x509 -req -sha256 -days 397 -in "$new/server.csr" -CA $tls/ca.crt -CAkey $tls/ca.key -set_serial "$serial" \
+  quietly openssl x509 -req -sha256 -days 397 -in "$new/server.csr" -CA $authority/ca.crt -CAkey $authority/ca.key -set_serial "$serial" \
     -extfile "$new/server.cnf" -extensions server -out "$new/own.crt"
   # The authority's certificate follows, so that devices can pin its fingerprint.
-  cat "$new/own.crt" $tls/ca.crt >"$new/server.crt"
+  cat "$new/own.crt" $authority/ca.crt >"$new/server.crt"
   if [ "$(id -u)" = 0 ]; then chown $service_user:$service_user "$new/server.key"; fi
   mv "$new/server.key" "$new/server.crt" $tls/
   echo "Made central's certificate for $names: docker/tls/server.crt, server.key."
@@ -84,6 +85,6 @@ CNF
   fi
 fi
 
-cp $tls/ca.crt $trust/ca.crt
-chmod 644 $tls/ca.crt $tls/server.crt $trust/ca.crt
-echo "Devices: a copy of docker/trust/ca.crt, or CENTRAL_FINGERPRINT=$(openssl x509 -in $tls/ca.crt -noout -fingerprint -sha256 | cut -d= -f2)"
+cp $authority/ca.crt $trust/ca.crt
+chmod 644 $authority/ca.crt $tls/server.crt $trust/ca.crt
+echo "Devices: a copy of docker/trust/ca.crt, or CENTRAL_FINGERPRINT=$(openssl x509 -in $authority/ca.crt -noout -fingerprint -sha256 | cut -d= -f2)"

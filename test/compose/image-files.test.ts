@@ -101,13 +101,13 @@ test('make-certificates.sh makes what central serves, devices trust and `waypost
   expect(authority.ca).toBe(true);
   for (const host of ['central-api', 'localhost', 'central.example']) expect(certificate.checkHost(host)).toBe(host);
   for (const address of ['127.0.0.1', '::1', '192.0.2.7', '2001:db8::7']) expect(certificate.checkIP(address)).toBe(address);
-  expect(['tls/ca.key', 'tls/server.key'].map((name) => statSync(file(name)).mode & 0o777)).toEqual([0o600, 0o600]);
+  expect(['authority/ca.key', 'tls/server.key'].map((name) => statSync(file(name)).mode & 0o777)).toEqual([0o600, 0o600]);
 
   expect(make('other.example')).toBe(0);
   expect(new X509Certificate(readFileSync(file('tls/server.crt'))).serialNumber).toBe(certificate.serialNumber);
   const before = await new CertificateFolder(file('tls')).get('server');
   const renewed = await issueServerCertificate({
-    authority: await new CertificateFolder(file('tls')).get('ca'),
+    authority: await new CertificateFolder(file('authority')).get('ca'),
     hosts: hostsOf(before.certificate),
     days: 30,
     key: before.key,

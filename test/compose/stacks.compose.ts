@@ -7,7 +7,7 @@ import { mirrorAt, shareAt } from './rows.js';
 import { Stacks } from './stacks.js';
 
 /**
- * npm run test:compose: README's way with docker-compose, on whatever Docker engine is at hand. A story: each test goes on where the one
+ * npm run test:compose: the way of docs/deploy.md with docker-compose, on whatever Docker engine is at hand. A story: each test goes on where the one
  * before it stopped. However it ends, containers, volumes, networks and images of its own are removed.
  */
 
@@ -94,11 +94,18 @@ step('compose refuses to start while the passwords are empty', async () => {
   expect(stderr).toMatch(/_PASSWORD is empty, see \.env\.example/);
 });
 
-step('README’s way: build, load the example, up; all become healthy', async () => {
+step('built, filled with the example and started, the device enrolls, and all become healthy', async () => {
   await stacks.run('build', 'central-api', 'example-fleet', 'edge-service');
   expect(await stacks.run('run', '--rm', 'example-fleet')).toContain('filled in');
+  await stacks.run('up', '-d', 'central-api');
+  await stacks.untilHealthy('central-api');
+  const mac = String(stacks.settings['DEVICE_MAC']);
+  const added = await inside(await stacks.container('central-api'), `waypost device add --mac ${mac} --json`);
+  stacks.set('ENROLLMENT_TOKEN', (JSON.parse(added.stdout) as { token: string }).token);
   await stacks.run('up', '-d', ...stacks.services);
   for (const service of ['central-postgres', 'edge-postgres', ...SERVICES]) await stacks.untilHealthy(service);
+  const shown = await inside(await stacks.container('central-api'), `waypost device show ${mac} --json`);
+  expect(shown.stdout).toContain('"active"');
 });
 
 step('capture is installed in one command: from then on central answers without reading what did not change', async () => {

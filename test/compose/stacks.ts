@@ -114,6 +114,12 @@ export class Stacks {
     return `${this.project}_default`;
   }
 
+  /** As an operator who edits .env. */
+  set(name: string, value: string): void {
+    this.settings[name] = value;
+    this.writeSettings();
+  }
+
   /** Whatever the engine still has of this project. */
   async remains(): Promise<string> {
     const label = `label=com.docker.compose.project=${this.project}`;

@@ -39,21 +39,21 @@ export async function certsServer(context: CommandContext): Promise<Answer> {
     });
   }
   const folder = folderOf(context);
-  const authority = await folder.get('ca');
+  const authority = await authorityFolder(context).get('ca');
   const server = await issueServerCertificate({ authority, hosts, days: daysOf(context, SERVER_DAYS) });
   await folder.put('server', server);
-  return serverAnswer(context, { folder, authority: authority.certificate, server: server.certificate, hosts });
+  return serverAnswer(context, { authority: authority.certificate, server: server.certificate, hosts });
 }
 
 /** `waypost certs renew`: the server's certificate again, of the same key and for the same hosts. Devices that pinned the authority notice nothing. */
 export async function certsRenew(context: CommandContext): Promise<Answer> {
   const folder = folderOf(context);
-  const [authority, before] = [await folder.get('ca'), await folder.get('server')];
+  const [authority, before] = [await authorityFolder(context).get('ca'), await folder.get('server')];
   certificateFromPem(before.certificate, 'server.crt');
   const hosts = hostsOf(before.certificate);
   const server = await issueServerCertificate({ authority, hosts, days: daysOf(context, SERVER_DAYS), key: before.key });
   await folder.putCertificate('server', server.certificate);
-  return serverAnswer(context, { folder, authority: authority.certificate, server: server.certificate, hosts });
+  return serverAnswer(context, { authority: authority.certificate, server: server.certificate, hosts });
 }
 
 function folderOf(context: CommandContext): CertificateFolder {
@@ -63,6 +63,12 @@ function folderOf(context: CommandContext): CertificateFolder {
     detail: 'No --dir is given.',
     hint: 'Name the folder of the certificates: --dir ./certificates',
   });
+}
+
+/** The authority may lie elsewhere, so that central’s machine or container does not see its key. */
+function authorityFolder(context: CommandContext): CertificateFolder {
+  const path = context.option('authority');
+  return path === undefined ? folderOf(context) : new CertificateFolder(path);
 }
 
 /** @throws WaypostError CONFIG_INVALID */
@@ -96,16 +102,15 @@ function describe(folder: CertificateFolder, owner: Owner, pem: string): Describ
 }
 
 interface Made {
-  folder: CertificateFolder;
   authority: string;
   server: string;
   hosts: readonly HostName[];
 }
 
-function serverAnswer(context: CommandContext, { folder, authority, server, hosts }: Made): Answer {
+function serverAnswer(context: CommandContext, { authority, server, hosts }: Made): Answer {
   const facts = {
-    authority: describe(folder, 'ca', authority),
-    server: { ...describe(folder, 'server', server), hosts: hosts.map(({ value }) => value) },
+    authority: describe(authorityFolder(context), 'ca', authority),
+    server: { ...describe(folderOf(context), 'server', server), hosts: hosts.map(({ value }) => value) },
   };
   return answer(
     context,

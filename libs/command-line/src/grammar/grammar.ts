@@ -37,6 +37,11 @@ const READS_EVERYTHING = '30m';
 
 const PLAN_OPTION: OptionSpec = { flags: '--plan <file>', description: 'the sync plan (default: SYNC_PLAN)', file: true };
 const LIMIT_OPTION: OptionSpec = { flags: '--limit <count>', description: 'show at most so many' };
+const AUTHORITY_OPTION: OptionSpec = {
+  flags: '--authority <folder>',
+  description: 'where ca.crt and ca.key are (default: --dir)',
+  file: true,
+};
 const DIR_OPTION: OptionSpec = { flags: '--dir <folder>', description: 'the folder of the certificates and keys', file: true };
 const SERVER_DAYS = 'how long it is valid, at most as long as the authority (default: 397)';
 const SELECT_MANIFEST = 'its id, or a device’s MAC for its latest; ~1 behind either is the one before';
@@ -321,6 +326,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     arguments: [],
     options: [
       DIR_OPTION,
+      AUTHORITY_OPTION,
       { flags: '--host <names...>', description: 'names and IP addresses that stand in CENTRAL_URL' },
       { flags: '--days <count>', description: SERVER_DAYS },
     ],
@@ -334,7 +340,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'central’s certificate again, for the same key and hosts',
     description: 'Replaces server.crt. Central serves it within seconds, without a restart.',
     arguments: [],
-    options: [DIR_OPTION, { flags: '--days <count>', description: SERVER_DAYS }],
+    options: [DIR_OPTION, AUTHORITY_OPTION, { flags: '--days <count>', description: SERVER_DAYS }],
     examples: ['waypost certs renew --dir ./certificates'],
     timeout: QUICK,
     needsNoDatabase: true,
