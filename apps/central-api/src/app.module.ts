@@ -39,7 +39,7 @@ export class AppModule {
         DatabaseModule.forRoot({ url: config.DATABASE_URL, maxBuilds, maxPayloads }),
         MetricsModule.forRoot({ staleAfterMs: config.DEVICE_STALE_AFTER, silentAfterMs: config.DEVICE_SILENT_AFTER }),
         EpochsModule,
-        IdentityModule.forRoot({ mode: config.AUTH, tokenTtlMs: config.TOKEN_TTL }),
+        IdentityModule.forRoot({ mode: config.AUTH, tokenTtlMs: config.TOKEN_TTL, clientCertificates: config.TLS_CLIENT_AUTH }),
         PlanModule.forRoot({ file: config.SYNC_PLAN }),
         ScopesModule.forRoot({ lockTimeoutMs, statementTimeoutMs: buildTimeoutMs }),
         AuditModule,

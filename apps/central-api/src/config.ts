@@ -58,6 +58,12 @@ const variables = z.object({
     .string()
     .optional()
     .describe('Path of the certificate’s private key in PEM, which other users may not read. Both files are read again when they change'),
+  TLS_CLIENT_AUTH: z
+    .enum(['off', 'optional', 'require'], { error: 'must be off, optional or require' })
+    .default('off')
+    .describe(
+      'Whether devices show [client certificates](security.md#client-certificates) on TLS connections, which they get from central by themselves. `require`: an access token alone opens nothing',
+    ),
   SNAPSHOT_STORE: snapshotStore
     .prefault('file:./var/snapshots')
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),
@@ -122,9 +128,11 @@ const variables = z.object({
 
 /** Every variable that central knows. */
 export const schema = variables.superRefine(
-  ({ TLS_CERT, TLS_KEY }, context) => {
-    if ((TLS_CERT === undefined) === (TLS_KEY === undefined)) return;
-    context.addIssue({ code: 'custom', path: [TLS_KEY === undefined ? 'TLS_KEY' : 'TLS_CERT'], message: ONE_ALONE });
+  ({ AUTH, TLS_CERT, TLS_KEY, TLS_CLIENT_AUTH }, context) => {
+    const complain = (variable: string, message: string) => context.addIssue({ code: 'custom', path: [variable], message });
+    if ((TLS_CERT === undefined) !== (TLS_KEY === undefined)) complain(TLS_KEY === undefined ? 'TLS_KEY' : 'TLS_CERT', ONE_ALONE);
+    if (TLS_CLIENT_AUTH !== 'off' && TLS_CERT === undefined) complain('TLS_CLIENT_AUTH', 'needs TLS_CERT and TLS_KEY: devices show certificates on TLS connections alone');
+    if (TLS_CLIENT_AUTH === 'require' && AUTH === 'mac') complain('TLS_CLIENT_AUTH', 'is require, but AUTH=mac lets devices in that have no certificate: set AUTH=device');
   },
   { when: () => true }, // beside the faults of single variables
 );
@@ -132,8 +140,9 @@ export const schema = variables.superRefine(
 export type Config = z.infer<typeof schema>;
 
 /** Of the certificate to serve; undefined for plain HTTP. */
-export function tlsFilesOf({ TLS_CERT, TLS_KEY }: Config): TlsFiles | undefined {
-  return TLS_CERT !== undefined && TLS_KEY !== undefined ? { certFile: TLS_CERT, keyFile: TLS_KEY } : undefined;
+export function tlsFilesOf({ TLS_CERT, TLS_KEY, TLS_CLIENT_AUTH }: Config): TlsFiles | undefined {
+  if (TLS_CERT === undefined || TLS_KEY === undefined) return undefined;
+  return { certFile: TLS_CERT, keyFile: TLS_KEY, asksForCertificates: TLS_CLIENT_AUTH !== 'off' };
 }
 
 /** @throws WaypostError CONFIG_INVALID that names every faulty variable */

@@ -52,11 +52,12 @@ export class DeviceClient {
     return this.sign({ ...this.claims(), ...more }, { typ: JWT_TYPES.assertion, kid: this.thumbprint, ...header });
   }
 
-  async askForToken(assertion: Promise<string> | string = this.assertion()): Promise<Answer<TokenResponse & Problem>> {
+  async askForToken(assertion: Promise<string> | string = this.assertion(), more: object = {}): Promise<Answer<TokenResponse & Problem>> {
     return this.central.post<TokenResponse & Problem>('/api/auth/token', {
       grant_type: 'client_credentials',
       client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
       client_assertion: await assertion,
+      ...more,
     });
   }
 

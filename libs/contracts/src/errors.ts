@@ -82,6 +82,12 @@ export const ERROR_KINDS = {
     title: 'The access token is not valid',
     hint: 'The device gets a new one by itself. Central’s log says under the same request id why this one was refused.',
   },
+  CERTIFICATE_REQUIRED: {
+    status: 401,
+    heals: 'retry',
+    title: 'The connection shows no client certificate of this device',
+    hint: 'The device gets one by itself with its next access token. If this lasts, look for a proxy that ends TLS between device and central, and set TLS_CLIENT_AUTH=off there.',
+  },
   ASSERTION_INVALID: {
     status: 401,
     heals: 'operator',

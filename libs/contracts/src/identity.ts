@@ -86,11 +86,21 @@ export const enrollResponseSchema = z.object({
 });
 export type EnrollResponse = z.infer<typeof enrollResponseSchema>;
 
+/** A certificate request of an ECDSA P-256 key has some 500. */
+const MAX_CSR_CHARS = 2048;
+
+/** 64 hex digits. */
+export function csrDigest(csr: string): string {
+  return createHash('sha256').update(csr).digest('hex');
+}
+
 /** POST /api/auth/token: the client credentials grant with a signed assertion (RFC 6749, RFC 7523). */
 export const tokenRequestSchema = z.object({
   grant_type: z.literal('client_credentials'),
   client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer'),
   client_assertion: jwtSchema,
+  /** PKCS#10 in PEM, of an ECDSA P-256 key: the device wants a client certificate. The assertion has its hash. */
+  csr: z.string().max(MAX_CSR_CHARS).optional(),
 });
 export type TokenRequest = z.infer<typeof tokenRequestSchema>;
 
@@ -101,6 +111,8 @@ export const assertionClaimsSchema = z.object({
   jti: z.string().min(16).max(64),
   /** That of the last token the device got. Two machines with one identity have two, which central notices. */
   renewal: renewalSchema.optional(),
+  /** csrDigest of the certificate request that comes along. */
+  csr: z.string().length(64).optional(),
 });
 
 export const tokenResponseSchema = z.object({
@@ -111,6 +123,10 @@ export const tokenResponseSchema = z.object({
   renewal: renewalSchema,
   /** An operator wants the device to replace its key. */
   rotate: z.boolean().optional(),
+  /** Central asks for client certificates on its connections. */
+  wants_certificate: z.boolean().optional(),
+  /** PEM, for the request that came along. */
+  certificate: z.string().max(8192).optional(),
 });
 export type TokenResponse = z.infer<typeof tokenResponseSchema>;
 

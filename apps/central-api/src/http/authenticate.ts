@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify';
 import { auditOf } from '../audit/request-audit.js';
 import { AccessTokens } from '../identity/access-tokens.js';
 import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
+import { ClientCertificates } from './client-certificates.js';
 import { operationOf } from './operation.js';
 import { accessOf } from './routes.js';
 
@@ -14,10 +15,11 @@ const BEARER = /^bearer +([\w.-]+)$/i;
 export class Authenticator {
   constructor(
     private readonly tokens: AccessTokens,
+    private readonly certificates: ClientCertificates,
     @Inject(IDENTITY_OPTIONS) private readonly options: IdentityOptions,
   ) {}
 
-  /** An onRequest hook of Fastify. @throws WaypostError AUTH_REQUIRED, TOKEN_INVALID */
+  /** An onRequest hook of Fastify. @throws WaypostError AUTH_REQUIRED, TOKEN_INVALID, CERTIFICATE_REQUIRED */
   readonly authenticate = async (request: FastifyRequest): Promise<void> => {
     if (accessOf(request) !== 'device') return;
     const { authorization } = request.headers;
@@ -32,6 +34,7 @@ export class Authenticator {
     const { mac, deviceId, thumbprint: key } = await this.tokens.authenticate(token);
     const operation = operationOf(request);
     if (operation) auditOf(request, operation).accept(mac);
+    await this.certificates.check(request.raw.socket, { deviceId, thumbprint: key });
     request.device = { mac, deviceId, key };
   };
 }

@@ -8,6 +8,7 @@ import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.
 import { DeviceGuard } from './device.guard.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
 import { Authenticator } from './authenticate.js';
+import { ClientCertificates } from './client-certificates.js';
 import { DownloadController } from './download.controller.js';
 import { IdentityController } from './identity.controller.js';
 import { LiveResponses } from './live-response.js';
@@ -23,6 +24,7 @@ import { Traffic } from './traffic.js';
     DatabaseIdentityHeader,
     Traffic,
     Authenticator,
+    ClientCertificates,
     RevocationWatch,
     { provide: APP_GUARD, useClass: DeviceGuard },
     { provide: APP_FILTER, useClass: AuditedProblemFilter },

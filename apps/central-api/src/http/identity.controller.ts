@@ -44,11 +44,11 @@ export class IdentityController {
   @DeviceOperation('token', { maxBodyBytes: MAX_BODY_BYTES })
   @HttpCode(200)
   async token(
-    @Body(new ZodPipe(tokenRequestSchema)) { client_assertion: assertion }: TokenRequest,
+    @Body(new ZodPipe(tokenRequestSchema)) request: TokenRequest,
     @Facts() facts: RequestFacts,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TokenResponse> {
-    const { mac, ...token } = await this.tokens.issue(assertion);
+    const { mac, ...token } = await this.tokens.issue(request);
     facts.accept(mac);
     this.audit.count(facts, null);
     void reply.header('cache-control', 'no-store');

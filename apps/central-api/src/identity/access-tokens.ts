@@ -3,11 +3,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import {
   accessClaimsSchema,
   assertionClaimsSchema,
+  csrDigest,
   fleetName,
   JWT_TYPES,
   MAX_JWT_CHARS,
   MAX_SKEW_S,
   SIGNATURE_ALGORITHM,
+  type TokenRequest,
   type TokenResponse,
   WaypostError,
 } from '@waypost/contracts';
@@ -18,6 +20,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Batcher } from '../database/batcher.js';
 import { IDENTITY_POOL } from '../database/pools.js';
+import { DeviceAuthorities } from './device-authorities.js';
 import { DeviceDirectory, type DeviceKey } from './device-directory.js';
 import { DeviceJwts } from './device-jwts.js';
 import { IDENTITY_OPTIONS, type IdentityOptions } from './identity-options.js';
@@ -60,23 +63,26 @@ export class AccessTokens {
     private readonly keys: TokenKeys,
     private readonly directory: DeviceDirectory,
     private readonly jwts: DeviceJwts,
+    private readonly authorities: DeviceAuthorities,
     @Inject(IDENTITY_POOL) private readonly pool: pg.Pool,
     @Inject(IDENTITY_OPTIONS) private readonly options: IdentityOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
   /**
-   * @param assertion signed by a device's key, which its header names
-   * @throws WaypostError ASSERTION_INVALID, whose cause says why; CLOCK_SKEWED; DEVICE_PENDING
+   * For an assertion that a device's key signed, which its header names. A certificate request that it has the hash of gets a client certificate.
+   * @throws WaypostError ASSERTION_INVALID, whose cause says why; CLOCK_SKEWED; DEVICE_PENDING; REQUEST_INVALID
    */
-  async issue(assertion: string): Promise<TokenResponse & { mac: string }> {
+  async issue({ client_assertion: assertion, csr }: TokenRequest): Promise<TokenResponse & { mac: string }> {
     const { key, claims } = await this.jwts.verify(assertion, JWT_TYPES.assertion, assertionClaimsSchema);
     if (!key.isApproved)
       throw new WaypostError('DEVICE_PENDING', { detail: `The key ${key.thumbprint} of ${key.mac} waits for approval.` });
+    if (claims.csr !== (csr && csrDigest(csr))) throw new WaypostError('ASSERTION_INVALID', { cause: new Error('it has the hash of another csr') });
     const renewal = randomBytes(16).toString('base64url');
     const renewed = await this.renewals.do({ key, assertion: `${key.thumbprint} ${claims.jti}`, given: claims.renewal, renewal });
     if (!renewed) throw new WaypostError('ASSERTION_INVALID', { cause: new Error('it was used already') });
     await faultPoint('central.token-renewed');
+    const certificate = csr === undefined || !this.wantsCertificates ? undefined : await this.authorities.issue(csr, key);
     const expiresInS = Math.floor(this.options.tokenTtlMs / 1000);
     return {
       access_token: await this.sign(key, expiresInS),
@@ -84,6 +90,8 @@ export class AccessTokens {
       expires_in: expiresInS,
       renewal,
       rotate: renewed.mustRotate,
+      wants_certificate: this.wantsCertificates,
+      certificate,
       mac: key.mac,
     };
   }
@@ -101,6 +109,10 @@ export class AccessTokens {
     const key = await this.directory.findKey(checked.thumbprint);
     if (!key?.isApproved || key.deviceId !== checked.deviceId) throw refused('its device was revoked, or uses another key by now');
     return key;
+  }
+
+  private get wantsCertificates(): boolean {
+    return this.options.clientCertificates !== 'off';
   }
 
   private async check(token: string): Promise<CheckedToken> {

@@ -2,6 +2,8 @@ export interface IdentityOptions {
   /** `device`: devices show an access token. `mac`: one that has never enrolled may name its MAC instead. */
   mode: 'device' | 'mac';
   tokenTtlMs: number;
+  /** Whether devices show certificates on TLS connections, beside their access tokens. */
+  clientCertificates: 'off' | 'optional' | 'require';
 }
 
 /** For operators of a central with AUTH=mac. */

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AccessTokens } from './access-tokens.js';
+import { DeviceAuthorities } from './device-authorities.js';
 import { DeviceDirectory } from './device-directory.js';
 import { DeviceJwts } from './device-jwts.js';
 import { Enrollment } from './enrollment.js';
@@ -13,8 +14,8 @@ import { TokenKeys } from './token-keys.js';
 /** Who devices are. */
 @Global()
 @Module({
-  providers: [TokenKeys, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment],
-  exports: [DeviceDirectory, AccessTokens, Enrollment, IDENTITY_OPTIONS],
+  providers: [TokenKeys, DeviceAuthorities, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment],
+  exports: [DeviceAuthorities, DeviceDirectory, AccessTokens, Enrollment, IDENTITY_OPTIONS],
 })
 export class IdentityModule implements OnApplicationBootstrap {
   static forRoot(options: IdentityOptions): DynamicModule {

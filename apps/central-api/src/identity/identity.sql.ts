@@ -92,3 +92,21 @@ export const ADD_KEY = `
   WITH used AS (UPDATE waypost.enrollment_tokens SET uses_left = uses_left - 1 WHERE id = $4)
   INSERT INTO waypost.device_keys (thumbprint, device_id, public_key, enrolled_with, approved_at)
   VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN now() END)`;
+
+/** How long one key signs certificates of devices; and how long all of them have ended by then. */
+const AUTHORITY_LIFE = "interval '1 year'";
+const AUTHORITY_AND_CERTIFICATES_LIFE = "interval '1 year 40 days'";
+
+/** The newest first. */
+export const READ_DEVICE_AUTHORITIES = `
+  SELECT seed, created_at > now() - ${AUTHORITY_LIFE} AS "maySign" FROM waypost.device_authorities ORDER BY id DESC`;
+
+/** As MAKE_TOKEN_KEY. */
+export const MAKE_DEVICE_AUTHORITY = `
+  WITH ended AS (DELETE FROM waypost.device_authorities WHERE created_at < now() - ${AUTHORITY_AND_CERTIFICATES_LIFE})
+  INSERT INTO waypost.device_authorities (seed)
+  SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  WHERE NOT EXISTS (SELECT FROM waypost.device_authorities WHERE created_at > now() - ${AUTHORITY_LIFE})`;
+
+/** $1: thumbprint, $2: when the certificate expires. */
+export const NOTE_CERTIFICATE = `UPDATE waypost.device_keys SET certificate_expires_at = $2 WHERE thumbprint = $1`;

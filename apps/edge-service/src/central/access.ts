@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import {
+  csrDigest,
   type EnrollResponse,
   enrollResponseSchema,
   secretDigest,
@@ -10,6 +12,7 @@ import {
 import { faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import { isFresh, newCertificateRequest } from '../identity/client-certificate.js';
 import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
 import { type Identity, IdentityFiles } from '../identity/identity-files.js';
 import { signAssertion, signEnrollment, signRotation, thumbprintOf } from '../identity/sign.js';
@@ -72,6 +75,7 @@ export class CentralAccess {
       const successor = await this.replaceKey(identity, signal);
       if (successor) answer = await this.exchange(successor, signal);
     }
+    if (answer.wants_certificate) answer = (await this.certify(signal)) ?? answer;
     const { access_token: text, expires_in: expiresInS } = answer;
     this.token = { text, renewAtMs: performance.now() + expiresInS * 1000 * RENEW_AFTER };
     return this.token;
@@ -132,6 +136,34 @@ export class CentralAccess {
     }
   }
 
+  /**
+   * Has the connections to central show a client certificate of this device: the one that is stored, or a new one.
+   * @returns the answer that a new one came with. Undefined also where there is none: central then says whether it goes without
+   */
+  private async certify(signal: AbortSignal): Promise<TokenResponse | undefined> {
+    const identity = this.identity as Identity;
+    const key = thumbprintOf(identity.privateKey);
+    try {
+      // One that cannot be read is replaced.
+      const stored = await this.files.certificate().catch(() => undefined);
+      if (stored?.key === key && isFresh(stored.certificate, this.centralSeconds())) {
+        this.http.show(stored);
+        return undefined;
+      }
+      const { privateKey, csr } = await newCertificateRequest();
+      const answer = await this.exchange(identity, signal, csr);
+      const { certificate } = answer;
+      if (certificate === undefined) return answer;
+      await this.files.storeCertificate({ key, privateKey, certificate });
+      this.http.show({ privateKey, certificate });
+      this.logger.info({ expiresAt: new X509Certificate(certificate).validToDate }, 'the device has a new client certificate');
+      return answer;
+    } catch (err) {
+      this.logger.warn({ err }, 'the device could not get a client certificate, and tries again with its next access token');
+      return undefined;
+    }
+  }
+
   private waitForApproval({ deviceId }: EnrollResponse, key: string): WaypostError {
     return new WaypostError('DEVICE_PENDING', {
       detail: `The device ${deviceId} with the key ${key} waits until an operator approves it.`,
@@ -139,16 +171,16 @@ export class CentralAccess {
   }
 
   /** One more time where central says that this device's clock is wrong: by central's. */
-  private async exchange(identity: Identity, signal: AbortSignal): Promise<TokenResponse> {
+  private async exchange(identity: Identity, signal: AbortSignal, csr?: string): Promise<TokenResponse> {
     const key = thumbprintOf(identity.privateKey);
     const stored = await this.files.renewal();
     const renewal = stored?.key === key ? stored.renewal : undefined;
     let answer: TokenResponse;
     try {
-      answer = await this.askForToken(identity, renewal, signal);
+      answer = await this.askForToken(identity, { renewal, csr }, signal);
     } catch (error) {
       if (refusalCode(error) !== 'CLOCK_SKEWED') throw error;
-      answer = await this.askForToken(identity, renewal, signal);
+      answer = await this.askForToken(identity, { renewal, csr }, signal);
     }
     await faultPoint('edge.token-received');
     // Without it central takes the next renewal for one whose answer was lost.
@@ -158,11 +190,17 @@ export class CentralAccess {
     return answer;
   }
 
-  private async askForToken(identity: Identity, renewal: string | undefined, signal: AbortSignal): Promise<TokenResponse> {
+  private async askForToken(
+    identity: Identity,
+    { renewal, csr }: { renewal: string | undefined; csr: string | undefined },
+    signal: AbortSignal,
+  ): Promise<TokenResponse> {
+    const claims = { renewal, csr: csr && csrDigest(csr) };
     const message = {
       grant_type: 'client_credentials',
       client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-      client_assertion: await signAssertion(identity, renewal, this.centralSeconds()),
+      client_assertion: await signAssertion(identity, claims, this.centralSeconds()),
+      csr,
     };
     return this.post('/api/auth/token', message, tokenResponseSchema, signal);
   }

@@ -23,6 +23,8 @@ import { refusalCode, refusalError } from './central-errors.js';
 import { CentralHttp, type CentralRequest } from './central-http.js';
 import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
 
+/** Refusals that end once the device has renewed its access token, and its client certificate with it. */
+const RENEWED_FOR: readonly unknown[] = ['TOKEN_INVALID', 'CERTIFICATE_REQUIRED'];
 /** Of deltas that may come with a manifest. */
 const ENCLOSED_BYTES = 8 << 10;
 
@@ -182,7 +184,7 @@ export class CentralClient {
     if (answer.statusCode !== 401) return answer;
     const error = refusalError({ status: answer.statusCode, body: await readText(answer.body, MAX_PROBLEM_BYTES) });
     if (refusalCode(error) === 'AUTH_REQUIRED') throw withoutToken(error);
-    if (refusalCode(error) !== 'TOKEN_INVALID') throw error;
+    if (!RENEWED_FOR.includes(refusalCode(error))) throw error;
     this.access.forget(authorization);
     return this.http.send(withAuthorization(request, (await this.access.authorization(signal)) ?? authorization), signal);
   }

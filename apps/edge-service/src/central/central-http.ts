@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
 import { networkError } from './central-errors.js';
 import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
-import { connectorTo } from './connect-to-central.js';
+import { type ClientCertificate, connectorTo } from './connect-to-central.js';
 
 export interface CentralRequest {
   method: 'GET' | 'POST';
@@ -20,14 +20,29 @@ const KEEP_ALIVE_MS = 1000;
 /** The connections to central. */
 @Injectable()
 export class CentralHttp implements OnApplicationShutdown {
-  private readonly agent: Agent;
+  private agent: Agent;
+  private client: ClientCertificate | undefined;
 
   constructor(
     @Inject(CENTRAL_OPTIONS) private readonly options: CentralOptions,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
-    this.agent = new Agent({
-      connect: connectorTo({ ...options, timeoutMs: Math.min(10_000, options.requestTimeoutMs) }),
+    this.agent = this.newAgent();
+  }
+
+  /** New connections show this certificate; those that are open end with what they carry. */
+  show(client: ClientCertificate): void {
+    if (client.certificate === this.client?.certificate) return;
+    this.client = client;
+    const before = this.agent;
+    this.agent = this.newAgent();
+    void before.close();
+  }
+
+  private newAgent(): Agent {
+    const { url, trust, requestTimeoutMs } = this.options;
+    return new Agent({
+      connect: connectorTo({ url, trust, client: this.client, timeoutMs: Math.min(10_000, requestTimeoutMs) }),
       // undici's own timers are coarse, and do not fire while the reader is slow: the callers' deadlines and with-stall-timeout.ts watch instead.
       headersTimeout: 0,
       bodyTimeout: 0,

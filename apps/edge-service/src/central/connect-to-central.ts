@@ -13,9 +13,17 @@ export interface CentralTrust {
   fingerprint?: string | undefined;
 }
 
+/** What the device shows of itself, in PEM. */
+export interface ClientCertificate {
+  privateKey: string;
+  certificate: string;
+}
+
 interface Target {
   url: string;
   trust: CentralTrust;
+  /** Shown where central asks for one. */
+  client?: ClientCertificate | undefined;
   timeoutMs: number;
 }
 
@@ -27,12 +35,12 @@ const HTTP_1 = { allowH2: false };
  * Connections fail with CENTRAL_UNTRUSTED where its fingerprint is another, else with the errors that `untrustedError` knows.
  * @throws WaypostError CONFIG_INVALID where CENTRAL_CA cannot be used
  */
-export function connectorTo({ url, trust, timeoutMs }: Target): buildConnector.connector {
+export function connectorTo({ url, trust, client, timeoutMs }: Target): buildConnector.connector {
   const options = { ...HTTP_1, timeout: timeoutMs };
   if (new URL(url).protocol === 'http:') return buildConnector(options);
-  if (trust.fingerprint !== undefined) return pinnedConnector(trust.fingerprint, options);
+  if (trust.fingerprint !== undefined) return pinnedConnector(trust.fingerprint, client, options);
   const authorities = trust.caFile === undefined ? systemAuthorities() : [readAuthorities(trust.caFile)];
-  return buildConnector({ ...options, secureContext: contextOf(authorities) });
+  return buildConnector({ ...options, secureContext: contextOf(authorities, client) });
 }
 
 /**
@@ -40,10 +48,14 @@ export function connectorTo({ url, trust, timeoutMs }: Target): buildConnector.c
  * authority is public, so that anyone can send it along: once it is seen, OpenSSL checks signatures, name and date against it alone, on
  * another connection.
  */
-function pinnedConnector(fingerprint: string, options: buildConnector.BuildOptions): buildConnector.connector {
+function pinnedConnector(
+  fingerprint: string,
+  client: ClientCertificate | undefined,
+  options: buildConnector.BuildOptions,
+): buildConnector.connector {
   const unchecked = buildConnector({
     ...options,
-    secureContext: createSecureContext(TLS_POLICY),
+    secureContext: createSecureContext({ ...TLS_POLICY, ...shownBy(client) }),
     rejectUnauthorized: false,
     maxCachedSessions: 0, // a resumed session does not repeat the chain
   });
@@ -57,7 +69,7 @@ function pinnedConnector(fingerprint: string, options: buildConnector.BuildOptio
       socket.destroy();
       const authority = chain.find((certificate) => certificate.ca && fingerprintOf(certificate) === fingerprint);
       if (!authority) return callback(otherFingerprint(chain), null);
-      checked = buildConnector({ ...options, secureContext: contextOf([authority.toString()]) });
+      checked = buildConnector({ ...options, secureContext: contextOf([authority.toString()], client) });
       checked(target, callback);
     });
   };
@@ -88,8 +100,12 @@ function otherFingerprint([first]: X509Certificate[]): WaypostError {
 }
 
 /** Made once: with some hundred authorities it takes longer than a handshake. */
-function contextOf(authorities: string[]): SecureContext {
-  return createSecureContext({ ...TLS_POLICY, ca: authorities, allowPartialTrustChain: true });
+function contextOf(authorities: string[], client: ClientCertificate | undefined): SecureContext {
+  return createSecureContext({ ...TLS_POLICY, ...shownBy(client), ca: authorities, allowPartialTrustChain: true });
+}
+
+function shownBy(client: ClientCertificate | undefined): { cert?: string; key?: string } {
+  return client ? { cert: client.certificate, key: client.privateKey } : {};
 }
 
 /** Those that come with Node, those of NODE_EXTRA_CA_CERTS, and those of the machine. */

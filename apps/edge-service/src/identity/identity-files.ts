@@ -24,8 +24,13 @@ const identitySchema = keySchema.extend({ deviceId: ulidSchema, fleet: ulidSchem
 const renewalSchema = z.object({ key: thumbprintSchema, renewal: z.string() });
 export type StoredRenewal = z.infer<typeof renewalSchema>;
 
+/** For TLS connections, in PEM. */
+const certificateSchema = z.object({ key: thumbprintSchema, privateKey: z.string(), certificate: z.string() });
+/** With the thumbprint of the device's key that central made it for. */
+export type StoredCertificate = z.infer<typeof certificateSchema>;
+
 /**
- * The files of IDENTITY_DIR: `identity.json`, the key that is in use; `enrolling.json`, one that central has not accepted yet; `renewal.json`. Each is
+ * The files of IDENTITY_DIR: `identity.json`, the key that is in use; `enrolling.json`, one that central has not accepted yet; `renewal.json`; `certificate.json`, the client certificate with its key. Each is
  * replaced as a whole, and readable for the service's user alone: a key of which others may know a copy opens nothing.
  */
 export class IdentityFiles {
@@ -63,6 +68,15 @@ export class IdentityFiles {
   /** @throws WaypostError IDENTITY_UNREADABLE */
   async storeRenewal(renewal: StoredRenewal): Promise<void> {
     await this.write('renewal.json', renewal);
+  }
+
+  async certificate(): Promise<StoredCertificate | undefined> {
+    return this.read('certificate.json', certificateSchema);
+  }
+
+  /** @throws WaypostError IDENTITY_UNREADABLE */
+  async storeCertificate(certificate: StoredCertificate): Promise<void> {
+    await this.write('certificate.json', certificate);
   }
 
   private async read<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {

@@ -15,9 +15,13 @@ export async function signEnrollment(privateKey: KeyObject, claims: { mac: strin
     .sign(privateKey);
 }
 
-/** Asks for an access token (RFC 7523). @param now central's time, in seconds */
-export async function signAssertion({ privateKey, deviceId, fleet }: Identity, renewal: string | undefined, now: number): Promise<string> {
-  return new SignJWT(renewal === undefined ? {} : { renewal })
+/** Asks for an access token (RFC 7523). @param csr csrDigest of the certificate request that is sent along @param now central's time, in seconds */
+export async function signAssertion(
+  { privateKey, deviceId, fleet }: Identity,
+  claims: { renewal: string | undefined; csr: string | undefined },
+  now: number,
+): Promise<string> {
+  return new SignJWT(claims)
     .setProtectedHeader({ alg: SIGNATURE_ALGORITHM, typ: JWT_TYPES.assertion, kid: thumbprintOf(privateKey) })
     .setIssuer(deviceId)
     .setSubject(deviceId)

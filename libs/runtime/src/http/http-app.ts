@@ -85,7 +85,8 @@ export async function createHttpApp(
 
 async function secureServer(files: TlsFiles): Promise<HttpsOptions> {
   const { cert, key } = await readKeyPair(files);
-  return { cert, key, ...TLS_POLICY, handshakeTimeout: HEADERS_TIMEOUT_MS };
+  const clients = files.asksForCertificates ? { requestCert: true, rejectUnauthorized: false } : {};
+  return { cert, key, ...TLS_POLICY, ...clients, handshakeTimeout: HEADERS_TIMEOUT_MS };
 }
 
 /** A compressed body would be called malformed JSON. */

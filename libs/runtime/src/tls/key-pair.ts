@@ -10,6 +10,8 @@ export interface TlsFiles {
   certFile: string;
   /** Its private key, without passphrase. */
   keyFile: string;
+  /** Clients may show a certificate, which any authority may have signed: who is accepted is for the requests to decide. */
+  asksForCertificates?: boolean;
 }
 
 /** A certificate with its private key, checked. */

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { keepPrivate } from './keep-private.js';
 
 /** Who devices are: their keys, the tokens with which they enroll, and the keys with which central signs access tokens. */
 export class CreateIdentities1797600000000 implements MigrationInterface {
@@ -84,19 +85,3 @@ export class CreateIdentities1797600000000 implements MigrationInterface {
 /** 26 digits of Crockford's base 32 with 125 random bits, the first of them 0: a ULID whose time says nothing. */
 const RANDOM_ULID = `(SELECT '0' || string_agg(substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', get_byte(bytes, at) % 32 + 1, 1), '' ORDER BY at)
   FROM (SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS bytes) AS r, generate_series(0, 24) AS at)`;
-
-/** Default privileges of the schema let roles of dashboards read every table. */
-function keepPrivate(table: string): string {
-  return `
-    DO $$
-    DECLARE
-      other text;
-    BEGIN
-      FOR other IN
-        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.${table}'::regclass AND a.grantee <> c.relowner
-      LOOP
-        EXECUTE 'REVOKE ALL ON waypost.${table} FROM ' || other;
-      END LOOP;
-    END $$`;
-}

@@ -1,0 +1,67 @@
+import 'reflect-metadata'; // the library needs it, and does not load it
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { WaypostError } from '@waypost/contracts';
+import * as x509 from '@peculiar/x509';
+import { validity } from './signed-certificate.js';
+
+/** Short: a certificate is not taken back, it ends. */
+const DEVICE_DAYS = 30;
+/** Of the keys that sign certificates of devices. */
+const ED25519 = { name: 'Ed25519' } as const;
+
+/** Whom a certificate is for: the device, and the key that it is known by. */
+export interface CertifiedDevice {
+  deviceId: string;
+  /** RFC 7638, base64url. */
+  thumbprint: string;
+}
+
+export interface DeviceCertificateOptions extends CertifiedDevice {
+  /** Ed25519, private. */
+  authority: KeyObject;
+  /** PKCS#10 in PEM. Its key counts, and nothing else that it says. */
+  csr: string;
+  now?: Date;
+}
+
+/**
+ * A client certificate for a device, in PEM: for clients alone, valid for 30 days.
+ * @throws WaypostError REQUEST_INVALID where the request is none of an ECDSA P-256 key, or was not signed by that key
+ */
+export async function issueDeviceCertificate({ authority, csr, deviceId, thumbprint, ...times }: DeviceCertificateOptions): Promise<string> {
+  const publicKey = await requestedKey(csr);
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: [{ CN: [deviceId] }, { OU: [thumbprint] }],
+    issuer: [{ CN: ['Waypost devices'] }],
+    ...validity({ days: DEVICE_DAYS, ...times }),
+    publicKey,
+    signingKey: authority.toCryptoKey(ED25519, false, ['sign']),
+    signingAlgorithm: ED25519,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(createPublicKey(authority).toCryptoKey(ED25519, true, ['verify'])),
+    ],
+  });
+  return `${certificate.toString('pem')}\n`;
+}
+
+/** Whom `issueDeviceCertificate` made this one for. @returns undefined where none of these authorities signed it. Dates are not looked at */
+export function readDeviceCertificate(certificate: X509Certificate, authorities: readonly KeyObject[]): CertifiedDevice | undefined {
+  if (!authorities.some((authority) => certificate.verify(authority))) return undefined;
+  const { CN, OU } = certificate.toLegacyObject().subject;
+  return { deviceId: String(CN), thumbprint: String(OU) };
+}
+
+async function requestedKey(csr: string): Promise<x509.PublicKey> {
+  try {
+    const request = new x509.Pkcs10CertificateRequest(csr);
+    const { asymmetricKeyDetails } = createPublicKey({ key: Buffer.from(request.publicKey.rawData), format: 'der', type: 'spki' });
+    if (asymmetricKeyDetails?.namedCurve === 'prime256v1' && (await request.verify())) return request.publicKey;
+  } catch {
+    // says nothing that the device needs
+  }
+  throw new WaypostError('REQUEST_INVALID', { detail: 'csr is not a certificate request of an ECDSA P-256 key, signed by that key.' });
+}
