@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ import { TEST_MAC } from '../apps/edge-service/testing/fake-central.js';
 import { newAuthority, newCertificate, writePair } from './support/certificates.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { temporaryFolder, type TemporaryFolder } from './support/temporary-folder.js';
+import { waypostJson } from './support/waypost.js';
 
 /** Devices that show certificates on their TLS connections: who gets one, what it opens, and what none opens. */
 
@@ -90,7 +92,10 @@ async function start(mode: 'optional' | 'require'): Promise<Site> {
   stack.use(edge);
   expect(await edge.sync()).toMatchObject({ status: 'Success', ack: 'sent' });
   // Central's helper speaks plain HTTP.
-  const overTls = { ...central, post: (path: string, body: unknown, headers?: Record<string, string>) => ask(url, path, body, { headers }) };
+  const overTls = {
+    ...central,
+    post: (path: string, body: unknown, headers?: Record<string, string>) => ask(url, path, body, { headers }),
+  };
   const other = new DeviceClient(overTls as Central, OTHER_MAC);
   await other.enroll(await tokenFor(OTHER_MAC));
   const file = join(edge.folder, 'identity', 'certificate.json');
@@ -121,7 +126,7 @@ async function ask<Body = Problem>(url: string, path: string, body: unknown, { h
     headers: { 'content-type': 'application/json', ...headers },
     ...(shown ? { cert: shown.certificate, key: shown.privateKey } : {}),
   });
-  const { promise, resolve, reject } = Promise.withResolvers<import('node:http').IncomingMessage>();
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   asked.on('response', resolve).on('error', reject).end(JSON.stringify(body));
   const answer = await promise;
   return { status: answer.statusCode as number, headers: new Headers(), body: JSON.parse(await text(answer)) as Body };
@@ -160,6 +165,16 @@ describe('TLS_CLIENT_AUTH=require', () => {
       // One that is idle is closed.
       site.central.app.getHttpServer().closeIdleConnections();
     }
+  });
+
+  test('`waypost verify` on the device asks central as the device does', async () => {
+    const { databaseUrl, folder } = site.edge;
+    const env = { DATABASE_URL: databaseUrl, DEVICE_MAC: TEST_MAC, CENTRAL_CA: caFile, IDENTITY_DIR: join(folder, 'identity') };
+    const found = { code: 0, json: { ok: true, central: { asked: true, found: true, differences: [] } } };
+    expect(await waypostJson(['verify', '--central-url', site.url], env)).toMatchObject(found);
+    expect(await site.edge.sync()).toMatchObject({ status: 'Unchanged' });
+    const cloned = await site.central.sql('SELECT FROM waypost.device_keys WHERE cloned_at IS NOT NULL');
+    expect(cloned).toEqual([]);
   });
 
   test('an access token without a certificate opens nothing', async () => {

@@ -62,7 +62,7 @@ async function ask(server: TcpServer, trust: CentralTrust, { host = '127.0.0.1',
   const logger = pino({ enabled: false });
   const options = { url, trust, deviceMac: '02:00:00:00:00:01', ...limits };
   const http = new CentralHttp(options, logger);
-  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
+  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true };
   const client = new CentralClient(options, http, new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger), metrics);
   try {
     let manifest: unknown;

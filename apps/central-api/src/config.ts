@@ -131,8 +131,10 @@ export const schema = variables.superRefine(
   ({ AUTH, TLS_CERT, TLS_KEY, TLS_CLIENT_AUTH }, context) => {
     const complain = (variable: string, message: string) => context.addIssue({ code: 'custom', path: [variable], message });
     if ((TLS_CERT === undefined) !== (TLS_KEY === undefined)) complain(TLS_KEY === undefined ? 'TLS_KEY' : 'TLS_CERT', ONE_ALONE);
-    if (TLS_CLIENT_AUTH !== 'off' && TLS_CERT === undefined) complain('TLS_CLIENT_AUTH', 'needs TLS_CERT and TLS_KEY: devices show certificates on TLS connections alone');
-    if (TLS_CLIENT_AUTH === 'require' && AUTH === 'mac') complain('TLS_CLIENT_AUTH', 'is require, but AUTH=mac lets devices in that have no certificate: set AUTH=device');
+    if (TLS_CLIENT_AUTH !== 'off' && TLS_CERT === undefined)
+      complain('TLS_CLIENT_AUTH', 'needs TLS_CERT and TLS_KEY: devices show certificates on TLS connections alone');
+    if (TLS_CLIENT_AUTH === 'require' && AUTH === 'mac')
+      complain('TLS_CLIENT_AUTH', 'is require, but AUTH=mac lets devices in that have no certificate: set AUTH=device');
   },
   { when: () => true }, // beside the faults of single variables
 );

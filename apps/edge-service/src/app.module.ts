@@ -44,7 +44,7 @@ export class AppModule {
         DatabaseModule.forRoot({ url: config.DATABASE_URL }),
         MetricsModule.forRoot({ downloadFolder: downloads.folder, syncIntervalMs }),
         StateModule.forRoot({ adoptTables: config.ADOPT_TABLES }),
-        IdentityModule.forRoot({ folder: config.IDENTITY_DIR, enrollmentToken: config.ENROLLMENT_TOKEN, deviceMac }),
+        IdentityModule.forRoot({ folder: config.IDENTITY_DIR, enrollmentToken: config.ENROLLMENT_TOKEN, mayReplaceKey: true, deviceMac }),
         CentralModule.forRoot({
           url: config.CENTRAL_URL,
           trust: { caFile: config.CENTRAL_CA, fingerprint: config.CENTRAL_FINGERPRINT },

@@ -1,6 +1,7 @@
 import { ENROLLMENT_TOKEN, normalizeMac, parseTableName, quoteTable } from '@waypost/contracts';
 import { byteSize, databaseUrl, durationMs, integer, portNumber, readConfig, retentionMs, telemetryShape } from '@waypost/runtime';
 import { z } from 'zod';
+import { identityDir } from './identity/identity-options.js';
 import { centralShape, checkCentral } from './central/central-variables.js';
 
 const mac = z.string().transform((text, context) => {
@@ -38,10 +39,7 @@ const variables = z.object({
     .transform((text) => text?.trim() || undefined)
     .refine((token) => token === undefined || ENROLLMENT_TOKEN.test(token), { message: 'must be what waypost device add printed: wpe_…' })
     .describe('One-time secret from `waypost device add`: with it the device [enrolls](security.md#enrollment) at its first request'),
-  IDENTITY_DIR: z
-    .string()
-    .default('./var/identity')
-    .describe('Folder for the device’s private key. It survives restarts, and belongs to the service’s user alone'),
+  IDENTITY_DIR: identityDir,
   PORT: portNumber.default(8081).describe('Port of the HTTP server'),
   HOST: z
     .string()

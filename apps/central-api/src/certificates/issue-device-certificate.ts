@@ -1,5 +1,5 @@
 import 'reflect-metadata'; // the library needs it, and does not load it
-import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { WaypostError } from '@waypost/contracts';
 import * as x509 from '@peculiar/x509';
 import { validity } from './signed-certificate.js';
@@ -28,7 +28,13 @@ export interface DeviceCertificateOptions extends CertifiedDevice {
  * A client certificate for a device, in PEM: for clients alone, valid for 30 days.
  * @throws WaypostError REQUEST_INVALID where the request is none of an ECDSA P-256 key, or was not signed by that key
  */
-export async function issueDeviceCertificate({ authority, csr, deviceId, thumbprint, ...times }: DeviceCertificateOptions): Promise<string> {
+export async function issueDeviceCertificate({
+  authority,
+  csr,
+  deviceId,
+  thumbprint,
+  ...times
+}: DeviceCertificateOptions): Promise<string> {
   const publicKey = await requestedKey(csr);
   const certificate = await x509.X509CertificateGenerator.create({
     subject: [{ CN: [deviceId] }, { OU: [thumbprint] }],

@@ -1,4 +1,4 @@
-import { type Answer, type CommandContext, ExitCode, formatSpan, plural } from '@waypost/command-line';
+import { type Answer, type CommandContext, ExitCode, formatSpan, formatTime, plural } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { approve, type EnrolledDevice, findDevice, invite, keysOf, listDevices, revoke, rotate } from '../read-models/identities.js';
 import { operator, write } from './write.js';
@@ -65,8 +65,20 @@ export async function deviceShow(context: CommandContext): Promise<Answer> {
   const device = await findDevice(context.database.query, context.subject);
   const keys = await keysOf(context.database.query, device.id);
   const table = context.table(
-    [{ title: 'key', elastic: true }, { title: 'enrolled ago', align: 'right' }, { title: 'used ago', align: 'right' }, { title: 'state' }],
-    keys.map((key) => [key.thumbprint, ago(key.enrolledAt), key.lastUsedAt && ago(key.lastUsedAt), stateOf(key)]),
+    [
+      { title: 'key', elastic: true },
+      { title: 'enrolled ago', align: 'right' },
+      { title: 'used ago', align: 'right' },
+      { title: 'certificate until' },
+      { title: 'state' },
+    ],
+    keys.map((key) => [
+      key.thumbprint,
+      ago(key.enrolledAt),
+      key.lastUsedAt && ago(key.lastUsedAt),
+      key.certificateExpiresAt && formatTime(key.certificateExpiresAt.toISOString()),
+      stateOf(key),
+    ]),
   );
   const text = [tableOf(context, [device]), ...(keys.length > 0 ? ['', table] : [])].join('\n');
   return { data: { device: dataOf(device), keys: keys.map((key) => ({ ...key, state: stateOf(key) })) }, text, exitCode: ExitCode.ok };

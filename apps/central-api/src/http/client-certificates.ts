@@ -31,7 +31,9 @@ export class ClientCertificates {
     const shown = await this.shownOn(socket);
     if (shown && shown.certificate.validToDate.getTime() > Date.now()) {
       if (shown.device.deviceId === deviceId && shown.device.thumbprint === thumbprint) return;
-      throw new WaypostError('CERTIFICATE_REQUIRED', { detail: 'The certificate is of another device, or of a key that the device has replaced.' });
+      throw new WaypostError('CERTIFICATE_REQUIRED', {
+        detail: 'The certificate is of another device, or of a key that the device has replaced.',
+      });
     }
     if (this.options.clientCertificates === 'require') throw new WaypostError('CERTIFICATE_REQUIRED');
   }

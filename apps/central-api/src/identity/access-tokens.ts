@@ -77,7 +77,8 @@ export class AccessTokens {
     const { key, claims } = await this.jwts.verify(assertion, JWT_TYPES.assertion, assertionClaimsSchema);
     if (!key.isApproved)
       throw new WaypostError('DEVICE_PENDING', { detail: `The key ${key.thumbprint} of ${key.mac} waits for approval.` });
-    if (claims.csr !== (csr && csrDigest(csr))) throw new WaypostError('ASSERTION_INVALID', { cause: new Error('it has the hash of another csr') });
+    if (claims.csr !== (csr && csrDigest(csr)))
+      throw new WaypostError('ASSERTION_INVALID', { cause: new Error('it has the hash of another csr') });
     const renewal = randomBytes(16).toString('base64url');
     const renewed = await this.renewals.do({ key, assertion: `${key.thumbprint} ${claims.jti}`, given: claims.renewal, renewal });
     if (!renewed) throw new WaypostError('ASSERTION_INVALID', { cause: new Error('it was used already') });

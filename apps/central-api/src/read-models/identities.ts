@@ -23,6 +23,8 @@ export interface EnrolledKey {
   lastUsedAt: Date | null;
   retiredAt: Date | null;
   clonedAt: Date | null;
+  /** Of the last client certificate that the device got with this key. */
+  certificateExpiresAt: Date | null;
 }
 
 /** What `waypost device add` is asked for. */
@@ -75,7 +77,7 @@ export async function findDevice(query: Query, named: string): Promise<EnrolledD
 export function keysOf(query: Query, deviceId: string): Promise<EnrolledKey[]> {
   return query<EnrolledKey>(
     `SELECT thumbprint, enrolled_at AS "enrolledAt", approved_at AS "approvedAt", first_used_at AS "firstUsedAt", last_used_at AS "lastUsedAt",
-            retired_at AS "retiredAt", cloned_at AS "clonedAt"
+            retired_at AS "retiredAt", cloned_at AS "clonedAt", certificate_expires_at AS "certificateExpiresAt"
      FROM waypost.device_keys WHERE device_id = $1 ORDER BY enrolled_at DESC, thumbprint`,
     [deviceId],
   );

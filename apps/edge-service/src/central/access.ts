@@ -71,7 +71,7 @@ export class CentralAccess {
     const identity = await this.findIdentity(signal);
     if (!identity) return undefined;
     let answer = await this.exchange(identity, signal);
-    if (answer.rotate) {
+    if (answer.rotate && this.options.mayReplaceKey) {
       const successor = await this.replaceKey(identity, signal);
       if (successor) answer = await this.exchange(successor, signal);
     }

@@ -38,7 +38,7 @@ beforeAll(async () => {
   const metricsOptions = { downloadFolder: tmpdir(), syncIntervalMs: 0 };
   const logger = pino({ enabled: false });
   http = new CentralHttp(options, logger);
-  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
+  const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true };
   const access = new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger);
   client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)));
 });

@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type KeyObject, createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { thumbprintSchema, ulidSchema, WaypostError } from '@waypost/contracts';
@@ -106,6 +106,7 @@ export class IdentityFiles {
       const file = await open(`${path}.new`, 'w', 0o600);
       try {
         await chmod(`${path}.new`, 0o600);
+        await giveTo(this.folder, file);
         await file.writeFile(JSON.stringify(content));
         await file.sync();
       } finally {
@@ -153,6 +154,13 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** What root writes is for the service, whose user the folder belongs to. */
+async function giveTo(folder: string, file: FileHandle): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = await stat(folder);
+  await file.chown(uid, gid);
 }
 
 async function syncFolder(path: string): Promise<void> {
