@@ -20,7 +20,10 @@ test.each([
 test('a certificate without its key, or a key without its certificate, is refused beside other faults', () => {
   const both = { TLS_CERT: 'server.crt', TLS_KEY: 'server.key' };
   expect(tlsFilesOf(read({}))).toBeUndefined();
-  expect(tlsFilesOf(read(both))).toEqual({ certFile: 'server.crt', keyFile: 'server.key' });
+  expect(tlsFilesOf(read(both))).toEqual({ certFile: 'server.crt', keyFile: 'server.key', asksForCertificates: false });
+  expect(tlsFilesOf(read({ ...both, TLS_CLIENT_AUTH: 'optional' }))).toMatchObject({ asksForCertificates: true });
   expect(() => read({ TLS_CERT: 'server.crt' })).toThrow('TLS_KEY is not set: set TLS_CERT and TLS_KEY both, or neither');
   expect(() => readCentralConfig({ TLS_KEY: 'server.key', PORT: 'x' })).toThrow(/SYNC_PLAN is not set.*PORT .*TLS_CERT is not set/);
+  expect(() => read({ TLS_CLIENT_AUTH: 'optional' })).toThrow('TLS_CLIENT_AUTH needs TLS_CERT and TLS_KEY');
+  expect(() => read({ ...both, TLS_CLIENT_AUTH: 'require', AUTH: 'mac' })).toThrow('TLS_CLIENT_AUTH is require, but AUTH=mac');
 });
