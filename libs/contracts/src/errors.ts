@@ -69,6 +69,12 @@ export const ERROR_KINDS = {
     title: 'The MAC address is malformed',
     hint: 'Write six hex pairs, for instance 48:b0:2d:e9:c3:b7; check DEVICE_MAC on the device.',
   },
+  TOO_MANY_REQUESTS: {
+    status: 429,
+    heals: 'retry',
+    title: 'Too many failed attempts from this address',
+    hint: 'Wait as long as Retry-After says. Where many devices share one address, set TRUST_PROXY or raise FAILED_ATTEMPTS_LIMIT at central (docs/security.md).',
+  },
   // Identity
   AUTH_REQUIRED: {
     status: 401,

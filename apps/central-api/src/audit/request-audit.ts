@@ -7,6 +7,7 @@ import { DataSource } from 'typeorm';
 import { Batcher } from '../database/batcher.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REQUEST } from './audit.sql.js';
+import { CountedRefusals } from './counted-refusals.js';
 import { RefusalBudget } from './refusal-budget.js';
 
 /** What a device does with a request, as the audit and the metrics name it. */
@@ -98,10 +99,11 @@ export class RequestAudit {
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
+    private readonly counted: CountedRefusals,
     @Inject(LOGGER) logger: Logger,
   ) {
     this.refusals = new RefusalBudget(REFUSAL_LIMITS, (refusals) =>
-      withoutContext(() => logger.warn({ refusals }, 'refusals of the last minutes were counted and not audited one by one')),
+      withoutContext(() => logger.warn({ refusals }, 'refusals of the last minutes were counted by hour and not audited one by one')),
     );
   }
 
@@ -125,11 +127,12 @@ export class RequestAudit {
 
   /**
    * The state of a device changes only where central failed to serve it, or found that it may have nothing: what a malformed message, or one that names
-   * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the metrics count all of it.
+   * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the rest is counted by hour.
    */
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
-    if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`)) return;
+    if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`))
+      return this.counted.add(facts.operation, error.code, facts.durationMs);
     const isOfDevice = facts.accepted && error.code !== 'REQUEST_INVALID' && (facts.operation === 'request' || error.status >= 500);
     const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REQUEST, row];
     await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));

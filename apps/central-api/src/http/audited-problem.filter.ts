@@ -3,6 +3,7 @@ import type { WaypostError } from '@waypost/contracts';
 import { LOGGER, ProblemFilter } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { AttemptLimits } from './attempt-limits.js';
 import { operationOf } from './operation.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 
@@ -13,11 +14,13 @@ export class AuditedProblemFilter extends ProblemFilter {
   constructor(
     @Inject(LOGGER) logger: Logger,
     private readonly audit: RequestAudit,
+    private readonly limits: AttemptLimits,
   ) {
     super(logger);
   }
 
   protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
+    await this.limits.failed(request, error);
     const operation = operationOf(request);
     if (operation) await this.audit.refused(auditOf(request, operation), error);
   }

@@ -3,6 +3,7 @@ import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import { AcksModule } from '../acks/acks.module.js';
 import { AuditModule } from '../audit/audit.module.js';
 import { AckController } from './ack.controller.js';
+import { AttemptLimits } from './attempt-limits.js';
 import { AuditedProblemFilter } from './audited-problem.filter.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { DeviceGuard } from './device.guard.js';
@@ -22,6 +23,7 @@ import { Traffic } from './traffic.js';
     LiveResponses,
     DatabaseIdentityHeader,
     Traffic,
+    AttemptLimits,
     Authenticator,
     RevocationWatch,
     { provide: APP_GUARD, useClass: DeviceGuard },

@@ -37,9 +37,9 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const error = toWaypostError(thrown);
     markRequestFailed(request, error.code);
-    const facts = { method: request.method, url: loggedUrl(request) };
+    const facts = { method: request.method, url: loggedUrl(request), ip: request.ip };
     if (error.status >= 500) this.logger.error({ err: error, ...facts }, 'request failed');
-    else this.logger.warn({ err: withoutStack(error), ...facts }, 'request refused');
+    else this.logger[levelOf(error)]({ err: withoutStack(error), ...facts }, 'request refused');
     await this.refused(request, error).catch((cause: unknown) => {
       this.logger.error({ err: cause }, 'the refusal could not be audited');
     });
@@ -52,6 +52,11 @@ export class ProblemFilter implements ExceptionFilter {
     if (error.status === 401) reply.header('www-authenticate', 'Bearer');
     await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
   }
+}
+
+/** A client that is told to slow down must not fill the log. */
+function levelOf({ code }: WaypostError): 'warn' | 'debug' {
+  return code === 'TOO_MANY_REQUESTS' ? 'debug' : 'warn';
 }
 
 /** A refusal is the client's error: a stack of this code says nothing about it. Its cause may be for the log alone. */
