@@ -74,6 +74,22 @@ const variables = z.object({
       'Failed attempts of one address in a minute, of each kind, from which more are refused (`TOO_MANY_REQUESTS`); `off`: none. A device with a valid key or access token [is not concerned](security.md#limits)',
     ),
   ENROLLMENT_LIMIT: limitOrOff.prefault('300').describe('Enrollments of one address in a minute, failed ones or not; `off`: any number'),
+  METRICS_TOKEN: z
+    .string()
+    .optional()
+    .transform((text) => text?.trim() || undefined)
+    .refine((token) => token === undefined || /^[\w.~+/=-]{16,256}$/.test(token), {
+      message: 'must be 16 to 256 letters, digits or one of . ~ + / = - _',
+    })
+    .describe(
+      'Secret that a scraper sends as `Authorization: Bearer …`: `/metrics` and the details of `/health` then need it, or an [API key](security.md#api-keys)',
+    ),
+  ADMIN_PORT: portNumber
+    .optional()
+    .describe(
+      'Port of a second listener, plain HTTP, for [operators](security.md#what-is-public): `/metrics` and `/api/status` are then there alone',
+    ),
+  ADMIN_HOST: z.string().default('127.0.0.1').describe('Address of that listener'),
   SNAPSHOT_STORE: snapshotStore
     .prefault('file:./var/snapshots')
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),

@@ -3,6 +3,7 @@ import { createHttpApp } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import { type Config, tlsFilesOf } from './config.js';
+import { AdminListener } from './http/admin-listener.js';
 import { AttemptLimits } from './http/attempt-limits.js';
 import { Traffic } from './http/traffic.js';
 import { checkDigest } from './http/check-digest.js';
@@ -36,4 +37,11 @@ export async function createCentralApp(config: Config, logger: Logger): Promise<
     .addHook('onRequest', app.get(Authenticator).authenticate)
     .addHook('preParsing', checkDigest);
   return app;
+}
+
+/** @returns the URL of the operators' own listener, if there is one @throws WaypostError PORT_IN_USE, CONFIG_INVALID */
+export async function listenForOperators(app: NestFastifyApplication): Promise<string | undefined> {
+  await app.init();
+  await app.getHttpAdapter().getInstance().ready();
+  return app.get(AdminListener).listen(app.getHttpAdapter().getInstance());
 }

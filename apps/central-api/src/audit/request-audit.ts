@@ -10,8 +10,8 @@ import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REQUEST } from './audit.sql.js';
 import { CountedRefusals } from './counted-refusals.js';
 import { RefusalBudget } from './refusal-budget.js';
 
-/** What a device does with a request, as the audit and the metrics name it. */
-export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token';
+/** What a device does with a request, as the audit and the metrics name it; `operator`: what operators and programs ask for, audited where it is refused. */
+export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token' | 'operator';
 type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */

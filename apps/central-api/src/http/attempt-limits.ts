@@ -12,7 +12,7 @@ import { operationOf } from './operation.js';
 type Counter = ReturnType<FastifyInstance['createRateLimit']>;
 
 /** Attempts are counted apart by what is tried: a device without a token keeps no neighbour from enrolling. */
-type Kind = 'request' | 'token' | 'enroll';
+type Kind = 'request' | 'token' | 'enroll' | 'operator';
 
 interface Counters {
   /** By address; an IPv6 network of 64 bits, which one customer has, counts as one. */
@@ -30,7 +30,7 @@ const MAX_COUNTED = 20_000;
 const MAX_KNOWN = 100_000;
 
 /** What anyone can send again and again. An access token that is not valid is none of it: it is refused without a query. */
-const COUNTED: ReadonlySet<ErrorCode> = new Set(['AUTH_REQUIRED', 'ASSERTION_INVALID']);
+const COUNTED: ReadonlySet<ErrorCode> = new Set(['AUTH_REQUIRED', 'ASSERTION_INVALID', 'API_KEY_REQUIRED', 'API_KEY_INVALID']);
 
 /**
  * Slows down those who try: failed attempts of one address, and of one identity from it, and enrollments. What is valid is never counted, and an identity
@@ -55,7 +55,12 @@ export class AttemptLimits {
     const { failedAttempts, enrollments } = this.options;
     const counter = (max: number): Counter => server.createRateLimit(windowOf(max));
     this.counters = {
-      addresses: { request: counter(failedAttempts), token: counter(failedAttempts), enroll: counter(enrollments) },
+      addresses: {
+        request: counter(failedAttempts),
+        token: counter(failedAttempts),
+        enroll: counter(enrollments),
+        operator: counter(failedAttempts),
+      },
       identities: server.createRateLimit({
         ...windowOf(failedAttempts === Infinity ? Infinity : Math.min(failedAttempts, MAX_PER_IDENTITY)),
         keyGenerator: (request) => `${request.ip} ${this.nameOf(request)}`,
@@ -104,7 +109,8 @@ export class AttemptLimits {
     if (isExceeded) this.refuse(request, reply, ttl);
   }
 
-  private async checkAddress(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  /** Before a request without any identity is refused. @throws WaypostError TOO_MANY_REQUESTS */
+  async checkAddress(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { remaining, ttl } = numbersOf(await this.get().addresses[kindOf(request)](request, { increment: false }));
     if (remaining === 0) this.refuse(request, reply, ttl);
   }
@@ -132,6 +138,7 @@ export class AttemptLimits {
 
 function kindOf(request: FastifyRequest): Kind {
   const operation = operationOf(request);
+  if (operation === undefined) return 'operator';
   return operation === 'enroll' || operation === 'token' ? operation : 'request';
 }
 

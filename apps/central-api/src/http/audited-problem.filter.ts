@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { AttemptLimits } from './attempt-limits.js';
 import { operationOf } from './operation.js';
+import { accessOf } from './routes.js';
 import { auditOf, RequestAudit } from '../audit/request-audit.js';
 
 /** Answers errors as problems, and audits those of devices: also what never reached a controller, such as a body that is not JSON. */
@@ -21,7 +22,7 @@ export class AuditedProblemFilter extends ProblemFilter {
 
   protected override async refused(request: FastifyRequest, error: WaypostError): Promise<void> {
     await this.limits.failed(request, error);
-    const operation = operationOf(request);
+    const operation = operationOf(request) ?? (accessOf(request) === undefined ? undefined : 'operator');
     if (operation) await this.audit.refused(auditOf(request, operation), error);
   }
 }

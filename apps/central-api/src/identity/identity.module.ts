@@ -4,17 +4,18 @@ import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AccessTokens } from './access-tokens.js';
+import { ApiKeys } from './api-keys.js';
 import { DeviceDirectory } from './device-directory.js';
 import { DeviceJwts } from './device-jwts.js';
 import { Enrollment } from './enrollment.js';
 import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from './identity-options.js';
 import { TokenKeys } from './token-keys.js';
 
-/** Who devices are. */
+/** Who devices are, and programs. */
 @Global()
 @Module({
-  providers: [TokenKeys, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment],
-  exports: [DeviceDirectory, AccessTokens, Enrollment, IDENTITY_OPTIONS],
+  providers: [TokenKeys, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment, ApiKeys],
+  exports: [DeviceDirectory, AccessTokens, Enrollment, ApiKeys, IDENTITY_OPTIONS],
 })
 export class IdentityModule implements OnApplicationBootstrap {
   static forRoot(options: IdentityOptions): DynamicModule {
