@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode, Have, Manifest, WaypostError } from '@waypost/contracts';
-import { currentContext, LOGGER, addContext, statementOf, traced, withoutContext } from '@waypost/runtime';
+import { currentContext, LOGGER, addContext, redactText, statementOf, traced, withoutContext } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
@@ -58,7 +58,7 @@ export class RequestFacts {
   /** Notes the MAC as it was sent, before anything judges it. */
   claimMac(mac: unknown): void {
     // PostgreSQL's text has no NUL.
-    if (typeof mac === 'string') this.noteMac(mac.slice(0, 64).replaceAll('\0', ''));
+    if (typeof mac === 'string') this.noteMac(redactText(mac.slice(0, MAX_TEXT_CHARS)).slice(0, MAX_MAC_CHARS).replaceAll('\0', ''));
   }
 
   private noteMac(mac: string): string {
@@ -80,6 +80,9 @@ export function auditOf(request: FastifyRequest, operation: Operation): RequestF
   FACTS.set(request, facts);
   return facts;
 }
+
+/** Of what a client calls a MAC: what is looked at, and what is kept. */
+const [MAX_TEXT_CHARS, MAX_MAC_CHARS] = [4096, 64];
 
 /** Devices that are answered together are audited together. */
 const MAX_BATCH = 200;

@@ -14,6 +14,7 @@ import { newId } from '../system/new-id.js';
 import { LOGGER, demoteLogs } from '../telemetry/logging.js';
 import { readKeyPair, type TlsFiles } from '../tls/key-pair.js';
 import { TLS_POLICY } from '../tls/tls-policy.js';
+import { withoutSecrets } from './problem-filter.js';
 import { trackRequests } from './request-log.js';
 import { addSecurityHeaders, SECURITY_HEADERS } from './security-headers.js';
 
@@ -65,7 +66,7 @@ export async function createHttpApp(
     clientErrorHandler: answerBrokenRequest,
     // Failures before there is a route, such as a URL that cannot be decoded.
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      const problem = toProblem(toWaypostError(error), request.id);
+      const problem = withoutSecrets(toProblem(toWaypostError(error), request.id));
       void reply
         .status(problem.status)
         .headers({ ...SECURITY_HEADERS, 'content-type': PROBLEM_TYPE })

@@ -1,9 +1,10 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
-import { PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
+import { type Problem, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { sqlStateOf } from '../errors/sql-state.js';
 import { toWaypostError } from '../errors/to-waypost-error.js';
+import { redactText } from '../telemetry/redact.js';
 import { inRequest, loggedUrl, markRequestFailed } from './request-log.js';
 
 /** For clients other than devices, which add jitter themselves. */
@@ -50,8 +51,16 @@ export class ProblemFilter implements ExceptionFilter {
     }
     if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
     if (error.status === 401) reply.header('www-authenticate', 'Bearer');
-    await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
+    await reply
+      .status(error.status)
+      .header('content-type', PROBLEM_TYPE)
+      .send(withoutSecrets(toProblem(error, request.id)));
   }
+}
+
+/** A detail may quote what the client sent. */
+export function withoutSecrets(problem: Problem): Problem {
+  return problem.detail === undefined ? problem : { ...problem, detail: redactText(problem.detail) };
 }
 
 /** A client that is told to slow down must not fill the log. */
