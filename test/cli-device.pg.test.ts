@@ -69,6 +69,37 @@ test.each([
   expect({ code, err: err.split('\n').length > 1 }).toEqual({ code: 2, err: true });
 });
 
+test('a program gets a key, whose secret is shown once, and is refused when the key was revoked', async () => {
+  const { json: added } = await waypostJson<{ id: string; key: string; rights: string[]; expiresAt: string }>(
+    ['key', 'add', '--name', 'console', '--allow', 'metrics, STATUS', '--for', '90d'],
+    atCentral,
+  );
+  expect(added).toMatchObject({ rights: ['status', 'metrics'], key: expect.stringMatching(/^wpk_/) as string });
+  expect(Math.round((Date.parse(added.expiresAt) - Date.now()) / 86_400_000)).toBe(90);
+  const ask = () => fetch(`${pair.central.url}/api/status`, { headers: { 'x-api-key': added.key } });
+  const answer = await ask();
+  expect(answer.status).toBe(200);
+  expect(await answer.json()).toHaveProperty('findings');
+  const list = await waypost(['key', 'list'], atCentral);
+  expect(list.out).toMatch(/console +status, metrics +active/);
+  const shown = await waypostJson(['key', 'show', added.id], atCentral);
+  expect(list.out + JSON.stringify(shown)).not.toContain(added.key.slice(-43));
+  expect((await waypost(['key', 'add', '--name', 'console', '--allow', 'status'], atCentral)).code).toBe(2);
+  expect((await waypost(['key', 'revoke', 'console'], atCentral)).code).toBe(0);
+  expect((await waypost(['key', 'revoke', 'console'], atCentral)).code).toBe(1);
+  expect((await ask()).status).toBe(401);
+});
+
+test.each([
+  ['no name', ['--allow', 'status']],
+  ['a name with a blank', ['--name', 'a b', '--allow', 'status']],
+  ['no rights', ['--name', 'x']],
+  ['an unknown right', ['--name', 'x', '--allow', 'status,root']],
+  ['a life of a century', ['--name', 'x', '--allow', 'status', '--for', '36500d']],
+])('waypost key add with %s is wrong usage', async (_, args) => {
+  expect((await waypost(['key', 'add', ...args], atCentral)).code).toBe(2);
+});
+
 test('a device that nobody added is a finding', async () => {
   expect(await waypost(['device', 'show', '02:ff:ff:ff:ff:ff'], atCentral)).toMatchObject({
     code: 1,

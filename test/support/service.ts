@@ -14,13 +14,19 @@ export class Service implements AsyncDisposable {
   /** Where it listens. */
   url = '';
   readonly log: string[] = [];
+  /** What it wrote to standard error, which is this process's, too. */
+  errors = '';
   /** Kept when the process is gone, whatever ended it, and its log is complete. */
   readonly gone: Promise<unknown>;
 
   /** Tells of each new line of the log. */
   private readonly lines: Interface;
 
-  private constructor(private readonly child: ChildProcess & { stdout: Readable }) {
+  private constructor(private readonly child: Piped) {
+    child.stderr.on('data', (part: Buffer) => {
+      this.errors += part.toString();
+      process.stderr.write(part);
+    });
     this.gone = once(child, 'close');
     this.lines = createInterface(child.stdout).on('line', (line) => this.log.push(line));
   }
@@ -92,16 +98,18 @@ export class Service implements AsyncDisposable {
   }
 }
 
-function spawnService(name: string, env: Record<string, string>, flags: readonly string[] = []): ChildProcess & { stdout: Readable } {
+type Piped = ChildProcess & { stdout: Readable; stderr: Readable };
+
+function spawnService(name: string, env: Record<string, string>, flags: readonly string[] = []): Piped {
   const child = spawn(
     process.execPath,
     [...flags, '--import', EXIT_WITH_PARENT, join(ROOT, 'dist', name, 'apps', name, 'src', 'main.js')],
     {
       env: { ...process.env, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', AUTH: 'mac', ...env },
-      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     },
   );
-  return child as ChildProcess & { stdout: Readable }; // a pipe, by stdio
+  return child as Piped; // by stdio
 }
 
 /** POSTs JSON and reads the JSON answer. */

@@ -77,7 +77,18 @@ export class AppModule {
           tls: tlsFilesOf(config),
         }),
         HealthModule.forRoot({ minFreeDiskBytes: config.MIN_FREE_DISK }),
-        DeviceApiModule.forRoot({ payloadTimeoutMs, downloadDeadlineMs: config.DOWNLOAD_DEADLINE }),
+        DeviceApiModule.forRoot(
+          {
+            payloadTimeoutMs,
+            downloadDeadlineMs: config.DOWNLOAD_DEADLINE,
+            failedAttempts: config.FAILED_ATTEMPTS_LIMIT,
+            enrollments: config.ENROLLMENT_LIMIT,
+          },
+          {
+            metricsToken: config.METRICS_TOKEN,
+            adminAddress: config.ADMIN_PORT === undefined ? undefined : { host: config.ADMIN_HOST, port: config.ADMIN_PORT },
+          },
+        ),
       ],
     };
   }

@@ -13,6 +13,8 @@ test.each([
   ['CANARY_INTERVAL', '0s', 'must be off or at least 1s'],
   ['SHADOW_READS', 'nonsense', 'must be off or a whole number'],
   ['SHADOW_READS', '0', 'SHADOW_READS'],
+  ['FAILED_ATTEMPTS_LIMIT', '0', 'FAILED_ATTEMPTS_LIMIT must be at least 1'],
+  ['TRUST_PROXY', 'true', 'TRUST_PROXY must be addresses and networks'],
 ])('%s=%s is refused with what it must be', (name, value, message) => {
   expect(() => read({ [name]: value })).toThrow(message);
 });

@@ -4,6 +4,7 @@ import {
   databaseUrl,
   durationMs,
   integer,
+  networks,
   portNumber,
   readConfig,
   retentionMs,
@@ -22,6 +23,10 @@ export const snapshotStore = z.string().transform((text, context) => {
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
 const ONE_ALONE = 'is not set: set TLS_CERT and TLS_KEY both, or neither';
+
+const limitOrOff = z.union([z.literal('off').transform(() => Infinity), integer(1, 1_000_000_000)], {
+  error: 'must be off or a whole number, such as 300',
+});
 
 const SHORTEST_CANARY_MS = 1000;
 
@@ -64,6 +69,33 @@ const variables = z.object({
     .describe(
       'Whether devices show [client certificates](security.md#client-certificates) on TLS connections, which they get from central by themselves. `require`: an access token alone opens nothing',
     ),
+  TRUST_PROXY: networks
+    .optional()
+    .describe(
+      'Addresses and networks of proxies in front of central, separated by commas: their X-Forwarded-For says where a request comes from. Without it all devices behind a proxy have one address for the [limits](security.md#limits)',
+    ),
+  FAILED_ATTEMPTS_LIMIT: limitOrOff
+    .prefault('300')
+    .describe(
+      'Failed attempts of one address in a minute, of each kind, from which more are refused (`TOO_MANY_REQUESTS`); `off`: none. A device with a valid key or access token [is not concerned](security.md#limits)',
+    ),
+  ENROLLMENT_LIMIT: limitOrOff.prefault('300').describe('Enrollments of one address in a minute, failed ones or not; `off`: any number'),
+  METRICS_TOKEN: z
+    .string()
+    .optional()
+    .transform((text) => text?.trim() || undefined)
+    .refine((token) => token === undefined || /^[\w.~+/=-]{16,256}$/.test(token), {
+      message: 'must be 16 to 256 letters, digits or one of . ~ + / = - _',
+    })
+    .describe(
+      'Secret that a scraper sends as `Authorization: Bearer …`: `/metrics` and the details of `/health` then need it, or an [API key](security.md#api-keys)',
+    ),
+  ADMIN_PORT: portNumber
+    .optional()
+    .describe(
+      'Port of a second listener, plain HTTP, for [operators](security.md#what-is-public): `/metrics` and `/api/status` are then there alone',
+    ),
+  ADMIN_HOST: z.string().default('127.0.0.1').describe('Address of that listener'),
   SNAPSHOT_STORE: snapshotStore
     .prefault('file:./var/snapshots')
     .describe('Where [snapshots](operations.md#the-chunk-store) are stored: `file:<folder>`, shared by all replicas'),

@@ -15,7 +15,7 @@ import {
 import { createLogger } from '@waypost/runtime';
 import pg from 'pg';
 import { readCentralConfig } from '../src/config.js';
-import { createCentralApp } from '../src/http-app.js';
+import { createCentralApp, listenForOperators } from '../src/http-app.js';
 import { haveOf } from './messages.js';
 
 interface StartOptions {
@@ -36,6 +36,8 @@ export interface Answer<Body = Problem> {
 /** central-api in this process, on a free port, with a store and a plan of its own. */
 export interface Central extends AsyncDisposable {
   url: string;
+  /** With ADMIN_PORT. */
+  adminUrl: string | undefined;
   app: NestFastifyApplication;
   /** Of the snapshot store. */
   store: string;
@@ -99,6 +101,7 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
   const logger = createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent');
   const app = await createCentralApp(config, logger);
   stack.defer(() => app.close());
+  const adminUrl = await listenForOperators(app);
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });
@@ -118,6 +121,7 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
   const started = stack.move();
   return {
     url,
+    adminUrl,
     app,
     store,
     post,

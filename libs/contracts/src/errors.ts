@@ -69,6 +69,12 @@ export const ERROR_KINDS = {
     title: 'The MAC address is malformed',
     hint: 'Write six hex pairs, for instance 48:b0:2d:e9:c3:b7; check DEVICE_MAC on the device.',
   },
+  TOO_MANY_REQUESTS: {
+    status: 429,
+    heals: 'retry',
+    title: 'Too many failed attempts from this address',
+    hint: 'Wait as long as Retry-After says. Where many devices share one address, set TRUST_PROXY or raise FAILED_ATTEMPTS_LIMIT at central (docs/security.md).',
+  },
   // Identity
   AUTH_REQUIRED: {
     status: 401,
@@ -111,6 +117,24 @@ export const ERROR_KINDS = {
     heals: 'operator',
     title: 'The enrollment token is not accepted',
     hint: 'Make a new one at central (waypost device add) and start the edge with it as ENROLLMENT_TOKEN.',
+  },
+  API_KEY_REQUIRED: {
+    status: 401,
+    heals: 'operator',
+    title: 'The request shows no API key',
+    hint: 'Make one at central (waypost key add) and send it in the header X-API-Key.',
+  },
+  API_KEY_INVALID: {
+    status: 401,
+    heals: 'operator',
+    title: 'The API key or token is not valid',
+    hint: 'waypost key list shows which are in force. Central’s log says under the same request id why this one was refused.',
+  },
+  API_KEY_RIGHT_MISSING: {
+    status: 403,
+    heals: 'operator',
+    title: 'The API key does not have this right',
+    hint: 'Make a key with the right that the detail names: waypost key add --allow.',
   },
   IDENTITY_UNREADABLE: {
     status: 500,

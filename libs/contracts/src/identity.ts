@@ -49,6 +49,13 @@ export function keyThumbprint(x: string): string {
 /** Secrets that central makes: `wpe_` stands before an enrollment token. 32 random bytes in base64url follow. */
 export const ENROLLMENT_TOKEN = /^wpe_[\w-]{43}$/;
 
+/** What programs may do with an API key: read the fleet's state, changes of tables, whole tables, metrics. */
+export const RIGHTS = ['status', 'changes', 'export', 'metrics'] as const;
+export type Right = (typeof RIGHTS)[number];
+
+/** `wpk_`, the key's id, and 32 random bytes in base64url. A program shows it in the header X-API-Key. */
+export const API_KEY = /^wpk_([0-9A-HJKMNP-TV-Z]{26})_[\w-]{43}$/;
+
 /** What is stored and signed in place of a secret with 256 random bits, which need no slow hash. 64 hex digits. */
 export function secretDigest(secret: string): string {
   return createHash('sha256').update(`waypost secret ${secret}`).digest('hex');

@@ -13,6 +13,7 @@ export * from './system/zstd.js';
 
 export * from './telemetry/logging.js';
 export * from './telemetry/process-metrics.js';
+export { redactText } from './telemetry/redact.js';
 export * from './telemetry/telemetry.js';
 export * from './telemetry/telemetry-config.js';
 export { describeSpan, failSpan, SpanKind, statementOf, traced, traceHeaders } from './telemetry/tracing.js';

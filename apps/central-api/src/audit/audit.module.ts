@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
+import { CountedRefusals } from './counted-refusals.js';
 import { RequestAudit } from './request-audit.js';
 
-@Module({ providers: [RequestAudit], exports: [RequestAudit] })
+@Module({ providers: [CountedRefusals, RequestAudit], exports: [RequestAudit] })
 export class AuditModule {}

@@ -44,3 +44,11 @@ export const AUDIT_NOT_SERVED = `
     last_request_at = CASE WHEN $4 = 'request' THEN greatest(last_request_at, ${CAME_AT}) ELSE last_request_at END,
     last_failure_at = now(), last_error_code = $6, last_error = left($10, 1000), consecutive_failures = consecutive_failures + 1
   WHERE mac = $1`;
+
+/** Adds to the counts of this hour. $1: operations, $2: reasons, $3: requests, $4: sums of ms, $5: longest ms. */
+export const COUNT_REFUSALS = `
+  INSERT INTO waypost.hourly_refusals AS counted (hour, operation, reason, requests, duration_ms, max_duration_ms)
+  SELECT date_trunc('hour', now(), 'UTC'), * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+  ON CONFLICT (hour, operation, reason) DO UPDATE SET
+    requests = counted.requests + excluded.requests, duration_ms = counted.duration_ms + excluded.duration_ms,
+    max_duration_ms = greatest(counted.max_duration_ms, excluded.max_duration_ms)`;

@@ -1,16 +1,17 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode, Have, Manifest, WaypostError } from '@waypost/contracts';
-import { currentContext, LOGGER, addContext, statementOf, traced, withoutContext } from '@waypost/runtime';
+import { currentContext, LOGGER, addContext, redactText, statementOf, traced, withoutContext } from '@waypost/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { Batcher } from '../database/batcher.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REQUEST } from './audit.sql.js';
+import { CountedRefusals } from './counted-refusals.js';
 import { RefusalBudget } from './refusal-budget.js';
 
-/** What a device does with a request, as the audit and the metrics name it. */
-export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token';
+/** What a device does with a request, as the audit and the metrics name it; `operator`: what operators and programs ask for, audited where it is refused. */
+export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token' | 'operator';
 type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */
@@ -57,7 +58,7 @@ export class RequestFacts {
   /** Notes the MAC as it was sent, before anything judges it. */
   claimMac(mac: unknown): void {
     // PostgreSQL's text has no NUL.
-    if (typeof mac === 'string') this.noteMac(mac.slice(0, 64).replaceAll('\0', ''));
+    if (typeof mac === 'string') this.noteMac(redactText(mac.slice(0, MAX_TEXT_CHARS)).slice(0, MAX_MAC_CHARS).replaceAll('\0', ''));
   }
 
   private noteMac(mac: string): string {
@@ -80,6 +81,9 @@ export function auditOf(request: FastifyRequest, operation: Operation): RequestF
   return facts;
 }
 
+/** Of what a client calls a MAC: what is looked at, and what is kept. */
+const [MAX_TEXT_CHARS, MAX_MAC_CHARS] = [4096, 64];
+
 /** Devices that are answered together are audited together. */
 const MAX_BATCH = 200;
 /** The column of a row that is the device's MAC. */
@@ -98,10 +102,11 @@ export class RequestAudit {
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
+    private readonly counted: CountedRefusals,
     @Inject(LOGGER) logger: Logger,
   ) {
     this.refusals = new RefusalBudget(REFUSAL_LIMITS, (refusals) =>
-      withoutContext(() => logger.warn({ refusals }, 'refusals of the last minutes were counted and not audited one by one')),
+      withoutContext(() => logger.warn({ refusals }, 'refusals of the last minutes were counted by hour and not audited one by one')),
     );
   }
 
@@ -125,11 +130,12 @@ export class RequestAudit {
 
   /**
    * The state of a device changes only where central failed to serve it, or found that it may have nothing: what a malformed message, or one that names
-   * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the metrics count all of it.
+   * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the rest is counted by hour.
    */
   async refused(facts: RequestFacts, error: WaypostError): Promise<void> {
     const row = this.rowOf(facts, error.status >= 500 ? 'Failed' : 'Refused', error.code);
-    if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`)) return;
+    if (error.status < 500 && !this.refusals.take(`${facts.mac} ${facts.operation} ${error.code}`))
+      return this.counted.add(facts.operation, error.code, facts.durationMs);
     const isOfDevice = facts.accepted && error.code !== 'REQUEST_INVALID' && (facts.operation === 'request' || error.status >= 500);
     const [text, values] = isOfDevice ? [AUDIT_NOT_SERVED, [...row, error.message.replaceAll('\0', '')]] : [AUDIT_REQUEST, row];
     await traced('audit', { attributes: statementOf(text) }, () => this.dataSource.query(text, values));

@@ -17,8 +17,8 @@ import {
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { assessFleet, type ServiceFacts, type StoreFacts } from '../read-models/assess-fleet.js';
-import { deviceData } from '../read-models/devices.js';
 import { type FleetFacts, readFleet } from '../read-models/fleet.js';
+import { fleetData } from '../read-models/fleet-report.js';
 import { deviceTable } from './devices.js';
 import { folderOf } from './snapshot-folder.js';
 import { thresholdsOf } from './thresholds.js';
@@ -40,7 +40,7 @@ export async function status(context: CommandContext): Promise<Answer> {
       database: fleet ? context.database.address : null,
       service,
       store,
-      ...(fleet && { ...fleet, worst: fleet.worst.map(deviceData) }),
+      ...(fleet && fleetData(fleet)),
     },
     text: textOf(context, { service, fleet, store, findings }),
     exitCode: exitCodeFor(findings),

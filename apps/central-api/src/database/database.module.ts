@@ -32,6 +32,8 @@ import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-du
 import { CreateDeviceAuthorities1797615000000 } from './migrations/1797615000000-create-device-authorities.js';
 import { AddKeyRotation1797610000000 } from './migrations/1797610000000-add-key-rotation.js';
 import { CreateIdentities1797600000000 } from './migrations/1797600000000-create-identities.js';
+import { CreateApiKeys1797620000000 } from './migrations/1797620000000-create-api-keys.js';
+import { CreateHourlyRefusals1797620000010 } from './migrations/1797620000010-create-hourly-refusals.js';
 import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-create-receipt-keys.js';
 
 /** The first 30 failures to connect are taken for a database that starts. */
@@ -70,6 +72,8 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateIdentities1797600000000,
       AddKeyRotation1797610000000,
       CreateDeviceAuthorities1797615000000,
+      CreateApiKeys1797620000000,
+      CreateHourlyRefusals1797620000010,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -1,8 +1,15 @@
-import { Controller, Get, Res } from '@nestjs/common';
+import { Controller, Get, HttpException, Req, Res } from '@nestjs/common';
 import { HealthCheck, HealthCheckService, type HealthCheckResult } from '@nestjs/terminus';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HealthIndicators } from './health-indicators.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whether who asks may know what is wrong, not only that something is. */
+    seesDetails?: boolean;
+  }
+}
 
 @Controller()
 export class HealthController {
@@ -18,10 +25,20 @@ export class HealthController {
     return { status: 'ok' };
   }
 
-  /** Requests can be answered; 503 with the reasons when they cannot. */
+  /** Requests can be answered; 503 when they cannot, for operators with the reasons. */
   @Get('health')
   @HealthCheck()
-  ready(): Promise<HealthCheckResult> {
+  async ready(@Req() { seesDetails }: FastifyRequest): Promise<HealthCheckResult> {
+    if (seesDetails) return this.check();
+    try {
+      const { status } = await this.check();
+      return { status, details: {} };
+    } catch (error) {
+      throw error instanceof HttpException ? new HttpException({ status: 'error', details: {} }, error.getStatus()) : error;
+    }
+  }
+
+  private check(): Promise<HealthCheckResult> {
     return this.health.check([
       () => this.indicators.database(),
       () => this.indicators.migrations(),

@@ -2,7 +2,9 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import { AcksModule } from '../acks/acks.module.js';
 import { AuditModule } from '../audit/audit.module.js';
+import { AdminListener } from './admin-listener.js';
 import { AckController } from './ack.controller.js';
+import { AttemptLimits } from './attempt-limits.js';
 import { AuditedProblemFilter } from './audited-problem.filter.js';
 import { DEVICE_API_OPTIONS, type DeviceApiOptions } from './device-api-options.js';
 import { DeviceGuard } from './device.guard.js';
@@ -12,17 +14,23 @@ import { ClientCertificates } from './client-certificates.js';
 import { DownloadController } from './download.controller.js';
 import { IdentityController } from './identity.controller.js';
 import { LiveResponses } from './live-response.js';
+import { OperatorAccess } from './operator-access.js';
+import { OPERATOR_OPTIONS, type OperatorOptions } from './operator-options.js';
 import { RequestController } from './request.controller.js';
 import { RevocationWatch } from './revocation-watch.js';
+import { StatusController } from './status.controller.js';
 import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController, IdentityController],
+  controllers: [RequestController, DownloadController, AckController, IdentityController, StatusController],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,
     Traffic,
+    AttemptLimits,
+    AdminListener,
+    OperatorAccess,
     Authenticator,
     ClientCertificates,
     RevocationWatch,
@@ -31,7 +39,13 @@ import { Traffic } from './traffic.js';
   ],
 })
 export class DeviceApiModule {
-  static forRoot(options: DeviceApiOptions): DynamicModule {
-    return { module: DeviceApiModule, providers: [{ provide: DEVICE_API_OPTIONS, useValue: options }] };
+  static forRoot(options: DeviceApiOptions, operators: OperatorOptions): DynamicModule {
+    return {
+      module: DeviceApiModule,
+      providers: [
+        { provide: DEVICE_API_OPTIONS, useValue: options },
+        { provide: OPERATOR_OPTIONS, useValue: operators },
+      ],
+    };
   }
 }

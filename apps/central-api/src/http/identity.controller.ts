@@ -1,4 +1,4 @@
-import { Body, Controller, HttpCode, Inject, Post, Res } from '@nestjs/common';
+import { Body, Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
 import {
   type EnrollRequest,
   enrollRequestSchema,
@@ -8,11 +8,13 @@ import {
   type TokenResponse,
 } from '@waypost/contracts';
 import { LOGGER, ZodPipe } from '@waypost/runtime';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { AccessTokens } from '../identity/access-tokens.js';
 import { Enrollment } from '../identity/enrollment.js';
+import { kidOf } from '../identity/verify-jwt.js';
+import { AttemptLimits } from './attempt-limits.js';
 import { Facts } from './device.guard.js';
 import { DeviceOperation } from './operation.js';
 
@@ -26,6 +28,7 @@ export class IdentityController {
     private readonly enrollment: Enrollment,
     private readonly tokens: AccessTokens,
     private readonly audit: RequestAudit,
+    private readonly limits: AttemptLimits,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -44,14 +47,16 @@ export class IdentityController {
   @DeviceOperation('token', { maxBodyBytes: MAX_BODY_BYTES })
   @HttpCode(200)
   async token(
-    @Body(new ZodPipe(tokenRequestSchema)) request: TokenRequest,
+    @Body(new ZodPipe(tokenRequestSchema)) message: TokenRequest,
     @Facts() facts: RequestFacts,
+    @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TokenResponse> {
-    const { mac, ...token } = await this.tokens.issue(request);
+    await this.limits.admit(request, reply, kidOf(message.client_assertion) ?? '');
+    const { mac, ...token } = await this.tokens.issue(message);
     facts.accept(mac);
     this.audit.count(facts, null);
-    void reply.header('cache-control', 'no-store');
+    this.limits.succeeded(request);
     return token;
   }
 }

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { AccessTokens } from './access-tokens.js';
+import { ApiKeys } from './api-keys.js';
 import { DeviceAuthorities } from './device-authorities.js';
 import { DeviceDirectory } from './device-directory.js';
 import { DeviceJwts } from './device-jwts.js';
@@ -11,11 +12,11 @@ import { Enrollment } from './enrollment.js';
 import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from './identity-options.js';
 import { TokenKeys } from './token-keys.js';
 
-/** Who devices are. */
+/** Who devices are, and programs. */
 @Global()
 @Module({
-  providers: [TokenKeys, DeviceAuthorities, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment],
-  exports: [DeviceAuthorities, DeviceDirectory, AccessTokens, Enrollment, IDENTITY_OPTIONS],
+  providers: [TokenKeys, DeviceAuthorities, DeviceDirectory, DeviceJwts, AccessTokens, Enrollment, ApiKeys],
+  exports: [DeviceAuthorities, DeviceDirectory, AccessTokens, Enrollment, ApiKeys, IDENTITY_OPTIONS],
 })
 export class IdentityModule implements OnApplicationBootstrap {
   static forRoot(options: IdentityOptions): DynamicModule {

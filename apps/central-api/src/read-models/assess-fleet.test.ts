@@ -6,6 +6,7 @@ const HEALTHY: FleetFacts = {
   repeatedFailures: 0,
   heldDevices: 0,
   uncaptured: [],
+  clonedDevices: 0,
   devices: { failing: 0, silent: 0, stale: 0, never: 0, fresh: 3 },
   worst: [],
   epoch: 'e',
@@ -37,6 +38,15 @@ test.each<[string, Partial<FleetFacts>, object]>([
     { severity: 'warn', what: '1 device failed since the last proof' },
   ],
   ['devices that are held back', { heldDevices: 2 }, { severity: 'bad', what: expect.stringContaining('2 devices held back') }],
+  [
+    'two machines with one identity',
+    { clonedDevices: 1 },
+    {
+      severity: 'bad',
+      what: expect.stringContaining('1 device whose identity is used by two machines'),
+      next: expect.stringContaining('waypost device revoke'),
+    },
+  ],
   [
     'tables whose changes were not captured',
     { uncaptured: ['users'] },

@@ -43,7 +43,15 @@ function assessService(service: ServiceFacts | null): Finding[] {
   ];
 }
 
-function assessDevices({ thresholds, devices, repeatedFailures, heldDevices, errors, lastRequestAgeMs }: FleetFacts): Finding[] {
+function assessDevices({
+  thresholds,
+  devices,
+  repeatedFailures,
+  heldDevices,
+  clonedDevices,
+  errors,
+  lastRequestAgeMs,
+}: FleetFacts): Finding[] {
   const findings: Finding[] = [];
   const total = Object.values(devices).reduce((sum, count) => sum + count, 0);
   const add = (severity: Finding['severity'], count: number, what: string, next: string): void => {
@@ -57,6 +65,12 @@ function assessDevices({ thresholds, devices, repeatedFailures, heldDevices, err
     });
   }
   add('bad', heldDevices, 'held back: a table of their share lost more rows than MAX_SHRINK allows', 'waypost release lists what is gone.');
+  add(
+    'bad',
+    clonedDevices,
+    'whose identity is used by two machines: a disk was copied, or a key stolen',
+    'waypost device list names them. Revoke each (waypost device revoke), then add both machines as two devices.',
+  );
   const [cause] = errors;
   const why = cause ? ` (mostly ${cause.code})` : '';
   const help = `waypost devices --state failing${cause ? `; ${hintOf(cause.code)}` : ''}`;

@@ -9,6 +9,7 @@ export const READ_CENTRAL = `
          (SELECT count(*)::int FROM waypost.manifests WHERE expires_at > now()) AS live_manifests,
          (SELECT count(DISTINCT mac)::int FROM waypost.held_shrinks WHERE ${IS_HELD_BACK}) AS held_devices,
          (SELECT coalesce(array_agg(table_name ORDER BY table_name), '{}') FROM waypost.shadow_findings WHERE cleared_at IS NULL) AS uncaptured,
+         (SELECT count(DISTINCT k.device_id)::int FROM waypost.device_keys k WHERE k.cloned_at IS NOT NULL AND k.retired_at IS NULL) AS cloned_devices,
          (SELECT max(last_request_at) FROM waypost.device_status) AS last_request_at,
          now() AS now`;
 

@@ -25,6 +25,8 @@ export interface FleetFacts {
   heldDevices: number;
   /** Tables of which a change was not captured: shadow reads or the canary found it, and no operator has looked yet. */
   uncaptured: string[];
+  /** Whose key in force is used by two machines. */
+  clonedDevices: number;
   worst: DeviceRow[];
   epoch: string | null;
   sequence: number;
@@ -41,6 +43,7 @@ interface StateRow {
   live_manifests: number;
   held_devices: number;
   uncaptured: string[];
+  cloned_devices: number;
   last_request_at: Date | null;
   now: Date;
 }
@@ -72,6 +75,7 @@ export async function readFleet(query: Query, thresholds: Thresholds): Promise<F
     repeatedFailures: repeated,
     heldDevices: state.held_devices,
     uncaptured: state.uncaptured,
+    clonedDevices: state.cloned_devices,
     worst,
     epoch: state.epoch,
     sequence: Number(state.sequence),

@@ -30,7 +30,7 @@ export function refusalCode(error: unknown): string | undefined {
 const LATER = new Set([408, 425, 429, 502, 503, 504]);
 
 /** Central's codes that the caller decides by. */
-const SAME_HERE: ReadonlySet<string> = new Set<ErrorCode>(['CENTRAL_BUSY', 'RANGE_INVALID', 'DELTA_NONE']);
+const SAME_HERE: ReadonlySet<string> = new Set<ErrorCode>(['CENTRAL_BUSY', 'TOO_MANY_REQUESTS', 'RANGE_INVALID', 'DELTA_NONE']);
 
 /**
  * An answer that is not a success, as the error that tells the cycle how it heals: central's own code where trying again or a new

@@ -97,6 +97,7 @@ function concernsCentral({ code, heals }: WaypostError): boolean {
     'CENTRAL_UNTRUSTED',
     'CENTRAL_REFUSED',
     'CENTRAL_BUSY',
+    'TOO_MANY_REQUESTS',
     'TRANSFER_STALLED',
     'DEADLINE_EXCEEDED',
     'SHUTTING_DOWN',

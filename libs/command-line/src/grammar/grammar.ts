@@ -1,3 +1,4 @@
+import { RIGHTS } from '@waypost/contracts';
 import { DEVICE_STATES } from '../read/device-states.js';
 import type { Side } from '../read/side.js';
 
@@ -47,6 +48,8 @@ const SERVER_DAYS = 'how long it is valid, at most as long as the authority (def
 const SELECT_MANIFEST = 'its id, or a device’s MAC for its latest; ~1 behind either is the one before';
 
 const DEVICE_ARGUMENT = { name: '<device>', description: 'its MAC address in any notation, its name, or its id' };
+
+const KEY_ARGUMENT = { name: '<key>', description: 'its name or its id' };
 
 /** Every command, in the order of `waypost --help`. */
 export const COMMANDS: readonly CommandSpec[] = [
@@ -298,6 +301,52 @@ export const COMMANDS: readonly CommandSpec[] = [
     arguments: [DEVICE_ARGUMENT],
     options: [],
     examples: ['waypost device revoke barn-pi'],
+    timeout: QUICK,
+  },
+  {
+    name: 'key add',
+    side: 'central',
+    summary: 'an API key with which a program asks central',
+    description:
+      'Prints a secret that the program sends in the header X-API-Key. Central stores only its hash. Rights: status (GET /api/status, the details of /health), metrics (GET /metrics), changes and export (tables; their routes come later).',
+    arguments: [],
+    options: [
+      { flags: '--name <name>', description: 'the program, or what the key is for' },
+      { flags: '--allow <rights>', description: 'what it may do', choices: RIGHTS, list: true },
+      { flags: '--for <duration>', description: 'how long the key is valid, such as 90d (default: 365d)' },
+    ],
+    examples: [
+      'waypost key add --name prometheus --allow metrics',
+      'waypost key add --name console --allow status,metrics --for 90d --json | jq -r .key',
+    ],
+    timeout: QUICK,
+  },
+  {
+    name: 'key list',
+    side: 'central',
+    summary: 'API keys: what they may do, when they were used last',
+    arguments: [],
+    options: [LIMIT_OPTION],
+    examples: ['waypost key list', "waypost key list --json | jq '.keys[] | select(.lastUsedAt == null)'"],
+    timeout: QUICK,
+  },
+  {
+    name: 'key show',
+    side: 'central',
+    summary: 'one API key, without its secret',
+    arguments: [KEY_ARGUMENT],
+    options: [],
+    examples: ['waypost key show prometheus'],
+    timeout: QUICK,
+  },
+  {
+    name: 'key revoke',
+    side: 'central',
+    summary: 'refuse an API key from its next request on',
+    description: 'Exits with 1 where it was revoked before, or has expired.',
+    arguments: [KEY_ARGUMENT],
+    options: [],
+    examples: ['waypost key revoke prometheus'],
     timeout: QUICK,
   },
   {

@@ -74,9 +74,9 @@ export class CommandContext {
   }
 
   /** @throws WaypostError CONFIG_INVALID */
-  duration(name: string): number | undefined {
+  duration(name: string, maxMs = MAX_MS): number | undefined {
     const text = this.option(name);
-    return text === undefined ? undefined : parseDuration(text, flagOf(name));
+    return text === undefined ? undefined : parseDuration(text, flagOf(name), maxMs);
   }
 
   /** A duration that the service's environment sets, or its default. @throws WaypostError CONFIG_INVALID */
@@ -138,10 +138,10 @@ export class CommandContext {
   }
 }
 
-function parseDuration(text: string, option: string): number {
+function parseDuration(text: string, option: string, maxMs = MAX_MS): number {
   const [, value, unit] = DURATION.exec(text.trim()) ?? [];
   const ms = Number(value) * (UNIT_MS[unit as string] ?? NaN);
-  if (ms >= 1 && ms <= MAX_MS) return Math.round(ms);
+  if (ms >= 1 && ms <= maxMs) return Math.round(ms);
   throw new WaypostError('CONFIG_INVALID', {
     detail: `${option} ${JSON.stringify(text)} is not a duration.`,
     hint: 'For instance 30s, 15m, 12h or 7d.',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { databaseUrl, durationMs, httpUrl, integer, logLevel, portNumber, readConfig, retentionMs } from './config.js';
+import { databaseUrl, durationMs, httpUrl, integer, logLevel, networks, portNumber, readConfig, retentionMs } from './config.js';
 
 const schema = z.object({
   DATABASE_URL: databaseUrl,
@@ -99,4 +99,15 @@ test.each([
 
 test.each(['36501d', '59m', '1y', '-1d', 'for ever', '90'])('a retention of %s is refused', (text) => {
   expect(retentionMs.safeParse(text).success).toBe(false);
+});
+
+test.each([
+  ['10.0.0.7', ['10.0.0.7']],
+  ['192.0.2.0/24, fd00::/8', ['192.0.2.0/24', 'fd00::/8']],
+])('%s are networks', (text, listed) => {
+  expect(networks.parse(text)).toEqual(listed);
+});
+
+test.each(['', 'proxy.example', '10.0.0.0/33', 'fd00::/129', '10.0.0.7,', '10.0.0.7/x', 'true'])('%j are no networks', (text) => {
+  expect(networks.safeParse(text).success).toBe(false);
 });

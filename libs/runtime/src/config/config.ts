@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { WaypostError } from '@waypost/contracts';
 import { z } from 'zod';
 
@@ -55,6 +56,22 @@ export const httpUrl = z
   .string()
   .refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), { message: 'must be an http:// or https:// URL' })
   .transform((text) => text.replace(/\/+$/, ''));
+
+const IP_BITS: Record<number, number> = { 4: 32, 6: 128 };
+
+/** `10.0.0.7, 192.0.2.0/24, fd00::/8`: addresses and networks, separated by commas. */
+export const networks = z.string().transform((text, context) => {
+  const listed = text.split(',').map((network) => network.trim());
+  if (listed.every(isNetwork)) return listed;
+  context.addIssue({ code: 'custom', message: 'must be addresses and networks, separated by commas, such as 10.0.0.7, 192.0.2.0/24' });
+  return z.NEVER;
+});
+
+function isNetwork(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const all = IP_BITS[isIP(address)];
+  return all !== undefined && Number(bits ?? all) <= all;
+}
 
 export const logLevel = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']);
 

@@ -14,7 +14,9 @@ import { newId } from '../system/new-id.js';
 import { LOGGER, demoteLogs } from '../telemetry/logging.js';
 import { readKeyPair, type TlsFiles } from '../tls/key-pair.js';
 import { TLS_POLICY } from '../tls/tls-policy.js';
+import { withoutSecrets } from './problem-filter.js';
 import { trackRequests } from './request-log.js';
+import { addSecurityHeaders, SECURITY_HEADERS } from './security-headers.js';
 
 export interface HttpLimits {
   maxBodyBytes: number;
@@ -26,6 +28,8 @@ export interface HttpLimits {
   maxConnections?: number;
   /** HTTPS with this certificate, in place of HTTP. CertificateReloader has it replaced later. */
   tls?: TlsFiles | undefined;
+  /** Addresses and networks of proxies whose X-Forwarded-For is believed; none by default. */
+  trustedProxies?: readonly string[];
   /** Requests with these URLs get a span where tracing is on; none by default. */
   tracedUrls?: RegExp;
 }
@@ -46,7 +50,7 @@ const MAX_PARAMETER_LENGTH = 1024;
  */
 export async function createHttpApp(
   module: Type | DynamicModule,
-  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tls, tracedUrls }: HttpLimits,
+  { maxBodyBytes, requestTimeoutMs, stallTimeoutMs, maxConnections, tls, trustedProxies = [], tracedUrls }: HttpLimits,
 ): Promise<NestFastifyApplication> {
   const timers = { headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs), connectionsCheckingInterval: LATE_CHECK_MS };
   const adapter = new FastifyAdapter({
@@ -57,12 +61,16 @@ export async function createHttpApp(
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     genReqId: () => newId(),
+    ...(trustedProxies.length > 0 ? { trustProxy: [...trustedProxies] } : {}),
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     clientErrorHandler: answerBrokenRequest,
     // Failures before there is a route, such as a URL that cannot be decoded.
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      const problem = toProblem(toWaypostError(error), request.id);
-      void reply.status(problem.status).header('content-type', PROBLEM_TYPE).send(problem);
+      const problem = withoutSecrets(toProblem(toWaypostError(error), request.id));
+      void reply
+        .status(problem.status)
+        .headers({ ...SECURITY_HEADERS, 'content-type': PROBLEM_TYPE })
+        .send(problem);
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
@@ -75,6 +83,7 @@ export async function createHttpApp(
   server.removeContentTypeParser('text/plain');
   server.addHook('preParsing', refuseEncodedBody);
   if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
+  addSecurityHeaders(server, { speaksTls: tls !== undefined });
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
   app.useLogger(demoteLogs(app.get(NestLogger)));
@@ -125,10 +134,14 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): 
   if (socket instanceof TLSSocket && !socket.getCipher()) return void socket.destroy();
   const problem = toProblem(new WaypostError(BROKEN_REQUESTS[error.code ?? ''] ?? 'REQUEST_INVALID', { detail: error.message }));
   const body = JSON.stringify(problem);
-  const head = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+  const head = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n${BARE_HEADERS}connection: close\r\n\r\n`;
   if (socket.writable) socket.write(head + body);
   socket.destroySoon();
 }
+
+const BARE_HEADERS = Object.entries(SECURITY_HEADERS)
+  .map(([name, value]) => `${name}: ${value}\r\n`)
+  .join('');
 
 const BROKEN_REQUESTS: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',

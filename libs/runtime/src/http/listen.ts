@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
@@ -14,15 +15,37 @@ import { sqlStateOf } from '../errors/sql-state.js';
 export async function listen(app: INestApplication, port: number, host: string): Promise<string> {
   try {
     await app.listen(port, host);
-    const server = app.getHttpServer() as Server;
-    const { address, family, port: bound } = server.address() as AddressInfo;
-    return `${server instanceof TlsServer ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+    return urlOf(app.getHttpServer() as Server);
   } catch (error) {
-    throw (await listenError(error, port, host)) ?? error;
+    throw (await listenError(error, port, host, { port: 'PORT', host: 'HOST' })) ?? error;
   }
 }
 
-async function listenError(cause: unknown, port: number, host: string): Promise<WaypostError | undefined> {
+/**
+ * As `listen`, of a server without an application.
+ * @param names of the variables that say where
+ */
+export async function listenOn(server: Server, port: number, host: string, names: Names): Promise<string> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+    return urlOf(server);
+  } catch (error) {
+    throw (await listenError(error, port, host, names)) ?? error;
+  }
+}
+
+interface Names {
+  port: string;
+  host: string;
+}
+
+function urlOf(server: Server): string {
+  const { address, family, port } = server.address() as AddressInfo;
+  return `${server instanceof TlsServer ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+async function listenError(cause: unknown, port: number, host: string, names: Names): Promise<WaypostError | undefined> {
   switch (sqlStateOf(cause)) {
     case 'EADDRINUSE': {
       const owner = await findListener(port);
@@ -30,11 +53,11 @@ async function listenError(cause: unknown, port: number, host: string): Promise<
       return new WaypostError('PORT_IN_USE', { detail: `Port ${port} at ${host} is held by ${held}.` });
     }
     case 'EACCES':
-      return new WaypostError('CONFIG_INVALID', { detail: `PORT: this user may not listen on port ${port}.` });
+      return new WaypostError('CONFIG_INVALID', { detail: `${names.port}: this user may not listen on port ${port}.` });
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return new WaypostError('CONFIG_INVALID', { detail: `HOST: ${host} is no address of this machine.` });
+      return new WaypostError('CONFIG_INVALID', { detail: `${names.host}: ${host} is no address of this machine.` });
     default:
       return undefined;
   }

@@ -1,9 +1,10 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
-import { PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
+import { type Problem, PROBLEM_TYPE, toProblem, WaypostError } from '@waypost/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { sqlStateOf } from '../errors/sql-state.js';
 import { toWaypostError } from '../errors/to-waypost-error.js';
+import { redactText } from '../telemetry/redact.js';
 import { inRequest, loggedUrl, markRequestFailed } from './request-log.js';
 
 /** For clients other than devices, which add jitter themselves. */
@@ -37,9 +38,9 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const error = toWaypostError(thrown);
     markRequestFailed(request, error.code);
-    const facts = { method: request.method, url: loggedUrl(request) };
+    const facts = { method: request.method, url: loggedUrl(request), ip: request.ip };
     if (error.status >= 500) this.logger.error({ err: error, ...facts }, 'request failed');
-    else this.logger.warn({ err: withoutStack(error), ...facts }, 'request refused');
+    else this.logger[levelOf(error)]({ err: withoutStack(error), ...facts }, 'request refused');
     await this.refused(request, error).catch((cause: unknown) => {
       this.logger.error({ err: cause }, 'the refusal could not be audited');
     });
@@ -50,8 +51,21 @@ export class ProblemFilter implements ExceptionFilter {
     }
     if (error.code === 'CENTRAL_BUSY') reply.header('retry-after', RETRY_AFTER_S);
     if (error.status === 401) reply.header('www-authenticate', 'Bearer');
-    await reply.status(error.status).header('content-type', PROBLEM_TYPE).send(toProblem(error, request.id));
+    await reply
+      .status(error.status)
+      .header('content-type', PROBLEM_TYPE)
+      .send(withoutSecrets(toProblem(error, request.id)));
   }
+}
+
+/** A detail may quote what the client sent. */
+export function withoutSecrets(problem: Problem): Problem {
+  return problem.detail === undefined ? problem : { ...problem, detail: redactText(problem.detail) };
+}
+
+/** A client that is told to slow down must not fill the log. */
+function levelOf({ code }: WaypostError): 'warn' | 'debug' {
+  return code === 'TOO_MANY_REQUESTS' ? 'debug' : 'warn';
 }
 
 /** A refusal is the client's error: a stack of this code says nothing about it. Its cause may be for the log alone. */

@@ -9,6 +9,8 @@ import { RequestContext, runInContext } from '../telemetry/request-context.js';
 
 /** Probes and scrapes come every few seconds; a line for each would say nothing. */
 const NOT_LOGGED = /^\/(health|healthz|metrics)\b/;
+/** One of many: what limits requests counts and reports them. */
+const TOO_MANY_REQUESTS = 429;
 /** Node takes 16 KiB of headers: long URLs must not fill the log. */
 const MAX_URL_CHARS = 2048;
 
@@ -78,7 +80,7 @@ function finish({ ids, span }: TrackedRequest, request: FastifyRequest, reply: F
   }
   if (!NOT_LOGGED.test(request.url)) {
     const facts = { method: request.method, url: loggedUrl(request), status, durationMs: Math.round(reply.elapsedTime) };
-    logger.info(facts, isComplete ? 'request answered' : 'request aborted');
+    logger[status === TOO_MANY_REQUESTS ? 'debug' : 'info'](facts, isComplete ? 'request answered' : 'request aborted');
   }
   ids.release();
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { armFaults } from './fault-points.js';
 import { toWaypostError } from '../errors/to-waypost-error.js';
 import { createLogger } from '../telemetry/logging.js';
+import { hideSecretsOf } from '../telemetry/redact.js';
 import { stopOnSignals } from './shutdown.js';
 import { startTelemetry, type Telemetry } from '../telemetry/telemetry.js';
 import type { TelemetryConfig } from '../telemetry/telemetry-config.js';
@@ -20,6 +21,7 @@ export async function runService<Config extends TelemetryConfig>(
   let telemetry: Telemetry | undefined;
   try {
     const config = readConfig(process.env);
+    hideSecretsOf(config);
     const started = (telemetry = await startTelemetry(name, config));
     armFaults(process.env, started.logger);
     let closable: INestApplicationContext | undefined;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { costOfEightfold } from '../../../../test/support/growth.js';
-import { MAX_TEXT_CHARS, redactLine } from './redact.js';
+import { hideSecretsOf, MAX_TEXT_CHARS, redactLine, redactText } from './redact.js';
 
 const SECRET = 'hunter2-geheim';
 const redacted = (fields: object): unknown => JSON.parse(redactLine(`${JSON.stringify(fields)}\n`));
@@ -16,6 +16,13 @@ test.each([
   [{ msg: `sent basic ${SECRET}` }, 'sent basic [redacted]'],
   [{ msg: `Cookie: a=b; session=${SECRET}` }, 'Cookie: [redacted]'],
   [{ msg: `{"SEQ_API_KEY":"${SECRET}"}` }, '{"SEQ_API_KEY":[redacted]}'],
+  [{ url: `/api/unknown/wpk_01ARZ3NDEKTSV4RRFFQ69G5FAV_${SECRET}` }, '/api/unknown/wpk_[redacted]'],
+  [{ msg: `"wpe_${SECRET}" is not a MAC address` }, 'wpe_[redacted]'],
+  [{ msg: `sent eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.${SECRET}-${SECRET}` }, 'sent eyJ[redacted]'],
+  [
+    { msg: `-----BEGIN PRIVATE KEY-----\n${SECRET.replace('-', '')}\n-----END PRIVATE KEY-----` },
+    '-----BEGIN PRIVATE KEY-----[redacted]-----END',
+  ],
   [{ err: { message: 'x', cause: { input: `postgres://u:${SECRET}@h` } } }, 'postgres://u:[redacted]@h'],
 ])('a secret within a text is cut out: %j', (fields, rest) => {
   const text = JSON.stringify(redacted(fields));
@@ -49,6 +56,22 @@ test.each([
   }
 });
 
+test('secrets of the settings are cut out of every text', () => {
+  const password = 'long-p@ssword-geheim';
+  const token = 'a-metrics-token-geheim';
+  hideSecretsOf({
+    DATABASE_URL: `postgres://u:${encodeURIComponent(password)}@h/d`,
+    METRICS_TOKEN: token,
+    TOKEN_TTL: 600_000,
+    API_TOKEN: 'short',
+  });
+  expect(redacted({ url: `/metrics/${token}?x=${token}`, msg: `role u has ${password}, and a short name` })).toEqual({
+    url: '/metrics/[redacted]?x=[redacted]',
+    msg: 'role u has [redacted], and a short name',
+  });
+  expect(redactText(`/${token}`)).toBe('/[redacted]');
+});
+
 test('what holds no secret stays as it is', () => {
   const fields = {
     url: 'http://127.0.0.1:8080',
@@ -65,7 +88,11 @@ test('a line stays one line, and one JSON object that says the same, whatever it
   const nasty = fc.string({ unit: 'binary', maxLength: 40 });
   fc.assert(
     fc.property(fc.dictionary(nasty, nasty), (fields) => {
-      fc.pre(!/passw|secret|token|authori|cookie|key|credential|connection|headers|url|basic|bearer|:\/\//i.test(JSON.stringify(fields)));
+      fc.pre(
+        !/passw|secret|token|authori|cookie|key|credential|connection|headers|url|basic|bearer|wp[ek]_|eyj|:\/\//i.test(
+          JSON.stringify(fields),
+        ),
+      );
       const line = redactLine(`${JSON.stringify(fields)}\n`);
       expect(line.slice(0, -1)).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
       expect(line.endsWith('\n')).toBe(true);
@@ -79,6 +106,10 @@ test.each([
   '://',
   'password=',
   'a://b:',
+  'eyJ',
+  'eyJ.',
+  'wpe_',
+  '-----BEGIN PRIVATE KEY-----',
   'a.',
   'a-',
   'cookie: ',

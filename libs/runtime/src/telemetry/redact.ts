@@ -16,15 +16,38 @@ const SECRET_TEXTS: readonly RegExp[] = [
   /(\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:(?:basic|bearer|digest)\s*)?)([^\s"',;]+)/gi,
   /(\b(?:basic|bearer)\s+)([A-Za-z0-9+/_.=-]{8,})/gi,
   /(\b(?:set-)?cookie["']?\s*[:=]\s*["']?)([^\r\n"']+)/gi,
+  // Waypost's own secrets and JWTs, wherever they stand. Within a run of such characters only its beginning is tried.
+  /(wp[ek]_)([\w-]{8,})/g,
+  /(?<![\w-])(eyJ)([\w-]*\.[\w-]*\.[\w-]*)/g,
+  /(-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----)([^-]+)/g,
   /((?:passw(?:or)?d|passphrase|secret|token|api[-_]?key)["']?\s*[:=]\s*)('[^']*'|"[^"]*"|[^\s"'&,;]+)/gi,
 ];
 
 /** Only lines that match are searched for secrets; nearly none does. */
 const SUSPICIOUS =
-  /passw(or)?d|passphrase|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|connection[-_]?string|headers|(database|central|seq)[-_]?url|basic |bearer |:\/\/[^\s":/@]*:/i;
+  /passw(or)?d|passphrase|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|connection[-_]?string|headers|(database|central|seq)[-_]?url|basic |bearer |wp[ek]_|eyJ|PRIVATE KEY|:\/\/[^\s":/@]*:/i;
 
 /** Characters that JSON does not escape but terminals and line readers act on: DEL, C1, line and paragraph separators, changes of direction. */
 const UNSAFE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+
+/** Secrets of this process's settings. A shorter one would be found in words that are none. */
+const OWN_SECRETS = new Set<string>();
+const MIN_OWN_CHARS = 12;
+
+/** From now on the secrets among these settings, and the passwords in their URLs, are cut out of every text, wherever they stand. */
+export function hideSecretsOf(settings: object): void {
+  for (const [name, value] of Object.entries(settings)) {
+    if (typeof value !== 'string' || !SECRET_NAME.test(name)) continue;
+    const secret = URL.canParse(value) ? decodeURIComponent(URL.parse(value)?.password ?? '') : value;
+    if (secret.length >= MIN_OWN_CHARS) OWN_SECRETS.add(secret);
+  }
+}
+
+function withoutOwnSecrets(text: string): string {
+  let rest = text;
+  for (const secret of OWN_SECRETS) rest = rest.replaceAll(secret, CENSORED);
+  return rest;
+}
 
 /** Longest text in a line: enough for a stack with its causes, too little for a request's body. */
 export const MAX_TEXT_CHARS = 8192;
@@ -34,13 +57,15 @@ export const MAX_TEXT_CHARS = 8192;
  * Objects are searched to any depth; texts for passwords in URLs, credentials in headers and in settings. Takes time linear in the line.
  */
 export function redactLine(line: string): string {
-  const seen = line.length > MAX_TEXT_CHARS || SUSPICIOUS.test(line) ? redactJson(line) : line;
+  const own = withoutOwnSecrets(line);
+  const seen = own.length > MAX_TEXT_CHARS || SUSPICIOUS.test(own) ? redactJson(own) : own;
   return seen.replace(UNSAFE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** A text without secrets, in time linear in its length. */
 export function redactText(text: string): string {
-  const withoutPasswords = text.includes('://') ? text.replace(/[^\s"']+/g, redactUrl) : text;
+  const rest = withoutOwnSecrets(text);
+  const withoutPasswords = rest.includes('://') ? rest.replace(/[^\s"']+/g, redactUrl) : rest;
   return SECRET_TEXTS.reduce((result, pattern) => result.replace(pattern, `$1${CENSORED}`), withoutPasswords);
 }
 
