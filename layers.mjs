@@ -28,6 +28,7 @@ export const LAYERS = {
     'audit',
     'scopes',
     'plan',
+    'trust',
     'identity',
     'epochs',
     'metrics',

@@ -92,7 +92,7 @@ describe('a trust document', () => {
     ['one without a canonical form', (signed) => ({ ...signed, document: { ...signed.document, more: '\ud800' } }), /canonical/],
   ])('%s is not believed', (_, alter, why) => {
     expect(() => openTrust(alter(signTrust(FIRST, [root])))).toThrow(
-      expect.objectContaining({ code: 'MANIFEST_UNTRUSTED', message: expect.stringMatching(why) as string }),
+      expect.objectContaining({ code: 'MANIFEST_UNTRUSTED', message: expect.stringMatching(why) as string }) as Error,
     );
   });
 });
@@ -147,7 +147,9 @@ describe('the signature of a manifest', () => {
       /expired at/,
     ],
   ])('one %s is refused', (_, attempt, why) => {
-    expect(attempt).toThrow(expect.objectContaining({ code: 'MANIFEST_UNTRUSTED', message: expect.stringMatching(why) as string }));
+    expect(attempt).toThrow(
+      expect.objectContaining({ code: 'MANIFEST_UNTRUSTED', message: expect.stringMatching(why) as string }) as Error,
+    );
   });
 
   test('stays within its purpose: no signature of a trust document is one of a manifest', () => {

@@ -30,6 +30,7 @@ import { CreateDeviceStates1795300000000 } from './migrations/1795300000000-crea
 import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create-audit-views.js';
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
 import { AddKeyRotation1797610000000 } from './migrations/1797610000000-add-key-rotation.js';
+import { CreateTrust1797700000000 } from './migrations/1797700000000-create-trust.js';
 import { CreateIdentities1797600000000 } from './migrations/1797600000000-create-identities.js';
 import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-create-receipt-keys.js';
 
@@ -68,6 +69,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       RemoveOldDeltas1797500000000,
       CreateIdentities1797600000000,
       AddKeyRotation1797610000000,
+      CreateTrust1797700000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

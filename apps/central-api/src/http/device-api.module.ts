@@ -13,11 +13,12 @@ import { IdentityController } from './identity.controller.js';
 import { LiveResponses } from './live-response.js';
 import { RequestController } from './request.controller.js';
 import { RevocationWatch } from './revocation-watch.js';
+import { TrustController } from './trust.controller.js';
 import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController, IdentityController],
+  controllers: [RequestController, DownloadController, AckController, IdentityController, TrustController],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,

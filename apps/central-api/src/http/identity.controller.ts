@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { AccessTokens } from '../identity/access-tokens.js';
 import { Enrollment } from '../identity/enrollment.js';
+import { TrustKeeper } from '../trust/trust-keeper.js';
 import { Facts } from './device.guard.js';
 import { DeviceOperation } from './operation.js';
 
@@ -25,6 +26,7 @@ export class IdentityController {
   constructor(
     private readonly enrollment: Enrollment,
     private readonly tokens: AccessTokens,
+    private readonly trust: TrustKeeper,
     private readonly audit: RequestAudit,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
@@ -37,7 +39,7 @@ export class IdentityController {
     facts.accept(enrolled.mac);
     await this.audit.enrolled(facts);
     this.logger.info({ deviceId: enrolled.deviceId, state: enrolled.state }, 'a device enrolled');
-    return enrolled;
+    return { ...enrolled, trust: (await this.trust.current()).signed };
   }
 
   @Post('auth/token')
