@@ -60,6 +60,7 @@ export const LAYERS = {
     'phase',
     'outbox',
     'audit',
+    'trust',
     'central',
     'identity',
     'state',
