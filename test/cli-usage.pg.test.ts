@@ -48,10 +48,12 @@ test.each<[string, string[], boolean, RegExp]>([
 test('help says which commands write, and has a text for each group', async () => {
   const { out } = await waypost(['--help']);
   const writing = ['adopt TABLE…', 'release TABLE', 'capture install', 'capture remove', 'capture trust'];
-  writing.push('device add', 'device approve', 'device rotate', 'device revoke', 'key add', 'key revoke', 'store check --repair');
+  writing.push('device add', 'device approve', 'device rotate', 'device revoke', 'key add', 'key revoke');
+  writing.push('keys rotate', 'keys export-root', 'store check --repair');
   const sentence = /These change a database:([^.]+)\./.exec(out)?.[1] ?? '';
   expect(sentence.match(/`[^`]+`/g)).toEqual(writing.map((command) => `\`${command}\``));
-  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'certs']) expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
+  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'keys', 'certs'])
+    expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
 });
 
 test.each(['central', 'edge'] as const)(

@@ -89,7 +89,7 @@ test('what the device stores is for its user alone', async () => {
   await pair.startService('edge');
   expect(await pair.heal()).toMatchObject({ problems: [] });
   for (const name of await readdir(identity)) expect((await stat(join(identity, name))).mode & 0o777).toBe(0o600);
-  expect((await readdir(identity)).sort()).toEqual(['identity.json', 'renewal.json']);
+  expect((await readdir(identity)).sort()).toEqual(['identity.json', 'renewal.json', 'trust.json']);
   expect((await stat(identity)).mode & 0o777).toBe(0o700);
 });
 

@@ -42,11 +42,14 @@ export const OF_ROTATION: readonly FaultPoint[] = [
   'edge.token-received',
 ];
 
+/** Reached only where central has a new trust document: test/trust.pg.test.ts walks them. */
+export const OF_TRUST: readonly FaultPoint[] = ['edge.trust-received', 'edge.trust-stored'];
+
 const STRATEGY = process.env['TEST_LOAD_STRATEGY'] ?? 'auto';
 
 /** Whether a walk comes to it, as TEST_LOAD_STRATEGY says. */
 export function isOnTheWay(point: FaultPoint): boolean {
-  return ![...OF_ENROLLMENT, ...OF_ROTATION].includes(point) && (STRATEGY !== 'truncate' || !OF_DIFFERENCES.includes(point));
+  return ![...OF_ENROLLMENT, ...OF_ROTATION, ...OF_TRUST].includes(point) && (STRATEGY !== 'truncate' || !OF_DIFFERENCES.includes(point));
 }
 
 /** Where the first hit would come before there is anything half done. */

@@ -20,6 +20,7 @@ import { PlanModule } from './plan/plan.module.js';
 import { ScopesModule } from './scopes/scopes.module.js';
 import { SettingsModule } from './settings.module.js';
 import { SnapshotsModule } from './snapshots/snapshots.module.js';
+import { TrustModule } from './trust/trust.module.js';
 
 /** Central, from the database up to the devices. Each module uses only those above it. One with options is global: it exists once. */
 @Module({})
@@ -40,6 +41,7 @@ export class AppModule {
         MetricsModule.forRoot({ staleAfterMs: config.DEVICE_STALE_AFTER, silentAfterMs: config.DEVICE_SILENT_AFTER }),
         EpochsModule,
         IdentityModule.forRoot({ mode: config.AUTH, tokenTtlMs: config.TOKEN_TTL, clientCertificates: config.TLS_CLIENT_AUTH }),
+        TrustModule.forRoot({ manifestTtlMs: config.MANIFEST_TTL }),
         PlanModule.forRoot({ file: config.SYNC_PLAN }),
         ScopesModule.forRoot({ lockTimeoutMs, statementTimeoutMs: buildTimeoutMs }),
         AuditModule,

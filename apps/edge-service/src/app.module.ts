@@ -24,6 +24,7 @@ import { ScheduleSyncModule } from './schedule/schedule.module.js';
 import { ScrubModule } from './scrub/scrub.module.js';
 import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
+import { TrustModule } from './trust/trust.module.js';
 import { StatusModule } from './status/status.module.js';
 
 /** The edge service, from the database up to its API. Each module uses only those above it. One with options is global: it exists once. */
@@ -53,6 +54,7 @@ export class AppModule {
           stallTimeoutMs,
           circuit,
         }),
+        TrustModule,
         AuditModule.forRoot({ retentionMs: config.AUDIT_RETENTION }),
         PhaseModule,
         DownloadModule.forRoot({ ...downloads, deviceMac, stallTimeoutMs }),

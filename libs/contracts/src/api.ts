@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { sha256Hex } from './hashes.js';
 import { ERROR_KINDS, type WaypostError } from './errors.js';
 import { sha256HexSchema, ulidSchema } from './manifest.js';
+import { manifestSignatureSchema } from './trust.js';
 
 /** A MAC in any usual notation; normalizeMac judges it. The length keeps junk out of the audit. */
 const macSchema = z.string().min(1).max(64);
@@ -51,7 +52,11 @@ export type EnclosedDeltas = z.infer<typeof enclosedDeltasSchema>;
 export const PREFER_MINIMAL = 'return=minimal';
 
 /** The short answer where nothing has changed since the manifest that the device holds. `sha256` is the manifest's own. */
-export const unchangedResponseSchema = z.object({ unchanged: z.object({ manifestId: ulidSchema, sha256: sha256HexSchema }) });
+export const unchangedResponseSchema = z.object({
+  unchanged: z.object({ manifestId: ulidSchema, sha256: sha256HexSchema }),
+  /** Of the manifest that is named. Centrals of earlier versions leave it out. */
+  signature: manifestSignatureSchema.optional(),
+});
 export type UnchangedResponse = z.infer<typeof unchangedResponseSchema>;
 
 /** Whether a Prefer header asks for PREFER_MINIMAL; of a preference that is named twice, the first counts. */

@@ -265,6 +265,12 @@ export const ERROR_KINDS = {
     title: 'The stored snapshot is gone',
     hint: 'Ask for a new manifest: central then builds the snapshot again. Check that SNAPSHOT_STORE is durable and shared by all replicas.',
   },
+  TRUST_UNKNOWN: {
+    status: 404,
+    heals: 'operator',
+    title: 'There is no such trust document',
+    hint: 'waypost keys show lists the versions that central has. Where its database was restored from a backup: docs/security.md, "When a device refuses a signature".',
+  },
   // What an edge refuses
   MANIFEST_INVALID: {
     status: 502,
@@ -277,6 +283,18 @@ export const ERROR_KINDS = {
     heals: 'operator',
     title: 'The manifest is older than what the device already holds',
     hint: 'Central may have been restored from a backup: it starts a new epoch by itself when the device asks next. Otherwise look for a replayed answer.',
+  },
+  MANIFEST_UNTRUSTED: {
+    status: 502,
+    heals: 'operator',
+    title: 'The manifest is not signed by a key that the device trusts',
+    hint: 'Nothing was changed; the device keeps what it has. See "When a device refuses a signature" in docs/security.md.',
+  },
+  MANIFEST_STALE: {
+    status: 502,
+    heals: 'operator',
+    title: 'Central’s signature is older than it should be',
+    hint: 'Something between device and central may send old answers again; or central’s clock went back. The data stays as it is. Look at the proxies on the way, and at central’s clock.',
   },
   SCHEMA_VERSION_MISMATCH: {
     status: 409,

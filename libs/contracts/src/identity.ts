@@ -90,6 +90,8 @@ export const enrollResponseSchema = z.object({
   name: z.string().nullable(),
   /** `pending`: an operator has to approve the key first. */
   state: z.enum(['active', 'pending']),
+  /** The trust document that the device pins, unchecked (openTrust). Centrals of earlier versions leave it out. */
+  trust: z.unknown().optional(),
 });
 export type EnrollResponse = z.infer<typeof enrollResponseSchema>;
 

@@ -18,3 +18,4 @@ export * from './named-chunks.js';
 export * from './plan.js';
 export * from './row-diff.js';
 export * from './row-framer.js';
+export * from './trust.js';

@@ -12,8 +12,8 @@ export const LIVE_STREAM_TYPE = 'application/vnd.waypost.live';
 /** Type (1 byte), three zero bytes, length of what follows (4 bytes, big-endian). */
 export const LIVE_HEAD_BYTES = 8;
 
-/** `preamble`: JSON, first. `table`: the next table of the preamble begins. `chunk`: index entry and frame. `truncated`: no more chunks will come. `manifest`: JSON, last. */
-const TYPES = { preamble: 0x44, table: 0x54, chunk: 0x43, truncated: 0x47, manifest: 0x4d } as const;
+/** `preamble`: JSON, first. `table`: the next table of the preamble begins. `chunk`: index entry and frame. `truncated`: no more chunks will come. `signature`: JSON, of the manifest. `manifest`: JSON, last. */
+const TYPES = { preamble: 0x44, table: 0x54, chunk: 0x43, truncated: 0x47, signature: 0x53, manifest: 0x4d } as const;
 export type LiveRecordType = keyof typeof TYPES;
 
 /** What a table looks like, before its rows are known. */

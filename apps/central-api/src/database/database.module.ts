@@ -31,6 +31,7 @@ import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
 import { CreateDeviceAuthorities1797615000000 } from './migrations/1797615000000-create-device-authorities.js';
 import { AddKeyRotation1797610000000 } from './migrations/1797610000000-add-key-rotation.js';
+import { CreateTrust1797700000000 } from './migrations/1797700000000-create-trust.js';
 import { CreateIdentities1797600000000 } from './migrations/1797600000000-create-identities.js';
 import { CreateApiKeys1797620000000 } from './migrations/1797620000000-create-api-keys.js';
 import { CreateHourlyRefusals1797620000010 } from './migrations/1797620000010-create-hourly-refusals.js';
@@ -74,6 +75,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateDeviceAuthorities1797615000000,
       CreateApiKeys1797620000000,
       CreateHourlyRefusals1797620000010,
+      CreateTrust1797700000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -4,6 +4,7 @@ import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from '../identity/identity-options.js';
+import { TrustKeeper } from '../trust/trust-keeper.js';
 import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
@@ -11,8 +12,8 @@ const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
 const STORE = { code: 'STORAGE_FAILED', timeoutMs: 3000, ttlMs: 5000 } as const;
 
 /**
- * Down (503): the database is away or lacks migrations, or snapshots cannot be stored. Degraded (200): their disk is nearly full, or devices are
- * identified by their MACs alone. Silent
+ * Down (503): the database is away or lacks migrations, or snapshots cannot be stored. Degraded (200): their disk is nearly full, the key
+ * that signs manifests ends soon, or devices are identified by their MACs alone. Silent
  * or failing devices are none of this: central can do its work all the same (waypost_central_fleet_… tells of them).
  */
 @Injectable()
@@ -27,6 +28,7 @@ export class HealthIndicators {
     @Inject(SNAPSHOT_STORE) private readonly snapshots: SnapshotStore,
     @Inject(HEALTH_OPTIONS) private readonly options: HealthOptions,
     @Inject(IDENTITY_OPTIONS) private readonly identities: IdentityOptions,
+    private readonly trustKeeper: TrustKeeper,
   ) {}
 
   database() {
@@ -44,6 +46,17 @@ export class HealthIndicators {
   identity() {
     const check = this.checks.check('identity');
     return this.identities.mode === 'device' ? check.up() : check.degraded({ message: MAC_WARNING });
+  }
+
+  /** The database has an indicator of its own. */
+  async trust() {
+    const check = this.checks.check('trust');
+    const trust = await this.trustKeeper.current().catch(() => undefined);
+    if (!trust) return check.degraded({ message: 'the keys that sign manifests cannot be read' });
+    const facts = { version: trust.signed.document.version, expiresAt: trust.expiresAt.toISOString() };
+    return this.trustKeeper.isDue(trust)
+      ? check.degraded({ ...facts, message: 'the key that signs manifests ends soon: waypost keys rotate --root-key FILE' })
+      : check.up(facts);
   }
 
   async disk() {

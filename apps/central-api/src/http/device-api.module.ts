@@ -19,11 +19,12 @@ import { OPERATOR_OPTIONS, type OperatorOptions } from './operator-options.js';
 import { RequestController } from './request.controller.js';
 import { RevocationWatch } from './revocation-watch.js';
 import { StatusController } from './status.controller.js';
+import { TrustController } from './trust.controller.js';
 import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController, IdentityController, StatusController],
+  controllers: [RequestController, DownloadController, AckController, IdentityController, StatusController, TrustController],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,

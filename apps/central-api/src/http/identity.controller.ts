@@ -14,6 +14,7 @@ import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { AccessTokens } from '../identity/access-tokens.js';
 import { Enrollment } from '../identity/enrollment.js';
 import { kidOf } from '../identity/verify-jwt.js';
+import { TrustKeeper } from '../trust/trust-keeper.js';
 import { AttemptLimits } from './attempt-limits.js';
 import { Facts } from './device.guard.js';
 import { DeviceOperation } from './operation.js';
@@ -27,6 +28,7 @@ export class IdentityController {
   constructor(
     private readonly enrollment: Enrollment,
     private readonly tokens: AccessTokens,
+    private readonly trust: TrustKeeper,
     private readonly audit: RequestAudit,
     private readonly limits: AttemptLimits,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -40,7 +42,7 @@ export class IdentityController {
     facts.accept(enrolled.mac);
     await this.audit.enrolled(facts);
     this.logger.info({ deviceId: enrolled.deviceId, state: enrolled.state }, 'a device enrolled');
-    return enrolled;
+    return { ...enrolled, trust: (await this.trust.current()).signed };
   }
 
   @Post('auth/token')

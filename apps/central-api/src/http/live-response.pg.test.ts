@@ -7,6 +7,7 @@ import {
   LIVE_HEAD_BYTES,
   LIVE_STREAM_TYPE,
   type LiveRecordType,
+  manifestSignatureSchema,
   openManifest,
   readLiveEntry,
   readLiveHead,
@@ -74,7 +75,8 @@ test('a first sync’s rows come with their manifest, and are what it says', asy
   expect(answer.headers.date).toBeDefined();
   const records = await recordsOf(answer);
   const [first, last] = [records[0], records.at(-1)];
-  expect([first?.type, last?.type]).toEqual(['preamble', 'manifest']);
+  expect([first?.type, records.at(-2)?.type, last?.type]).toEqual(['preamble', 'signature', 'manifest']);
+  expect(manifestSignatureSchema.safeParse(jsonOf(records.at(-2))).success).toBe(true);
   const manifest = openManifest(jsonOf(last));
   const { tables, types, schemaVersion } = jsonOf(first) as Preamble;
   expect({ types, schemaVersion }).toEqual({ types: manifest.types, schemaVersion: 3 });
@@ -129,7 +131,7 @@ test('a receiver that does not keep up delays no other: it gets its manifest, an
   const records = await recordsOf(answer);
   const manifest = openManifest(jsonOf(records.at(-1)));
   expect(records.filter(({ type }) => type === 'truncated')).toHaveLength(1);
-  expect(records.findIndex(({ type }) => type === 'truncated')).toBe(records.length - 2);
+  expect(records.findIndex(({ type }) => type === 'truncated')).toBe(records.length - 3);
   const received = records.reduce((total, { content }) => total + content.length, 0);
   const all = manifest.tables.reduce((total, { streamBytes }) => total + streamBytes, 0);
   expect(all).toBeGreaterThan(16 << 20);

@@ -8,6 +8,7 @@ import {
   liveHead,
   type LiveRecordType,
   type Manifest,
+  type ManifestSignature,
 } from '@waypost/contracts';
 import { releaseMemory } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -80,7 +81,8 @@ export class LiveResponse implements BuildObserver {
     if (this.backlogBytes > MAX_BACKLOG_BYTES) this.truncate();
   }
 
-  end(manifest: Manifest): void {
+  end(manifest: Manifest, signature: ManifestSignature): void {
+    this.addJson('signature', signature);
     this.addJson('manifest', manifest);
     this.queue.push([]);
     this.send();

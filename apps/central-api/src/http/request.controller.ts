@@ -4,6 +4,7 @@ import { Body, Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import {
   type EnclosedDeltas,
   type Manifest,
+  type ManifestSignature,
   PREFER_MINIMAL,
   prefersMinimal,
   type SyncRequest,
@@ -18,6 +19,7 @@ import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { ShadowReads } from '../maintenance/shadow-reads.js';
 import { DeltaService } from '../manifests/delta-service.js';
 import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
+import { ManifestSigner } from '../trust/manifest-signer.js';
 import { PAYLOAD_TYPES, type PayloadForm, writePayload } from '../snapshots/write-payload.js';
 import { chooseEncoding, createEncoder, encode } from './content-encoding.js';
 import { DatabaseIdentityHeader } from './database-identity.js';
@@ -32,6 +34,7 @@ export class RequestController {
   constructor(
     private readonly manifests: ManifestService,
     private readonly unchanged: UnchangedLookup,
+    private readonly signer: ManifestSigner,
     private readonly deltas: DeltaService,
     private readonly liveResponses: LiveResponses,
     private readonly shadowReads: ShadowReads,
@@ -59,19 +62,21 @@ export class RequestController {
     const encoding = chooseEncoding(request.headers['accept-encoding']);
     if (held) {
       this.shadowReads.answered(mac, held.manifestId);
-      return isMinimal ? answerUnchanged(reply, held) : answerManifest(reply, { manifest: held.manifest }, encoding);
+      const signature = await this.signer.sign(held.sha256);
+      return isMinimal ? answerUnchanged(reply, held, signature) : answerManifest(reply, { manifest: held.manifest, signature }, encoding);
     }
     const live = have ? undefined : this.liveResponses.open(request, reply);
     const issued = await this.manifests.answer({ mac, have, signal, observer: live });
     await this.audit.issued(facts, issued);
     await faultPoint('central.request-audited');
     const { manifest, isNew } = issued;
-    if (live?.begun) return live.end(manifest);
+    const signature = await this.signer.sign(manifest.sha256);
+    if (live?.begun) return live.end(manifest, signature);
     const isHeld = !isNew && manifest.manifestId === have?.manifestId;
-    if (isMinimal && isHeld) return answerUnchanged(reply, manifest);
+    if (isMinimal && isHeld) return answerUnchanged(reply, manifest, signature);
     const deltas =
       have && !isHeld && encloseDeltas > 0 ? await this.deltas.enclose(manifest, { base: have.manifestId, mac }, encloseDeltas) : {};
-    return answerManifest(reply, { manifest, ...(Object.keys(deltas).length > 0 ? { deltas } : {}) }, encoding);
+    return answerManifest(reply, { manifest, signature, ...(Object.keys(deltas).length > 0 ? { deltas } : {}) }, encoding);
   }
 
   /** Streams manifest and rows; a failure after the first byte breaks the connection, so that no client takes a part for the whole. */
@@ -107,8 +112,8 @@ export class RequestController {
 }
 
 /** Only which manifest it is, for a device that holds it and keeps it. */
-function answerUnchanged(reply: FastifyReply, { manifestId, sha256 }: UnchangedResponse['unchanged']): void {
-  const body: UnchangedResponse = { unchanged: { manifestId, sha256 } };
+function answerUnchanged(reply: FastifyReply, { manifestId, sha256 }: UnchangedResponse['unchanged'], signature: ManifestSignature): void {
+  const body: UnchangedResponse = { unchanged: { manifestId, sha256 }, signature };
   void reply.header('preference-applied', PREFER_MINIMAL).status(200).send(body);
 }
 
@@ -117,10 +122,10 @@ const MIN_ENCODED_BYTES = 512;
 
 async function answerManifest(
   reply: FastifyReply,
-  { manifest, deltas }: { manifest: Manifest | undefined } & Partial<EnclosedDeltas>,
+  { manifest, signature, deltas }: { manifest: Manifest | undefined; signature: ManifestSignature } & Partial<EnclosedDeltas>,
   encoding: ReturnType<typeof chooseEncoding>,
 ): Promise<void> {
-  const body = { manifest, ...(deltas ? { deltas } : {}) };
+  const body = { manifest, signature, ...(deltas ? { deltas } : {}) };
   void reply.status(200);
   if (!encoding) return void reply.send(body);
   const json = Buffer.from(JSON.stringify(body));

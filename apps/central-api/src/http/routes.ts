@@ -25,6 +25,7 @@ export const ROUTES: Readonly<Record<string, Access>> = {
   'GET /api/device-sync/manifests/:manifestId/tables/:table/chunks': 'device',
   'GET /api/device-sync/manifests/:manifestId/tables/:table/delta': 'device',
   'POST /api/device-sync/manifests/:manifestId/tables/:table/delta': 'device',
+  'GET /api/device-sync/trust/:version': 'device',
   'POST /api/device-sync/ack': 'device',
 };
 

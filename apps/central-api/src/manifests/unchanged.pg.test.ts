@@ -107,7 +107,8 @@ test('a device that is up to date is answered, and audited, without a table bein
 const MINIMAL = { prefer: 'return=minimal' };
 const ask = (held: Manifest, headers: Record<string, string> = MINIMAL) =>
   central.post<object>('/api/device-sync/request', { mac: MAC, ...haveOf(held) }, headers);
-const shortOf = ({ manifestId, sha256 }: Manifest) => ({ unchanged: { manifestId, sha256 } });
+const SIGNED = { signature: expect.objectContaining({ trust: 1 }) as object };
+const shortOf = ({ manifestId, sha256 }: Manifest) => ({ unchanged: { manifestId, sha256 }, ...SIGNED });
 
 test.each([
   ['triggers', PLAN],
@@ -120,8 +121,8 @@ test.each([
   expect([status, headers.get('preference-applied'), body]).toEqual([200, 'return=minimal', shortOf(first)]);
   expect(headers.get('date')).not.toBeNull();
   expect(await central.audit(1)).toMatchObject([{ status: 'Issued', reason: 'unchanged', manifest_id: first.manifestId }]);
-  expect((await ask(first, {})).body).toEqual({ manifest: first });
-  expect((await ask(first, { prefer: 'return=representation, return=minimal' })).body).toEqual({ manifest: first });
+  expect((await ask(first, {})).body).toEqual({ manifest: first, ...SIGNED });
+  expect((await ask(first, { prefer: 'return=representation, return=minimal' })).body).toEqual({ manifest: first, ...SIGNED });
 });
 
 test('what differs, lives too short or is not held is sent whole, whatever the device prefers', async () => {

@@ -4,6 +4,7 @@ import {
   csrDigest,
   type EnrollResponse,
   enrollResponseSchema,
+  openTrust,
   secretDigest,
   type TokenResponse,
   tokenResponseSchema,
@@ -108,11 +109,23 @@ export class CentralAccess {
     await faultPoint('edge.enrollment-answered');
     if (answer.state === 'pending') throw this.waitForApproval(answer, key);
     const identity = { privateKey, token: digest, deviceId: answer.deviceId, fleet: answer.fleet };
+    await this.pinTrust(answer);
     await this.files.accept(identity);
     this.identity = identity;
     await faultPoint('edge.identity-stored');
     this.logger.info({ deviceId: identity.deviceId, key }, 'the device is enrolled');
     return identity;
+  }
+
+  /** Before the identity: a device that has enrolled believes no manifest without it. It takes the place of one of an earlier enrollment. */
+  private async pinTrust({ trust, fleet }: EnrollResponse): Promise<void> {
+    if (trust === undefined) return;
+    const signed = openTrust(trust);
+    if (signed.document.fleet !== fleet)
+      throw new WaypostError('MANIFEST_UNTRUSTED', {
+        detail: `Central enrolled this device in the fleet ${fleet}, with keys of another one.`,
+      });
+    await this.files.storeTrust(signed);
   }
 
   /** An operator wants another key. The one in force goes on where that fails. */

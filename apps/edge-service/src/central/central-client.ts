@@ -10,7 +10,9 @@ import {
   enclosedDeltasSchema,
   type Have,
   LIVE_STREAM_TYPE,
+  MAX_TRUST_BYTES,
   PREFER_MINIMAL,
+  trustPath,
   unchangedResponseSchema,
   type UnchangedResponse,
   WaypostError,
@@ -45,6 +47,8 @@ export interface DeltaRequest extends ChunkStreamRequest {
 interface ManifestAnswer {
   /** What claims to be one, unchecked. */
   manifest: unknown;
+  /** What claims to be its signature, or that of the one that is held, unchecked. */
+  signature: unknown;
   /** In its place, where that is what the device should hold. */
   unchanged?: UnchangedResponse['unchanged'] | undefined;
   /** Deltas from the manifest that the device holds, by table, unchecked. */
@@ -90,7 +94,8 @@ export class CentralClient {
     const { body, headers } = await this.postJson('/api/device-sync/request', message, deadline, more);
     const { unchanged } = (isMinimal ? unchangedResponseSchema.safeParse(body).data : undefined) ?? {};
     return {
-      manifest: manifestIn(body),
+      manifest: memberOf(body, 'manifest'),
+      signature: memberOf(body, 'signature'),
       unchanged,
       deltas: deltasIn(body),
       centralTime: dateOf(headers),
@@ -109,7 +114,8 @@ export class CentralClient {
     const answer = await this.post('/api/device-sync/request', { mac: this.options.deviceMac }, deadline.signal, { accept });
     const facts = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
     if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...facts };
-    return { manifest: manifestIn(await readJson(answer)), deltas: new Map(), ...facts };
+    const body = await readJson(answer);
+    return { manifest: memberOf(body, 'manifest'), signature: memberOf(body, 'signature'), deltas: new Map(), ...facts };
   }
 
   async sendAck(ack: Ack, signal: AbortSignal): Promise<AckResponse> {
@@ -120,6 +126,19 @@ export class CentralClient {
     if (!parsed.success || parsed.data.manifestId !== ack.manifestId)
       throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered an ack with something else than its receipt.' });
     return parsed.data;
+  }
+
+  /** What claims to be a version of the fleet's trust document, unchecked. */
+  async fetchTrust(version: number, signal: AbortSignal): Promise<unknown> {
+    const deadlineMs = Math.min(this.options.stallTimeoutMs, this.options.requestTimeoutMs);
+    const answer = await this.send({ method: 'GET', path: this.pathTo(trustPath(version)) }, withDeadline(deadlineMs, signal));
+    const text = await readText(answer.body, MAX_TRUST_BYTES);
+    if (answer.statusCode !== 200) throw refusalError({ status: answer.statusCode, body: text });
+    try {
+      return JSON.parse(text) as unknown;
+    } catch (cause) {
+      throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered with a trust document that is not JSON.', cause });
+    }
   }
 
   /** The caller reads the body to its end or destroys it. */
@@ -218,8 +237,8 @@ function startDeadline(ms: number, signal: AbortSignal, error: Error): Disposabl
   return { signal: AbortSignal.any([signal, controller.signal]), [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
-function manifestIn(body: unknown): unknown {
-  return typeof body === 'object' && body !== null && 'manifest' in body ? body.manifest : undefined;
+function memberOf(body: unknown, name: 'manifest' | 'signature'): unknown {
+  return typeof body === 'object' && body !== null && Object.hasOwn(body, name) ? (body as Record<string, unknown>)[name] : undefined;
 }
 
 /** Those of them that central may have enclosed. */

@@ -55,6 +55,11 @@ export class LiveDownload implements AsyncDisposable {
     return this.state.spool!.tables;
   }
 
+  /** What claims to be the manifest’s signature, unchecked; undefined where none has come. */
+  get signature(): unknown {
+    return this.state.signed;
+  }
+
   /** All chunks have arrived. */
   get isWhole(): boolean {
     return this.tables.every(({ complete }) => complete);
@@ -94,6 +99,7 @@ class LiveStreamState implements LiveRecords {
   announced: Preamble | undefined;
   spool: LiveSpool | undefined;
   received: unknown;
+  signed: unknown;
   private isTruncated = false;
 
   constructor(private readonly path: string) {}
@@ -117,6 +123,11 @@ class LiveStreamState implements LiveRecords {
   truncated(): void {
     this.isTruncated = true;
     this.spooled().truncate();
+  }
+
+  signature(json: unknown): void {
+    this.spooled();
+    this.signed = json;
   }
 
   manifest(json: unknown): void {

@@ -11,6 +11,7 @@ import { FrameBlock } from './frame-block.js';
 
 /** A manifest of 100,000 tables stays below. */
 const MAX_JSON_BYTES = 64 << 20;
+const MAX_SIGNATURE_BYTES = 4096;
 
 /** Takes a live stream's records, in the stream's order. */
 export interface LiveRecords {
@@ -19,6 +20,8 @@ export interface LiveRecords {
   /** @param frames of `entries`, one after another; valid until the promise settles */
   chunks(frames: Buffer, entries: readonly ChunkEntry[]): Promise<void>;
   truncated(): void;
+  /** What claims to be the signature of the manifest that follows. */
+  signature(json: unknown): void;
   manifest(json: unknown): void;
 }
 
@@ -64,6 +67,7 @@ export class LiveReceiver {
         const { type } = this.record!;
         const json = parse(this.target);
         if (type === 'preamble') await this.records.preamble(json);
+        else if (type === 'signature') this.records.signature(json);
         else this.records.manifest(json);
         return this.expectHead();
       }
@@ -77,7 +81,7 @@ export class LiveReceiver {
       this.records[type]();
       return this.expectHead();
     }
-    if (length > MAX_JSON_BYTES)
+    if (length > (type === 'signature' ? MAX_SIGNATURE_BYTES : MAX_JSON_BYTES))
       throw new WaypostError('CHUNK_CORRUPT', { detail: `A live stream announces a document of ${length} bytes.` });
     this.expect('json', Buffer.alloc(length));
   }

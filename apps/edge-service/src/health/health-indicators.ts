@@ -4,6 +4,7 @@ import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/ru
 import { DataSource } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { SyncStatus } from '../status/sync-status.js';
+import { ManifestTrust } from '../trust/manifest-trust.js';
 import { Database } from '../database/database.js';
 import { DownloadDisk } from '../metrics/download-disk.js';
 import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
@@ -17,7 +18,7 @@ const MIN_STALE_MS = 60_000;
 /**
  * Down (503): the database is away, migrations did not run, downloads cannot be written, or no cycle was good for three intervals (counted from the start of the
  * process at the earliest, so that a device that was off for weeks is not unhealthy before its first cycle).
- * Degraded (200): central does not answer, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
+ * Degraded (200): central does not answer, its signature is stale, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
  */
 @Injectable()
 export class HealthIndicators {
@@ -33,6 +34,7 @@ export class HealthIndicators {
     private readonly downloadDisk: DownloadDisk,
     private readonly status: SyncStatus,
     private readonly circuit: CentralCircuit,
+    private readonly manifestTrust: ManifestTrust,
   ) {}
 
   database() {
@@ -66,6 +68,15 @@ export class HealthIndicators {
       return check.down({ ...facts, message: `no good cycle for ${Math.round(ageMs / 1000)} s` });
     }
     return consecutiveFailures > 0 ? check.degraded({ ...facts, message: 'the last cycle failed' }) : check.up(facts);
+  }
+
+  async trust() {
+    const check = this.checks.check('trust');
+    const stale = this.manifestTrust.alert?.error;
+    if (stale) return check.degraded({ code: stale.code, message: stale.message, hint: stale.hint });
+    const report = await this.manifestTrust.report().catch(() => undefined);
+    if (!report) return check.degraded({ message: 'the trust document of IDENTITY_DIR cannot be read' });
+    return report.verified ? check.up({ verified: true, version: report.version }) : check.up({ verified: false, message: report.message });
   }
 
   central() {

@@ -1,7 +1,7 @@
 import { chmod, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type KeyObject, createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { thumbprintSchema, ulidSchema, WaypostError } from '@waypost/contracts';
+import { openTrust, type SignedTrust, thumbprintSchema, ulidSchema, WaypostError } from '@waypost/contracts';
 import { z } from 'zod';
 
 /** A private key, and what it enrolls or was enrolled with. */
@@ -30,10 +30,13 @@ const certificateSchema = z.object({ key: thumbprintSchema, privateKey: z.string
 export type StoredCertificate = z.infer<typeof certificateSchema>;
 
 /**
- * The files of IDENTITY_DIR: `identity.json`, the key that is in use; `enrolling.json`, one that central has not accepted yet; `renewal.json`; `certificate.json`, the client certificate with its key. Each is
+ * The files of IDENTITY_DIR: `identity.json`, the key that is in use; `enrolling.json`, one that central has not accepted yet; `renewal.json`;
+ * `certificate.json`, the client certificate with its key; `trust.json`, whose manifests the device believes. Each is
  * replaced as a whole, and readable for the service's user alone: a key of which others may know a copy opens nothing.
  */
 export class IdentityFiles {
+  private pinned: SignedTrust | undefined;
+
   constructor(private readonly folder: string) {}
 
   /** @returns undefined where there is none @throws WaypostError IDENTITY_UNREADABLE */
@@ -79,6 +82,26 @@ export class IdentityFiles {
     await this.write('certificate.json', certificate);
   }
 
+  /** The trust document that the device follows; undefined where it has none. @throws WaypostError IDENTITY_UNREADABLE */
+  async trust(): Promise<SignedTrust | undefined> {
+    return (this.pinned ??= await this.readTrust());
+  }
+
+  /** Replaces the one before. @throws WaypostError IDENTITY_UNREADABLE */
+  async storeTrust(signed: SignedTrust): Promise<void> {
+    await this.write('trust.json', signed);
+    this.pinned = signed;
+  }
+
+  private async readTrust(): Promise<SignedTrust | undefined> {
+    const read = await this.read('trust.json', z.unknown());
+    try {
+      return read === undefined ? undefined : openTrust(read);
+    } catch (cause) {
+      throw new WaypostError('IDENTITY_UNREADABLE', { detail: `${this.pathOf('trust.json')} is damaged.`, cause });
+    }
+  }
+
   private async read<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {
     return this.attempt(name, async () => {
       const path = this.pathOf(name);
@@ -92,8 +115,9 @@ export class IdentityFiles {
           `${path} may be read by other users.`,
           `Run: chmod 600 ${path}. If others had access, enroll the device again.`,
         );
-      const parsed = schema.safeParse(parse(await readFile(path, 'utf8')));
-      if (!parsed.success) throw this.unreadable(`${path} is damaged.`);
+      const json = parse(await readFile(path, 'utf8'));
+      const parsed = schema.safeParse(json);
+      if (!parsed.success || json === undefined) throw this.unreadable(`${path} is damaged.`);
       return parsed.data;
     });
   }

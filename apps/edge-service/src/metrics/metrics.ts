@@ -72,6 +72,14 @@ export class Metrics {
     'waypost_edge_clock_offset_seconds',
     'The device’s clock minus central’s, as of the last answer of central, to about a second; NaN before the first.',
   );
+  readonly trustVersion = this.gauge(
+    'waypost_edge_trust_version',
+    'Version of the trust document that the device follows; 0 while manifests are not verified.',
+  );
+  readonly signatureAgeSeconds = this.gauge(
+    'waypost_edge_signature_age_seconds',
+    'Age of central’s signature when its last answer came; NaN before the first, and while manifests are not verified.',
+  );
   private readonly diskFreeBytes: Gauge = new Gauge({
     name: 'waypost_edge_disk_free_bytes',
     help: 'Free space of the file system with DOWNLOAD_DIR; NaN while it cannot be read.',
@@ -108,6 +116,7 @@ export class Metrics {
   ) {
     this.syncIntervalSeconds.set(options.syncIntervalMs / 1000);
     this.clockOffsetSeconds.set(NaN);
+    this.signatureAgeSeconds.set(NaN);
     for (const result of ['clean', 'drifted', 'failed']) this.scrubs.inc({ result }, 0);
     this.wholeAgeSeconds.set(NaN);
     for (const status of ['success', 'unchanged', 'failed']) this.cycles.inc({ status }, 0);

@@ -8,6 +8,7 @@ const TWO_CENTRALS =
 
 export interface Expectations {
   schemaVersion: number;
+  /** What orders it; undefined where nothing was applied, or nothing that counts. */
   applied: AppliedState | undefined;
   /** Central's clock when it answered: an edge's own clock may be years off. Without it central alone judges expiry. */
   centralTime: Date | undefined;

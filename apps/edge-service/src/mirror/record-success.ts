@@ -24,7 +24,7 @@ export class RecordSuccess {
 
   /** Audit, state and ack become true together with the rows. @param loaded tables that were loaded and read back */
   async run(
-    { cycleId, elapsedMs, progress }: Cycle,
+    { cycleId, elapsedMs, progress, vouched }: Cycle,
     client: pg.ClientBase,
     { manifest, before, rehashed }: MirrorDiff,
     applied: Applied,
@@ -36,7 +36,7 @@ export class RecordSuccess {
     const [recorded] = await queryPrepared<Recorded>(client, 'record', RECORD_CYCLE, [
       ...outcomeParameters(outcome),
       ...tableParameters(applied.tables),
-      ...stateParameters(manifest, before, read),
+      ...stateParameters(manifest, before, { read, vouched }),
     ]);
     const { keptRows, drifts } = recorded as Recorded;
     applied.keptRows = keptRows;

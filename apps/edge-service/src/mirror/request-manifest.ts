@@ -6,6 +6,7 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
 import { Database } from '../database/database.js';
 import type { LiveDownload } from '../download/live-download.js';
+import { ManifestTrust } from '../trust/manifest-trust.js';
 import { HeldManifest } from '../state/held-manifest.js';
 import type { AppliedState } from '../state/mirror-state.js';
 import { checkManifest, openOwnManifest } from './check-manifest.js';
@@ -22,6 +23,14 @@ export interface RequestedManifest {
   deltas?: ReadonlyMap<string, Buffer>;
 }
 
+/** What central sent, unchecked. */
+export interface ReceivedManifest {
+  manifest: unknown;
+  signature: unknown;
+  /** Central's clock, if it sends the time. */
+  centralTime: Date | undefined;
+}
+
 /** Asks central what the device should hold. Where that is what it holds, central need not repeat the manifest. */
 @Injectable()
 export class RequestManifest {
@@ -30,6 +39,7 @@ export class RequestManifest {
     private readonly central: CentralClient,
     private readonly circuit: CentralCircuit,
     private readonly held: HeldManifest,
+    private readonly trust: ManifestTrust,
     private readonly firstSync: FirstSync,
     private readonly database: Database,
   ) {}
@@ -49,23 +59,25 @@ export class RequestManifest {
       throw databaseIsCentrals('central says that it serves this very database');
     }
     if ('live' in answer) return (await this.firstSync.open(answer, cycle)) ?? this.manifest(cycle, client, before);
-    const manifest = await this.accept(cycle, answer.manifest, before, answer.centralTime, held);
+    const manifest = await this.accept(cycle, answer, before, held);
     return { manifest, isHeld: manifest.sha256 === held?.sha256, deltas: answer.deltas };
   }
 
-  /** @throws WaypostError when this device must not apply it */
+  /** Notes in the cycle who signed it. @throws WaypostError when this device must not apply it */
   async accept(
-    { progress, log }: Cycle,
-    received: unknown,
+    cycle: Cycle,
+    { manifest: received, signature, centralTime }: ReceivedManifest,
     before: AppliedState | undefined,
-    centralTime: Date | undefined,
     held?: Manifest,
   ): Promise<Manifest> {
+    const { progress, log } = cycle;
     // The seal of the one that is held was checked when it was read.
     const manifest = held !== undefined && received === held ? held : openOwnManifest(received, this.options.deviceMac);
     Object.assign(progress, { manifestId: manifest.manifestId, epoch: manifest.epoch, sequence: manifest.sequence });
     addContext({ manifestId: manifest.manifestId });
-    checkManifest(manifest, { schemaVersion: this.options.schemaVersion, applied: before, centralTime });
+    cycle.vouched = await this.trust.check({ manifest, signature, centralTime, before: before?.signedBy }, cycle.stop);
+    const applied = cycle.vouched?.startsOrder ? undefined : before;
+    checkManifest(manifest, { schemaVersion: this.options.schemaVersion, applied, centralTime });
     if (before && before.epoch !== manifest.epoch) {
       log.warn(
         { manifestId: manifest.manifestId, from: before.epoch, to: manifest.epoch },

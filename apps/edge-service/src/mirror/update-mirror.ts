@@ -84,7 +84,8 @@ export class UpdateMirror implements CyclePhase {
       this.mirror.compare(cycle, client, manifest, before),
     );
     for (const [name, base] of diff.bases) if (base.manifestId === before?.manifestId) base.delta = deltas?.get(name);
-    if (isHeld && diff.isUntouched) return this.confirmHeld(cycle, client, diff);
+    const isSameKey = cycle.vouched?.signedBy.kid === before?.signedBy?.kid;
+    if (isHeld && diff.isUntouched && isSameKey) return this.confirmHeld(cycle, client, diff);
     return diff.changed.length === 0 ? this.confirm(cycle, client, diff) : this.replacing.run(cycle, client, diff);
   }
 
@@ -94,7 +95,7 @@ export class UpdateMirror implements CyclePhase {
     {
       await using download = live;
       outcome = await this.firstSync.run(cycle, client, download, (received) =>
-        this.request.accept(cycle, received, undefined, download.centralTime),
+        this.request.accept(cycle, { manifest: received, signature: download.signature, centralTime: download.centralTime }, undefined),
       );
     }
     if ('applied' in outcome) return outcome.applied;

@@ -1,6 +1,7 @@
 import type { Manifest, WaypostError } from '@waypost/contracts';
 import type { Logger } from 'pino';
 import type { TableOutcome } from '../audit/sync-log.js';
+import type { Vouched } from '../trust/manifest-trust.js';
 
 export type CycleTrigger = 'schedule' | 'request' | 'scrub';
 
@@ -22,6 +23,8 @@ export interface Cycle extends CycleOptions {
   /** Fires a little later: a load that is still running is aborted. */
   forceStop: AbortSignal;
   progress: CycleProgress;
+  /** Who signed the manifest that it applies; undefined before that is known, and on a device that has not enrolled. */
+  vouched?: Vouched | undefined;
 }
 
 /** What a cycle knows of itself so far; a failed one is reported with it. */

@@ -8,6 +8,12 @@ import { SyncStateEntity } from '../database/entities/sync-state.entity.js';
 import type { CurrentChunks } from './held-chunks.js';
 import { APPLIED_STATE, KNOWN_TABLES, READ_COVERAGE } from './state.sql.js';
 
+/** A key that signed a manifest, by its name, and when, by central's clock. */
+export interface SignedBy {
+  kid: string;
+  issuedAt: string;
+}
+
 /** What the device holds, as of the last manifest that was applied or confirmed. */
 export interface AppliedState extends Have {
   manifestSha256: string;
@@ -15,6 +21,8 @@ export interface AppliedState extends Have {
   verifiedAt: Date;
   /** Epochs that a later one replaced: central must not issue them again. */
   retiredEpochs: readonly string[];
+  /** Who signed the manifest; absent where it was not verified. */
+  signedBy?: SignedBy;
 }
 
 /** A mirrored table when it was last hashed here. */
@@ -70,6 +78,7 @@ export function parseAppliedState(entries: Readonly<Record<string, string>> | nu
     manifestSha256: entries['manifest_sha256'] ?? '',
     verifiedAt: new Date(entries['verified_at'] ?? ''),
     retiredEpochs: JSON.parse(entries['retired_epochs'] ?? '') as string[],
+    ...(entries['signed_by'] ? { signedBy: JSON.parse(entries['signed_by']) as SignedBy } : {}),
   };
 }
 
@@ -111,13 +120,18 @@ export class MirrorState {
   }
 }
 
-/**
- * The parameters of recordState: the device holds what `manifest` says.
- * @param read the tables that were read back and hashed in this cycle, by name: what the device holds of them is what the manifest says
- */
-export function stateParameters(manifest: Manifest, before: AppliedState | undefined, read: ReadonlyMap<string, CurrentChunks>): unknown[] {
-  const retired = [...(before?.retiredEpochs ?? [])];
-  if (before && before.epoch !== manifest.epoch) retired.push(before.epoch);
+interface Recorded {
+  /** The tables that were read back and hashed in this cycle, by name: what the device holds of them is what the manifest says. */
+  read: ReadonlyMap<string, CurrentChunks>;
+  /** Who signed the manifest, where that is verified. */
+  vouched: { signedBy: SignedBy; startsOrder: boolean } | undefined;
+}
+
+/** The parameters of recordState: the device holds what `manifest` says. */
+export function stateParameters(manifest: Manifest, before: AppliedState | undefined, { read, vouched }: Recorded): unknown[] {
+  const ordering = vouched?.startsOrder ? undefined : before;
+  const retired = [...(ordering?.retiredEpochs ?? [])];
+  if (ordering && ordering.epoch !== manifest.epoch) retired.push(ordering.epoch);
   const entries = {
     epoch: manifest.epoch,
     sequence: String(manifest.sequence),
@@ -127,6 +141,7 @@ export function stateParameters(manifest: Manifest, before: AppliedState | undef
     [MANIFEST]: JSON.stringify(manifest),
     verified_at: new Date().toISOString(),
     retired_epochs: JSON.stringify(retired),
+    signed_by: vouched ? JSON.stringify(vouched.signedBy) : '',
   };
   const hashed = manifest.tables.filter(({ name }) => read.has(name));
   return [

@@ -11,6 +11,7 @@ import { Metrics } from '../metrics/metrics.js';
 import type { VerifiedAge } from '../metrics/verified-age.js';
 import { type AppliedState, type LastScrub, MirrorState } from '../state/mirror-state.js';
 import type { CycleReport } from '../phase/cycle.js';
+import { ManifestTrust, type TrustReport } from '../trust/manifest-trust.js';
 import { STATUS_OPTIONS, type StatusOptions } from './status-options.js';
 
 /** An error that needs an operator, until a cycle succeeds. */
@@ -45,6 +46,8 @@ export interface StatusReport {
   /** Rows that left the device's share and stay because rows of the device's own reference them. */
   keptRows: number | null;
   alert: Alert | null;
+  /** Whether manifests are verified, and by which keys; null while that cannot be read. */
+  trust: TrustReport | null;
 }
 
 /** What heals by itself as a rule, but should be looked at when it does not. */
@@ -77,6 +80,7 @@ export class SyncStatus {
     private readonly state: MirrorState,
     private readonly circuit: CentralCircuit,
     private readonly metrics: Metrics,
+    private readonly trust: ManifestTrust,
   ) {
     this.verified = metrics.verified;
     metrics.findAlert = () => this.alert?.code;
@@ -85,7 +89,9 @@ export class SyncStatus {
   /** What an operator has to act on: while the database is not ready, the reason. */
   get alert(): Alert | null {
     const { fault } = this.database;
-    return fault ? alertOf(fault.error, fault.since) : (this.raised ?? this.repeatedDrift);
+    if (fault) return alertOf(fault.error, fault.since);
+    const { alert: stale } = this.trust;
+    return this.raised ?? (stale ? alertOf(stale.error, stale.since) : this.repeatedDrift);
   }
 
   /** The database was replaced: what it held is lost. */
@@ -161,6 +167,7 @@ export class SyncStatus {
       pendingAcks: stored?.pendingAcks ?? null,
       keptRows: stored?.keptRows ?? null,
       alert: this.alert,
+      trust: await this.trust.report().catch(() => null),
     };
   }
 

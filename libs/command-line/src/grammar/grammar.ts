@@ -350,6 +350,48 @@ export const COMMANDS: readonly CommandSpec[] = [
     timeout: QUICK,
   },
   {
+    name: 'keys show',
+    side: 'central',
+    summary: 'which keys sign manifests, until when, and where the root key is',
+    description: 'Needs the URL that central itself uses. Exits with 1 where no key that is valid signs.',
+    arguments: [],
+    options: [LIMIT_OPTION],
+    examples: ['waypost keys show', 'waypost keys show --json | jq .version'],
+    timeout: QUICK,
+  },
+  {
+    name: 'keys rotate',
+    side: 'central',
+    summary: 'a new key that signs manifests; with --root a new root key, too',
+    description:
+      'Makes the next trust document, signed by the root key. Devices follow with their next request, also those that were offline meanwhile: nothing is to be done on them. The key before stays valid for a day; with --revoke-now, after a compromise, it ends at once.',
+    arguments: [],
+    options: [
+      { flags: '--revoke-now', description: 'the keys before sign nothing any more: others may have them' },
+      { flags: '--days <count>', description: 'how long the new key is valid (default: 365)' },
+      { flags: '--root', description: 'replace the root key, too' },
+      { flags: '--root-key <file>', description: 'the root key in force, where it is offline', file: true },
+      { flags: '--new-root-key <file>', description: 'write the new root key there, and not to central’s database', file: true },
+    ],
+    examples: [
+      'waypost keys rotate',
+      'waypost keys rotate --revoke-now --root-key root.pem',
+      'waypost keys rotate --root --root-key root.pem --new-root-key root-2.pem',
+    ],
+    timeout: QUICK,
+  },
+  {
+    name: 'keys export-root',
+    side: 'central',
+    summary: 'take the root key out of central’s database, into a file',
+    description:
+      'Writes the key as PEM, for its owner alone, and deletes it from the database when the file is on disk. From then on waypost keys rotate needs --root-key. Without the file the keys of the fleet cannot be replaced: keep two copies.',
+    arguments: [{ name: '<file>', description: 'a new file; none is replaced' }],
+    options: [],
+    examples: ['waypost keys export-root /media/usb/waypost-root.pem'],
+    timeout: QUICK,
+  },
+  {
     name: 'certs init',
     side: 'central',
     summary: 'a private certificate authority, for central’s certificate',

@@ -45,6 +45,8 @@ export const FAULT_POINTS = {
   'edge.enrollment-answered': 'central has the key, the device has not noted it',
   'edge.identity-stored': 'the identity is on disk, and was not used',
   'edge.key-replaced': 'central has the new key, the device uses the old one',
+  'edge.trust-received': 'a new trust document is checked, and not stored',
+  'edge.trust-stored': 'a new trust document is on disk, no manifest was checked by it',
   'edge.token-received': 'an access token is here, its renewal is not stored',
 } as const;
 

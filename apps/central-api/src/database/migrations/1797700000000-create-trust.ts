@@ -1,0 +1,43 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** Which keys sign manifests, and who says so. */
+export class CreateTrust1797700000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE waypost.trust_documents (
+        version int PRIMARY KEY CHECK (version > 0),
+        document json NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        created_by text NOT NULL
+      );
+      COMMENT ON TABLE waypost.trust_documents IS 'Names the keys that sign manifests; devices follow them from version to version.';
+      COMMENT ON COLUMN waypost.trust_documents.document IS 'With the signatures of root keys.';
+
+      CREATE TABLE waypost.signing_keys (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        use text NOT NULL CHECK (use IN ('root', 'manifest')),
+        seed bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now()
+      );
+      COMMENT ON TABLE waypost.signing_keys IS 'Secret: Ed25519 keys that sign manifests, and trust documents while the root key is not offline. For central alone.';`);
+    await runner.query(KEEP_PRIVATE);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE waypost.signing_keys, waypost.trust_documents');
+  }
+}
+
+/** Default privileges of the schema let roles of dashboards read every table. */
+const KEEP_PRIVATE = `
+  DO $$
+  DECLARE
+    other text;
+  BEGIN
+    FOR other IN
+      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+      FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.signing_keys'::regclass AND a.grantee <> c.relowner
+    LOOP
+      EXECUTE 'REVOKE ALL ON waypost.signing_keys FROM ' || other;
+    END LOOP;
+  END $$`;

@@ -1,0 +1,110 @@
+import { type SignedTrust, type Signer, signTrust, type TrustDocument, type TrustKey, WaypostError } from '@waypost/contracts';
+import type { Query } from '@waypost/runtime';
+import { READ_FLEET } from '../identity/identity.sql.js';
+import { deleteSigningKeys, makeSigningKey, publicPartOf, readSigningKeys, type SigningKey } from './signing-keys.js';
+import { ADD_TRUST, LOCK_TRUST, READ_LATEST_TRUST } from './trust.sql.js';
+
+/** How long a key signs manifests. Central replaces it before, where it has the root key. */
+export const KEY_LIFE_MS = 365 * 86_400_000;
+/** How long the key before stays valid: other replicas and answers on their way use it for seconds. */
+const OVERLAP_MS = 86_400_000;
+
+export interface Rotation {
+  /** For the record. */
+  by: string;
+  lifeMs: number;
+  /** The keys before sign nothing any more from now on: someone else may have them. */
+  revokes?: boolean;
+  /** Replace the root key, too. */
+  root?: boolean;
+  /** In place of the one in central's database. */
+  rootKey?: Signer | undefined;
+  /** The new root key, which central's database does not get. */
+  newRootKey?: Signer | undefined;
+}
+
+/** The newest trust document, if there is one. */
+export async function findTrust(query: Query): Promise<SignedTrust | undefined> {
+  const [row] = await query<{ signed: SignedTrust }>(READ_LATEST_TRUST);
+  return row?.signed;
+}
+
+/** The newest trust document; the first one, with its keys, where there is none. In a transaction. */
+export async function ensureTrust(query: Query, by: string): Promise<SignedTrust> {
+  await query(LOCK_TRUST);
+  return (await findTrust(query)) ?? (await createTrust(query, by));
+}
+
+async function createTrust(query: Query, by: string): Promise<SignedTrust> {
+  const [state] = await query<{ fleet: string }>(READ_FLEET);
+  const [root, online] = [await makeSigningKey(query, 'root'), await makeSigningKey(query, 'manifest')];
+  const now = Date.now();
+  const document = {
+    version: 1,
+    fleet: (state as { fleet: string }).fleet,
+    issuedAt: new Date(now).toISOString(),
+    rootKeys: [publicPartOf(root)],
+    keys: [onlineKey(online, now + KEY_LIFE_MS)],
+  };
+  return store(query, signTrust(document, [root]), by);
+}
+
+/**
+ * Makes a new key for manifests, and the trust document that names it. What devices believe next is signed by a root key of the document before. In a
+ * transaction.
+ * @throws WaypostError CONFIG_INVALID where the root key is offline and not given, or is not the one in force
+ */
+export async function rotateTrust(query: Query, rotation: Rotation): Promise<SignedTrust> {
+  const { document: before } = await ensureTrust(query, rotation.by);
+  const keys = await readSigningKeys(query);
+  const root = rootOf(before, keys, rotation);
+  const successor = rotation.root ? (rotation.newRootKey ?? (await makeSigningKey(query, 'root'))) : root;
+  const online = await makeSigningKey(query, 'manifest');
+  const now = Date.now();
+  const document: TrustDocument = {
+    version: before.version + 1,
+    fleet: before.fleet,
+    issuedAt: new Date(now).toISOString(),
+    rootKeys: rotation.root ? [publicPartOf(successor)] : before.rootKeys,
+    keys: [onlineKey(online, now + rotation.lifeMs), ...(rotation.revokes ? [] : stillValid(before.keys, now))],
+  };
+  const named = new Set([...document.rootKeys, ...document.keys].map(({ kid }) => kid));
+  await deleteSigningKeys(
+    query,
+    keys.filter(({ kid }) => !named.has(kid)),
+  );
+  const signers = successor === root ? [root] : [root, successor];
+  return store(query, signTrust(document, signers), rotation.by);
+}
+
+/** Those that have not expired, until OVERLAP_MS from now. */
+function stillValid(keys: readonly TrustKey[], now: number): TrustKey[] {
+  const valid = keys.filter(({ expiresAt }) => Date.parse(expiresAt) > now);
+  return valid.map((key) => ({ ...key, expiresAt: new Date(Math.min(Date.parse(key.expiresAt), now + OVERLAP_MS)).toISOString() }));
+}
+
+function onlineKey(key: Signer, expiresAtMs: number): TrustKey {
+  return { ...publicPartOf(key), use: 'manifest', expiresAt: new Date(expiresAtMs).toISOString() };
+}
+
+function rootOf({ version, rootKeys }: TrustDocument, keys: readonly SigningKey[], { rootKey }: Rotation): Signer {
+  const isRoot = ({ kid }: Signer): boolean => rootKeys.some((root) => root.kid === kid);
+  if (rootKey) {
+    if (isRoot(rootKey)) return rootKey;
+    throw new WaypostError('CONFIG_INVALID', {
+      detail: `The key ${rootKey.kid} is no root key of trust document ${version}: that names ${rootKeys.map(({ kid }) => kid).join(', ')}.`,
+      hint: 'Give the file of the root key in force: --root-key FILE. waypost keys show prints its name.',
+    });
+  }
+  const own = keys.find((key) => key.use === 'root' && isRoot(key));
+  if (own) return own;
+  throw new WaypostError('CONFIG_INVALID', {
+    detail: `The root key ${rootKeys.map(({ kid }) => kid).join(', ')} is offline.`,
+    hint: 'Give the file that waypost keys export-root wrote: --root-key FILE',
+  });
+}
+
+async function store(query: Query, signed: SignedTrust, by: string): Promise<SignedTrust> {
+  await query(ADD_TRUST, [signed.document.version, JSON.stringify(signed), by]);
+  return signed;
+}

@@ -1,0 +1,26 @@
+/** A change of the keys, by central or a command, waits for the one before. Reading does not wait. */
+export const LOCK_TRUST = 'LOCK TABLE waypost.trust_documents IN SHARE ROW EXCLUSIVE MODE';
+
+export const READ_LATEST_TRUST = `
+  SELECT document AS signed, created_at AS "createdAt", created_by AS "createdBy" FROM waypost.trust_documents ORDER BY version DESC LIMIT 1`;
+
+/** $1: version. */
+export const READ_TRUST = 'SELECT document AS signed FROM waypost.trust_documents WHERE version = $1';
+
+/** The newest first. */
+export const LIST_TRUST = `
+  SELECT document AS signed, created_at AS "createdAt", created_by AS "createdBy" FROM waypost.trust_documents ORDER BY version DESC LIMIT $1`;
+
+/** $1: version, $2: document with signatures, $3: by. */
+export const ADD_TRUST = 'INSERT INTO waypost.trust_documents (version, document, created_by) VALUES ($1, $2, $3)';
+
+export const READ_SIGNING_KEYS = 'SELECT id::text, use, seed FROM waypost.signing_keys ORDER BY id DESC';
+
+/** Its bytes come from the server's strong random source, and are in no statement. $1: use. */
+export const MAKE_SIGNING_KEY = `
+  INSERT INTO waypost.signing_keys (use, seed)
+  SELECT $1, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  RETURNING id::text, use, seed`;
+
+/** $1: ids. */
+export const DELETE_SIGNING_KEYS = 'DELETE FROM waypost.signing_keys WHERE id = ANY ($1::bigint[])';
