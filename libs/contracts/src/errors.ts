@@ -248,6 +248,12 @@ export const ERROR_KINDS = {
     title: 'The manifest is older than what the device already holds',
     hint: 'Central may have been restored from a backup: it starts a new epoch by itself when the device asks next. Otherwise look for a replayed answer.',
   },
+  LEDGER_INVALID: {
+    status: 502,
+    heals: 'operator',
+    title: 'The ledger’s checkpoint, proof or hashes are not valid',
+    hint: 'Compare the keys that are trusted here with those that the ledger signs with. Where they are the same, the ledger was damaged or altered: keep the copies of its checkpoints.',
+  },
   SCHEMA_VERSION_MISMATCH: {
     status: 409,
     heals: 'operator',
