@@ -57,13 +57,13 @@ test('appending tells each perfect subtree once, when its last leaf comes', () =
   expect(told.size).toBe(perfect);
 });
 
-test('an edge that was stored and restored goes on as the one that was not', () => {
+test('a frontier that was stored and restored goes on as the one that was not', () => {
   fc.assert(
     fc.property(fc.nat(leaves.length), fc.nat(20), (size, more) => {
       const { frontier, nodes } = grown(size);
       const hashOf = new Map(nodes.map(({ level, index, hash }) => [`${level}/${index}`, hash]));
-      const edge = rootNodes(size).map(({ level, index }) => hashOf.get(`${level}/${index}`)!);
-      const restored = [Frontier.decode(frontier.encode()), Frontier.restore(size, edge), frontier.copy()];
+      const subtrees = rootNodes(size).map(({ level, index }) => hashOf.get(`${level}/${index}`)!);
+      const restored = [Frontier.decode(frontier.encode()), Frontier.restore(size, subtrees), frontier.copy()];
       for (const leaf of leaves.slice(0, more)) {
         const told = frontier.append(leaf);
         for (const other of restored) expect(textOf(other.append(leaf))).toBe(textOf(told));
@@ -76,7 +76,7 @@ test('an edge that was stored and restored goes on as the one that was not', () 
   );
 });
 
-test('its encoded form is the size and the hashes of the edge', () => {
+test('its encoded form is the size and the hashes of the subtrees', () => {
   expect(Frontier.empty().encode().toString('hex')).toBe('0000000000000000');
   const expected = Buffer.concat([Buffer.from('0000000000000003', 'hex'), naiveRoot(leaves.slice(0, 2)), leaves[2]!]);
   expect(grown(3).frontier.encode()).toEqual(expected);
@@ -115,7 +115,7 @@ test('what is not a hash is not appended', () => {
   expect(frontier.encode()).toEqual(grown(3).frontier.encode());
 });
 
-test('a damaged edge is refused', () => {
+test('a damaged frontier is refused', () => {
   const bytes = grown(7).frontier.encode();
   const withSize = (size: bigint): Buffer => {
     const changed = Buffer.from(bytes);

@@ -4,7 +4,7 @@ import { foldHashes, HASH_BYTES, type HashedNode, isTreeHash, isTreeSize, MAX_TR
 const SIZE_BYTES = 8;
 
 /**
- * The right edge of a tree, all that appending needs: hashes of the perfect subtrees that the tree consists of, at most 53.
+ * All of a tree that appending needs: hashes of the perfect subtrees that it consists of, at most 53.
  *
  * Encoded: number of leaves (64 bit, big-endian), then the hashes, 32 bytes each, from left to right.
  */
@@ -12,7 +12,7 @@ export class Frontier {
   private constructor(
     private leaves: number,
     /** Of `rootNodes(leaves)`. */
-    private readonly edge: Buffer[],
+    private readonly hashes: Buffer[],
   ) {}
 
   /** Of the tree without leaves. */
@@ -27,7 +27,7 @@ export class Frontier {
    */
   static restore(size: number, hashes: readonly Uint8Array[]): Frontier {
     if (!isTreeSize(size)) throw damaged('its size is not one');
-    if (hashes.length !== rootNodes(size).length) throw damaged(`a tree of ${size} leaves has not ${hashes.length} hashes at its edge`);
+    if (hashes.length !== rootNodes(size).length) throw damaged(`a tree of ${size} leaves does not consist of ${hashes.length} subtrees`);
     if (!hashes.every(isTreeHash)) throw damaged(`a hash is not ${HASH_BYTES} bytes long`);
     return new Frontier(
       size,
@@ -47,12 +47,12 @@ export class Frontier {
   encode(): Buffer {
     const size = Buffer.alloc(SIZE_BYTES);
     size.writeBigUInt64BE(BigInt(this.leaves));
-    return Buffer.concat([size, ...this.edge]);
+    return Buffer.concat([size, ...this.hashes]);
   }
 
   /** One of its own: appending to it changes nothing here. */
   copy(): Frontier {
-    return new Frontier(this.leaves, [...this.edge]);
+    return new Frontier(this.leaves, [...this.hashes]);
   }
 
   /** Number of leaves. */
@@ -62,7 +62,7 @@ export class Frontier {
 
   /** Hash of the whole tree; EMPTY_ROOT without leaves. */
   root(): Buffer {
-    return foldHashes(this.edge);
+    return foldHashes(this.hashes);
   }
 
   /**
@@ -76,18 +76,18 @@ export class Frontier {
     if (this.leaves === MAX_TREE_SIZE) throw new RangeError('the tree is full');
     let node: HashedNode = { level: 0, index: this.leaves, hash: Buffer.from(leaf) };
     const completed = [node];
-    // A node of an odd index is a right child: its left sibling is the smallest subtree of the edge.
+    // A node of an odd index is a right child: its left sibling is the smallest of the subtrees.
     while (node.index % 2 === 1) {
-      const left = this.edge.pop() as Buffer;
+      const left = this.hashes.pop() as Buffer;
       node = { level: node.level + 1, index: (node.index - 1) / 2, hash: nodeHash(left, node.hash) };
       completed.push(node);
     }
-    this.edge.push(node.hash);
+    this.hashes.push(node.hash);
     this.leaves += 1;
     return completed;
   }
 }
 
 function damaged(why: string): WaypostError {
-  return new WaypostError('LEDGER_INVALID', { detail: `The edge of the ledger's tree is damaged: ${why}.` });
+  return new WaypostError('LEDGER_INVALID', { detail: `The ledger's frontier is damaged: ${why}.` });
 }

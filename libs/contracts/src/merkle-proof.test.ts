@@ -64,7 +64,7 @@ test('a store that has grown since makes the proofs of the smaller trees', async
   }
 });
 
-test('at most one hash of a proof is made of several nodes, and those are the right edge of the tree', () => {
+test('at most one hash of a proof is made of several nodes, and those are the right side of the tree', () => {
   expect(inclusionNodes(0, 7)).toEqual([
     [{ level: 0, index: 1 }],
     [{ level: 1, index: 1 }],

@@ -3,7 +3,7 @@ import { foldHashes, isTreeHash, isTreeSize, perfectNodes, type TreeNode } from 
 
 /**
  * What one hash of a proof is made of: perfect subtrees from left to right, whose hashes `foldHashes` joins. More than one only where the hash covers the
- * incomplete right edge of a tree, which at most one hash of a proof does.
+ * incomplete right side of a tree, which at most one hash of a proof does.
  */
 export type ProofEntry = readonly TreeNode[];
 
