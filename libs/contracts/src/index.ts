@@ -1,6 +1,7 @@
 export * from './api.js';
 export * from './border-keys.js';
 export * from './canonical-json.js';
+export * from './checkpoint.js';
 export * from './chunk-stream.js';
 export * from './chunker.js';
 export * from './content-digest.js';
@@ -21,4 +22,5 @@ export * from './named-chunks.js';
 export * from './plan.js';
 export * from './row-diff.js';
 export * from './row-framer.js';
+export * from './signed-note.js';
 export * from './verify-proof.js';
