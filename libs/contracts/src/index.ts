@@ -23,4 +23,5 @@ export * from './plan.js';
 export * from './row-diff.js';
 export * from './row-framer.js';
 export * from './signed-note.js';
+export * from './tile-path.js';
 export * from './verify-proof.js';
