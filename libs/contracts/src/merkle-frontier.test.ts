@@ -83,14 +83,14 @@ test('its encoded form is the size and the hashes of the subtrees', () => {
 });
 
 test('a copy, and what was given to it, change nothing', () => {
-  const { frontier } = grown(5);
+  const { frontier } = grown(6);
   const root = frontier.root();
-  const leaf = Buffer.from(leaves[5]!);
+  const leaf = Buffer.from(leaves[6]!);
   const copy = frontier.copy();
   copy.append(leaf);
   const copiedRoot = copy.root();
   leaf.fill(0);
-  expect([frontier.size, frontier.root()]).toEqual([5, root]);
+  expect([frontier.size, frontier.root()]).toEqual([6, root]);
   expect(copy.root()).toEqual(copiedRoot);
 });
 
