@@ -254,6 +254,18 @@ export const ERROR_KINDS = {
     title: 'The ledger’s checkpoint, proof or hashes are not valid',
     hint: 'Compare the keys that are trusted here with those that the ledger signs with. Where they are the same, the ledger was damaged or altered: keep the copies of its checkpoints.',
   },
+  LEDGER_FORKED: {
+    status: 409,
+    heals: 'operator',
+    title: 'Central’s ledger does not continue what the device saw of it before',
+    hint: 'Central’s database was restored to an earlier state, or its ledger was altered. The device keeps both checkpoints in waypost.edge_ledger_forks; docs/ledger.md says how to judge them.',
+  },
+  RECEIPT_INVALID: {
+    status: 422,
+    heals: 'operator',
+    title: 'A device’s receipt is not accepted',
+    hint: 'The device keeps it. Look for two machines with one identity, and compare fleet and device of the detail with waypost device show.',
+  },
   SCHEMA_VERSION_MISMATCH: {
     status: 409,
     heals: 'operator',
