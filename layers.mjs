@@ -26,6 +26,7 @@ export const LAYERS = {
     'chunk-store',
     'certificates',
     'audit',
+    'ledger',
     'scopes',
     'plan',
     'identity',

@@ -88,7 +88,14 @@ export async function startCentral({ databaseUrl, plan, env = {} }: StartOptions
   const store = join(await shared.folder, 'snapshots');
   const planFile = join(folder, 'plan.yaml');
   await writeFile(planFile, plan);
-  const config = readCentralConfig({ DATABASE_URL: databaseUrl, SYNC_PLAN: planFile, SNAPSHOT_STORE: `file:${store}`, PORT: '0', AUTH: 'mac', ...env });
+  const config = readCentralConfig({
+    DATABASE_URL: databaseUrl,
+    SYNC_PLAN: planFile,
+    SNAPSHOT_STORE: `file:${store}`,
+    PORT: '0',
+    AUTH: 'mac',
+    ...env,
+  });
   const logger = createLogger('central-api', process.env['TEST_LOG_LEVEL'] ?? 'silent');
   const app = await createCentralApp(config, logger);
   stack.defer(() => app.close());

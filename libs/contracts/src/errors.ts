@@ -254,6 +254,12 @@ export const ERROR_KINDS = {
     title: 'The ledger’s checkpoint, proof or hashes are not valid',
     hint: 'Compare the keys that are trusted here with those that the ledger signs with. Where they are the same, the ledger was damaged or altered: keep the copies of its checkpoints.',
   },
+  LEDGER_NOT_FOUND: {
+    status: 404,
+    heals: 'retry',
+    title: 'The ledger has no such entry or tile',
+    hint: 'What was just acknowledged is in it a moment later. A device gets its own entries alone; central’s waypost ledger verify checks all of them.',
+  },
   LEDGER_FORKED: {
     status: 409,
     heals: 'operator',

@@ -79,3 +79,12 @@ export function foldHashes(hashes: readonly Buffer[]): Buffer {
   // From the right: RFC 9162 splits off the largest perfect subtree first, so that it is joined last.
   return hashes.length === 0 ? EMPTY_ROOT : hashes.reduceRight((right, left) => nodeHash(left, right));
 }
+
+/** Hash of a perfect subtree from those of 2^n nodes of one level that stand beside each other. @param hashes 32 bytes each, one after another */
+export function foldPerfect(hashes: Buffer): Buffer {
+  let level = Array.from({ length: hashes.length / HASH_BYTES }, (_, at) => hashes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES));
+  while (level.length > 1) {
+    level = Array.from({ length: level.length / 2 }, (_, at) => nodeHash(level[2 * at] as Buffer, level[2 * at + 1] as Buffer));
+  }
+  return level[0] as Buffer;
+}

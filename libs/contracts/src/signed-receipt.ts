@@ -9,7 +9,7 @@ import { sha256HexSchema, ulidSchema } from './manifest.js';
 /** What stands before a receipt's body where it is signed: a device's key signs other texts, too, and none can be taken for another. */
 const DOMAIN = 'waypost receipt v1\n';
 /** A longer receipt is refused before it is read. A table needs some 150 bytes. */
-export const MAX_RECEIPT_CHARS = 512 << 10;
+export const MAX_RECEIPT_CHARS = 256 << 10;
 /** An ack carries its own receipt, and those before it that central does not have yet. */
 export const MAX_RECEIPTS_OF_ACK = 20;
 const MAX_TABLES = 10_000;

@@ -10,7 +10,7 @@ import { AUDIT_ISSUED, AUDIT_NOT_SERVED, AUDIT_REQUEST } from './audit.sql.js';
 import { RefusalBudget } from './refusal-budget.js';
 
 /** What a device does with a request, as the audit and the metrics name it. */
-export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token';
+export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token' | 'ledger';
 type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */

@@ -31,6 +31,7 @@ import { CreateAuditViews1795400000000 } from './migrations/1795400000000-create
 import { BoundDurations1796200000010 } from './migrations/1796200000010-bound-durations.js';
 import { AddKeyRotation1797610000000 } from './migrations/1797610000000-add-key-rotation.js';
 import { CreateIdentities1797600000000 } from './migrations/1797600000000-create-identities.js';
+import { CreateLedger1797630000000 } from './migrations/1797630000000-create-ledger.js';
 import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-create-receipt-keys.js';
 
 /** The first 30 failures to connect are taken for a database that starts. */
@@ -68,6 +69,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       RemoveOldDeltas1797500000000,
       CreateIdentities1797600000000,
       AddKeyRotation1797610000000,
+      CreateLedger1797630000000,
     ],
     migrationsTableName: 'central_migrations',
     migrationsTransactionMode: 'all',

@@ -28,6 +28,7 @@ export class HealthController {
       () => this.indicators.store(),
       () => this.indicators.disk(),
       () => this.indicators.identity(),
+      () => this.indicators.ledger(),
     ]);
   }
 

@@ -10,6 +10,7 @@ import { DatabaseIdentityHeader } from './database-identity.js';
 import { Authenticator } from './authenticate.js';
 import { DownloadController } from './download.controller.js';
 import { IdentityController } from './identity.controller.js';
+import { LedgerController } from './ledger.controller.js';
 import { LiveResponses } from './live-response.js';
 import { RequestController } from './request.controller.js';
 import { RevocationWatch } from './revocation-watch.js';
@@ -17,7 +18,7 @@ import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController, IdentityController],
+  controllers: [RequestController, DownloadController, AckController, IdentityController, LedgerController],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,
