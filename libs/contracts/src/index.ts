@@ -1,6 +1,7 @@
 export * from './api.js';
 export * from './border-keys.js';
 export * from './canonical-json.js';
+export * from './check-bundle.js';
 export * from './checkpoint.js';
 export * from './chunk-stream.js';
 export * from './chunker.js';
@@ -13,6 +14,7 @@ export * from './hashes.js';
 export * from './identifiers.js';
 export * from './identity.js';
 export * from './ledger-api.js';
+export * from './ledger-bundle.js';
 export * from './ledger-entry.js';
 export * from './live-stream.js';
 export * from './mac.js';

@@ -10,7 +10,8 @@ export const CHECKPOINT_HEADER = 'waypost-checkpoint';
 /** Where central's ledger is read: `checkpoint`, `tile/…`, `key`, `proof/inclusion`, `proof/consistency`, `forks`. */
 export const LEDGER_PATH = '/api/ledger';
 
-const treeHashSchema = z
+/** A hash of the tree in JSON. */
+export const treeHashSchema = z
   .string()
   .transform((text) => Buffer.from(text, 'base64'))
   .refine(isTreeHash, 'must be base64 of 32 bytes');
