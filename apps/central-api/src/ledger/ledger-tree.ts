@@ -2,6 +2,7 @@ import {
   consistencyProof,
   foldPerfect,
   HASH_BYTES,
+  inclusionNodes,
   inclusionProof,
   type ReadHashes,
   TILE_HEIGHT,
@@ -40,6 +41,16 @@ export class LedgerTree {
   async inclusionProof(index: number, size: number): Promise<Buffer[]> {
     await this.mustHave(size, index + 1);
     return inclusionProof(index, size, this.readHashes);
+  }
+
+  /** Of many leaves of one tree: hashes that their proofs share are read once. The tree must have them. */
+  async inclusionProofs(indexes: readonly number[], size: number): Promise<Buffer[][]> {
+    const nameOf = ({ level, index }: TreeNode): string => `${level} ${index}`;
+    const nodes = new Map(indexes.flatMap((index) => inclusionNodes(index, size).flat()).map((node) => [nameOf(node), node]));
+    const hashes = await this.readHashes([...nodes.values()]);
+    const known = new Map([...nodes.keys()].map((name, at) => [name, hashes[at] as Buffer]));
+    const read: ReadHashes = (wanted) => Promise.resolve(wanted.map((node) => known.get(nameOf(node)) as Buffer));
+    return Promise.all(indexes.map((index) => inclusionProof(index, size, read)));
   }
 
   /** Undefined where the tree has no such tile, or not as many hashes in it. */

@@ -82,6 +82,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   device: 'enroll devices, see and approve them, replace and revoke their keys',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
   certs: 'a private certificate authority, and central’s certificate: init, server, renew',
+  ledger: 'what devices acknowledged: verify it, export it, check an export',
   capture: 'triggers that tell central of changes: show, install, remove, trust',
 };
 
