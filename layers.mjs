@@ -48,6 +48,7 @@ export const LAYERS = {
     'read-models',
     'scrub',
     'cycle',
+    'witness',
     'mirror',
     'indexes',
     'status',

@@ -124,7 +124,11 @@ must(
   'the last line has no end',
 );
 const header = parse((lines[0] ?? '').slice(0, -1), 'the first line');
-if (header) check(header);
+try {
+  if (header) check(header);
+} catch {
+  must(false, 'the line does not have the form that it should');
+}
 console.log(faults.length === 0 ? 'ok' : faults.join('\n'));
 process.exitCode = faults.length === 0 ? 0 : 1;
 

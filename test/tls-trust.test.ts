@@ -10,6 +10,7 @@ import { TLS_POLICY } from '@waypost/runtime';
 import pino from 'pino';
 import { CentralAccess } from '../apps/edge-service/src/central/access.js';
 import { CentralClient } from '../apps/edge-service/src/central/central-client.js';
+import { LastCheckpoint } from '../apps/edge-service/src/central/last-checkpoint.js';
 import { CentralHttp } from '../apps/edge-service/src/central/central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from '../apps/edge-service/src/central/central-options.js';
 import type { CentralTrust } from '../apps/edge-service/src/central/connect-to-central.js';

@@ -25,6 +25,7 @@ import { ScrubModule } from './scrub/scrub.module.js';
 import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
 import { StatusModule } from './status/status.module.js';
+import { WitnessModule } from './witness/witness.module.js';
 
 /** The edge service, from the database up to its API. Each module uses only those above it. One with options is global: it exists once. */
 @Module({})
@@ -72,6 +73,7 @@ export class AppModule {
           requestTimeoutMs,
           downloadDeadlineMs: downloads.deadlineMs,
         }),
+        WitnessModule,
         CycleModule.forRoot({ deviceMac }),
         ScheduleSyncModule.forRoot({ syncIntervalMs }),
         ScrubModule.forRoot({ intervalMs: config.SCRUB_INTERVAL }),

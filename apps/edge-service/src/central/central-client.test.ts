@@ -7,6 +7,7 @@ import { DownloadDisk } from '../metrics/download-disk.js';
 import { Metrics } from '../metrics/metrics.js';
 import { IdentityFiles } from '../identity/identity-files.js';
 import { CentralAccess } from './access.js';
+import { LastCheckpoint } from './last-checkpoint.js';
 import { CentralClient } from './central-client.js';
 import { CentralHttp } from './central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from './central-options.js';

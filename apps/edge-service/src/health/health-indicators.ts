@@ -6,6 +6,7 @@ import { CentralCircuit } from '../central/central-circuit.js';
 import { SyncStatus } from '../status/sync-status.js';
 import { Database } from '../database/database.js';
 import { DownloadDisk } from '../metrics/download-disk.js';
+import { Witness } from '../witness/witness.js';
 import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
@@ -17,7 +18,7 @@ const MIN_STALE_MS = 60_000;
 /**
  * Down (503): the database is away, migrations did not run, downloads cannot be written, or no cycle was good for three intervals (counted from the start of the
  * process at the earliest, so that a device that was off for weeks is not unhealthy before its first cycle).
- * Degraded (200): central does not answer, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
+ * Degraded (200): central does not answer, the last cycle failed, central's ledger is in doubt, or the disk is nearly full; the data is readable and may still be fresh enough.
  */
 @Injectable()
 export class HealthIndicators {
@@ -33,6 +34,7 @@ export class HealthIndicators {
     private readonly downloadDisk: DownloadDisk,
     private readonly status: SyncStatus,
     private readonly circuit: CentralCircuit,
+    private readonly witness: Witness,
   ) {}
 
   database() {
@@ -66,6 +68,13 @@ export class HealthIndicators {
       return check.down({ ...facts, message: `no good cycle for ${Math.round(ageMs / 1000)} s` });
     }
     return consecutiveFailures > 0 ? check.degraded({ ...facts, message: 'the last cycle failed' }) : check.up(facts);
+  }
+
+  ledger() {
+    const check = this.checks.check('ledger');
+    const forks = this.witness.forks?.length ?? 0;
+    if (forks === 0) return check.up();
+    return check.degraded({ code: 'LEDGER_FORKED', forks, message: 'central’s ledger does not continue what this device saw of it' });
   }
 
   central() {

@@ -32,6 +32,7 @@ export class HealthController {
       () => this.indicators.disk(),
       () => this.indicators.sync(),
       () => this.indicators.central(),
+      () => this.indicators.ledger(),
     ]);
   }
 
