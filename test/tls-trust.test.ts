@@ -64,7 +64,13 @@ async function ask(server: TcpServer, trust: CentralTrust, { host = '127.0.0.1',
   const options = { url, trust, deviceMac: '02:00:00:00:00:01', ...limits };
   const http = new CentralHttp(options, logger);
   const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
-  const client = new CentralClient(options, http, new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger), metrics);
+  const client = new CentralClient(
+    options,
+    http,
+    new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger),
+    metrics,
+    new LastCheckpoint(),
+  );
   try {
     let manifest: unknown;
     for (let done = 0; done < times; done++) {

@@ -41,7 +41,7 @@ beforeAll(async () => {
   http = new CentralHttp(options, logger);
   const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac };
   const access = new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger);
-  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)));
+  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)), new LastCheckpoint());
 });
 
 afterAll(async () => {
