@@ -29,7 +29,7 @@ const inclusionSchema = z.union([
   z.object({ index: sizeSchema, size: sizeSchema }),
 ]);
 
-/** Two checkpoints fit, whoever signed them. */
+/** Two checkpoints fit. */
 const MAX_FORK_BYTES = 64 << 10;
 /** A tile never changes; a partial one is a part of what comes. */
 const IMMUTABLE = 'private, max-age=31536000, immutable';
