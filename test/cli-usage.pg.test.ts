@@ -52,7 +52,7 @@ test('help says which commands write, and has a text for each group', async () =
   writing.push('keys rotate', 'keys export-root', 'store check --repair');
   const sentence = /These change a database:([^.]+)\./.exec(out)?.[1] ?? '';
   expect(sentence.match(/`[^`]+`/g)).toEqual(writing.map((command) => `\`${command}\``));
-  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'keys', 'certs'])
+  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'keys', 'ledger', 'certs'])
     expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
 });
 

@@ -10,6 +10,7 @@ import { TLS_POLICY } from '@waypost/runtime';
 import pino from 'pino';
 import { CentralAccess } from '../apps/edge-service/src/central/access.js';
 import { CentralClient } from '../apps/edge-service/src/central/central-client.js';
+import { LastCheckpoint } from '../apps/edge-service/src/central/last-checkpoint.js';
 import { CentralHttp } from '../apps/edge-service/src/central/central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from '../apps/edge-service/src/central/central-options.js';
 import type { CentralTrust } from '../apps/edge-service/src/central/connect-to-central.js';
@@ -63,7 +64,13 @@ async function ask(server: TcpServer, trust: CentralTrust, { host = '127.0.0.1',
   const options = { url, trust, deviceMac: '02:00:00:00:00:01', ...limits };
   const http = new CentralHttp(options, logger);
   const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true };
-  const client = new CentralClient(options, http, new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger), metrics);
+  const client = new CentralClient(
+    options,
+    http,
+    new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger),
+    metrics,
+    new LastCheckpoint(),
+  );
   try {
     let manifest: unknown;
     for (let done = 0; done < times; done++) {

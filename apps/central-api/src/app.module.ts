@@ -13,6 +13,7 @@ import { EpochsModule } from './epochs/epochs.module.js';
 import { HealthModule } from './health/health.module.js';
 import { DeviceApiModule } from './http/device-api.module.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { LedgerModule } from './ledger/ledger.module.js';
 import { MaintenanceModule } from './maintenance/maintenance.module.js';
 import { ManifestsModule } from './manifests/manifests.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
@@ -44,6 +45,7 @@ export class AppModule {
         TrustModule.forRoot({ manifestTtlMs: config.MANIFEST_TTL }),
         PlanModule.forRoot({ file: config.SYNC_PLAN }),
         ScopesModule.forRoot({ lockTimeoutMs, statementTimeoutMs: buildTimeoutMs }),
+        LedgerModule,
         AuditModule,
         ChunkStoreModule.forRoot({ folder: config.SNAPSHOT_STORE.folder, limitBytes: config.SNAPSHOT_STORE_LIMIT }),
         CaptureModule,

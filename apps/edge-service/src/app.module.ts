@@ -26,6 +26,7 @@ import { SettingsModule } from './settings.module.js';
 import { StateModule } from './state/state.module.js';
 import { TrustModule } from './trust/trust.module.js';
 import { StatusModule } from './status/status.module.js';
+import { WitnessModule } from './witness/witness.module.js';
 
 /** The edge service, from the database up to its API. Each module uses only those above it. One with options is global: it exists once. */
 @Module({})
@@ -74,6 +75,7 @@ export class AppModule {
           requestTimeoutMs,
           downloadDeadlineMs: downloads.deadlineMs,
         }),
+        WitnessModule,
         CycleModule.forRoot({ deviceMac }),
         ScheduleSyncModule.forRoot({ syncIntervalMs }),
         ScrubModule.forRoot({ intervalMs: config.SCRUB_INTERVAL }),

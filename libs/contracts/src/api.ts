@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { sha256Hex } from './hashes.js';
 import { ERROR_KINDS, type WaypostError } from './errors.js';
 import { sha256HexSchema, ulidSchema } from './manifest.js';
+import { MAX_RECEIPTS_OF_ACK, signedReceiptSchema } from './signed-receipt.js';
 import { manifestSignatureSchema } from './trust.js';
 
 /** A MAC in any usual notation; normalizeMac judges it. The length keeps junk out of the audit. */
@@ -102,6 +103,8 @@ export const ackSchema = z.object({
   error: z.string().max(8192).nullish(),
   /** Found since the last ack that central has, and put right by this load. */
   drifts: z.array(driftSchema).max(MAX_DRIFTS_OF_ACK).optional(),
+  /** Of an enrolled device: what it signed for this ack, last, and before it what central does not have yet, in their order. */
+  receipts: z.array(signedReceiptSchema).min(1).max(MAX_RECEIPTS_OF_ACK).optional(),
 });
 export type Ack = z.infer<typeof ackSchema>;
 

@@ -296,6 +296,30 @@ export const ERROR_KINDS = {
     title: 'Central’s signature is older than it should be',
     hint: 'Something between device and central may send old answers again; or central’s clock went back. The data stays as it is. Look at the proxies on the way, and at central’s clock.',
   },
+  LEDGER_INVALID: {
+    status: 502,
+    heals: 'operator',
+    title: 'The ledger’s checkpoint, proof or hashes are not valid',
+    hint: 'Compare the keys that are trusted here with those that the ledger signs with. Where they are the same, the ledger was damaged or altered: keep the copies of its checkpoints.',
+  },
+  LEDGER_NOT_FOUND: {
+    status: 404,
+    heals: 'retry',
+    title: 'The ledger has no such entry or tile',
+    hint: 'What was just acknowledged is in it a moment later. A device gets its own entries alone; central’s waypost ledger verify checks all of them.',
+  },
+  LEDGER_FORKED: {
+    status: 409,
+    heals: 'operator',
+    title: 'Central’s ledger does not continue what the device saw of it before',
+    hint: 'Central’s database was restored to an earlier state, or its ledger was altered. The device keeps both checkpoints in waypost.edge_ledger_forks; docs/ledger.md says how to judge them.',
+  },
+  RECEIPT_INVALID: {
+    status: 422,
+    heals: 'operator',
+    title: 'A device’s receipt is not accepted',
+    hint: 'The device keeps it. Look for two machines with one identity, and compare fleet and device of the detail with waypost device show.',
+  },
   SCHEMA_VERSION_MISMATCH: {
     status: 409,
     heals: 'operator',

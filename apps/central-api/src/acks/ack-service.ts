@@ -7,6 +7,8 @@ import { ACK_FAILURE, ACK_SUCCESS, STORE_DRIFTS } from './acks.sql.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { getManifest } from '../manifests/find-manifest.js';
 import { receiptOf } from '../epochs/receipts.js';
+import { CheckReceipts } from '../ledger/check-receipts.js';
+import { LedgerAppender } from '../ledger/ledger-appender.js';
 
 /** A row of ACK_SUCCESS or ACK_FAILURE. */
 interface Stored {
@@ -22,20 +24,26 @@ export class AckService {
   constructor(
     private readonly dataSource: DataSource,
     private readonly metrics: SyncMetrics,
+    private readonly checkReceipts: CheckReceipts,
+    private readonly ledger: LedgerAppender,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
   /**
    * Idempotent: the same ack again, or a second success for one manifest, changes nothing. Acks of expired manifests are taken:
    * a device that was offline still tells what it did. Of one manifest only some failures an hour are stored, of one device only some drifts of the
-   * manifest's tables; the others are answered, failures counted.
-   * @param ack with its MAC normalized
-   * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS
+   * manifest's tables; the others are answered, failures counted. The statement that stores the ack queues its receipts for the ledger.
+   * @param message with its MAC normalized
+   * @param deviceId of an enrolled device
+   * @throws WaypostError MANIFEST_UNKNOWN, MANIFEST_NOT_YOURS, RECEIPT_INVALID
    */
-  async store(ack: Ack): Promise<AckResponse> {
+  async store(message: Ack, deviceId?: string): Promise<AckResponse> {
     await faultPoint('central.ack-received');
     const { manager } = this.dataSource;
+    const { receipts: _, ...ack } = message;
     const manifest = await getManifest(manager, ack.manifestId, ack.mac);
+    const receipts = await this.checkReceipts.run(message, deviceId, manifest);
+    const queued = [deviceId ?? null, receipts.map(({ body }) => body), receipts.map(({ signature }) => signature)];
     const reason = findDifference(ack, manifest) ?? (ack.status === 'Failed' ? (ack.error ?? 'The device gave no reason.') : null);
     const result = reason === null ? 'Success' : 'Failed';
     // Names that the manifest does not have are in the reason, and nowhere else.
@@ -54,8 +62,9 @@ export class AckService {
     ];
     const [stored] =
       result === 'Success'
-        ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch])
-        : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack)]);
+        ? await manager.query<Stored[]>(ACK_SUCCESS, [...row, manifest.sequence, manifest.epoch, ...queued])
+        : await manager.query<Stored[]>(ACK_FAILURE, [...row, failureCode(ack), ...queued]);
+    if (receipts.length > 0) this.ledger.wake();
     await this.storeDrifts(ack, manifest);
     await faultPoint('central.ack-stored');
     const duplicate = result === 'Success' ? !stored?.id : stored?.isKnown === true;

@@ -1,3 +1,5 @@
+import { queueReceipts } from '../ledger/ledger.sql.js';
+
 const ACK_COLUMNS =
   'manifest_id, mac, completed_at, result, reported_status, duration_ms, device_counts_json, device_hashes_json, error_text, ack_sha256';
 const ACK_VALUES = '$1, $2, now(), $3, $4, $5::bigint, $6::jsonb, $7::jsonb, $8, $9';
@@ -8,7 +10,7 @@ const MAX_FAILURES_PER_HOUR = 20;
 /**
  * A success counts whenever it comes, also one that is stored already: after a failure, the device has verified the manifest again. One for an
  * older manifest than is verified does not. Gives the id, if the row is new, and the key of receipts of the manifest's epoch, if that is in force.
- * $1…$9: the acknowledgement's row, $10: the manifest's sequence, $11: its epoch.
+ * $1…$9: the acknowledgement's row, $10: the manifest's sequence, $11: its epoch, $12…$14: as queueReceipts.
  */
 export const ACK_SUCCESS = `
   WITH stored AS (
@@ -18,12 +20,12 @@ export const ACK_SUCCESS = `
       verified_manifest_id = $1, verified_sequence = $10, verified_epoch = $11, verified_at = now(),
       failed_manifest_id = NULL, consecutive_failures = 0
     WHERE mac = $2 AND (verified_epoch IS DISTINCT FROM $11 OR verified_sequence <= $10)
-  )
+  ), ${queueReceipts(12)}
   SELECT (SELECT id FROM stored) AS id, (SELECT key FROM waypost.receipt_keys WHERE epoch = $11) AS key`;
 
 /**
  * A repeated one is the same failure. Of one manifest only so many are stored in an hour. Gives the id, if it was stored, and whether it is there
- * already. $1…$9: the acknowledgement's row, $10: the failure's code.
+ * already. $1…$9: the acknowledgement's row, $10: the failure's code, $11…$13: as queueReceipts.
  */
 export const ACK_FAILURE = `
   WITH stored AS (
@@ -36,7 +38,7 @@ export const ACK_FAILURE = `
       failed_manifest_id = $1, last_failure_at = now(), last_error_code = $10, last_error = left($8, 1000),
       consecutive_failures = consecutive_failures + 1
     WHERE mac = $2 AND EXISTS (SELECT FROM stored)
-  )
+  ), ${queueReceipts(11)}
   SELECT (SELECT id FROM stored) AS id,
          EXISTS (SELECT FROM waypost.sync_acknowledgements WHERE manifest_id = $1 AND mac = $2 AND ack_sha256 = $9) AS "isKnown"`;
 

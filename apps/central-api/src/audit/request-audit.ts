@@ -11,7 +11,7 @@ import { CountedRefusals } from './counted-refusals.js';
 import { RefusalBudget } from './refusal-budget.js';
 
 /** What a device does with a request, as the audit and the metrics name it; `operator`: what operators and programs ask for, audited where it is refused. */
-export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token' | 'operator';
+export type Operation = 'request' | 'download' | 'ack' | 'enroll' | 'token' | 'ledger' | 'operator';
 type Status = 'Issued' | 'Refused' | 'Failed';
 
 /** What is known about a request so far: the audit gets it, whatever comes of the request. */

@@ -32,5 +32,8 @@ export const commands: SideCommands = {
   'certs init': async () => (await import('./certs.js')).certsInit,
   'certs server': async () => (await import('./certs.js')).certsServer,
   'certs renew': async () => (await import('./certs.js')).certsRenew,
+  'ledger verify': async () => (await import('./ledger.js')).ledgerVerify,
+  'ledger export': async () => (await import('./ledger.js')).ledgerExport,
+  'ledger check': async () => (await import('./ledger.js')).ledgerCheck,
   status: async () => (await import('./status.js')).status,
 };

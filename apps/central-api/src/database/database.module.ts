@@ -35,6 +35,7 @@ import { CreateTrust1797700000000 } from './migrations/1797700000000-create-trus
 import { CreateIdentities1797600000000 } from './migrations/1797600000000-create-identities.js';
 import { CreateApiKeys1797620000000 } from './migrations/1797620000000-create-api-keys.js';
 import { CreateHourlyRefusals1797620000010 } from './migrations/1797620000010-create-hourly-refusals.js';
+import { CreateLedger1797630000000 } from './migrations/1797630000000-create-ledger.js';
 import { CreateReceiptKeys1796200000000 } from './migrations/1796200000000-create-receipt-keys.js';
 
 /** The first 30 failures to connect are taken for a database that starts. */
@@ -75,6 +76,7 @@ export function dataSourceOptions(url: string): DataSourceOptions {
       CreateDeviceAuthorities1797615000000,
       CreateApiKeys1797620000000,
       CreateHourlyRefusals1797620000010,
+      CreateLedger1797630000000,
       CreateTrust1797700000000,
     ],
     migrationsTableName: 'central_migrations',

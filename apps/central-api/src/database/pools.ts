@@ -17,9 +17,14 @@ export const SHADOW_POOL = Symbol('shadow pool');
 export const CANARY_POOL = Symbol('canary pool');
 /** Who sends a request. */
 export const IDENTITY_POOL = Symbol('identity pool');
+/** Appends to the ledger, and reads proofs of it. */
+export const LEDGER_POOL = Symbol('ledger pool');
 
 /** For single statements of builds and downloads, and one sweep. */
 const STORE_CONNECTIONS = 4;
+
+/** One appends, one answers. */
+const LEDGER_CONNECTIONS = 2;
 
 interface PoolShape {
   /** In pg_stat_activity. */
@@ -37,6 +42,7 @@ const POOLS = new Map<symbol, PoolShape>([
   [SHADOW_POOL, { name: 'shadow', connections: one }],
   [CANARY_POOL, { name: 'canary', connections: one }],
   [IDENTITY_POOL, { name: 'identity', connections: one }],
+  [LEDGER_POOL, { name: 'ledger', connections: () => LEDGER_CONNECTIONS }],
 ]);
 
 export const POOL_TOKENS = [...POOLS.keys()];

@@ -46,6 +46,7 @@ export class HealthController {
       () => this.indicators.disk(),
       () => this.indicators.identity(),
       () => this.indicators.trust(),
+      () => this.indicators.ledger(),
     ]);
   }
 

@@ -14,8 +14,12 @@ export class AckController {
   @Post()
   @DeviceOperation('ack')
   @HttpCode(200)
-  async ack(@Body(new ZodPipe(ackSchema)) ack: Ack, @Device() { mac }: DeviceIdentity, @Facts() facts: RequestFacts): Promise<AckResponse> {
+  async ack(
+    @Body(new ZodPipe(ackSchema)) ack: Ack,
+    @Device() { mac, deviceId }: DeviceIdentity,
+    @Facts() facts: RequestFacts,
+  ): Promise<AckResponse> {
     facts.manifestId = ack.manifestId;
-    return this.acks.store({ ...ack, mac });
+    return this.acks.store({ ...ack, mac }, deviceId);
   }
 }

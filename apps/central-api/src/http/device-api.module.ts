@@ -13,6 +13,7 @@ import { Authenticator } from './authenticate.js';
 import { ClientCertificates } from './client-certificates.js';
 import { DownloadController } from './download.controller.js';
 import { IdentityController } from './identity.controller.js';
+import { LedgerController } from './ledger.controller.js';
 import { LiveResponses } from './live-response.js';
 import { OperatorAccess } from './operator-access.js';
 import { OPERATOR_OPTIONS, type OperatorOptions } from './operator-options.js';
@@ -24,7 +25,15 @@ import { Traffic } from './traffic.js';
 
 @Module({
   imports: [AuditModule, AcksModule],
-  controllers: [RequestController, DownloadController, AckController, IdentityController, StatusController, TrustController],
+  controllers: [
+    RequestController,
+    DownloadController,
+    AckController,
+    IdentityController,
+    StatusController,
+    TrustController,
+    LedgerController,
+  ],
   providers: [
     LiveResponses,
     DatabaseIdentityHeader,

@@ -2,6 +2,7 @@ import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Body, Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import {
+  CHECKPOINT_HEADER,
   type EnclosedDeltas,
   type Manifest,
   type ManifestSignature,
@@ -16,6 +17,7 @@ import { faultPoint, ZodPipe } from '@waypost/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ManifestService } from '../admission/manifest-service.js';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
+import { LedgerCheckpoints } from '../ledger/ledger-checkpoints.js';
 import { ShadowReads } from '../maintenance/shadow-reads.js';
 import { DeltaService } from '../manifests/delta-service.js';
 import { UnchangedLookup } from '../manifests/unchanged-lookup.js';
@@ -40,6 +42,7 @@ export class RequestController {
     private readonly shadowReads: ShadowReads,
     private readonly audit: RequestAudit,
     private readonly database: DatabaseIdentityHeader,
+    private readonly checkpoints: LedgerCheckpoints,
     @Inject(DEVICE_API_OPTIONS) private readonly options: DeviceApiOptions,
   ) {}
 
@@ -56,6 +59,7 @@ export class RequestController {
     await faultPoint('central.request-received');
     const signal = closedSignal(reply);
     await this.database.addTo(reply);
+    if (this.checkpoints.header !== undefined) void reply.header(CHECKPOINT_HEADER, this.checkpoints.header);
     if (payload) return this.sendPayload(payload, { mac, have, signal }, facts, request, reply);
     const isMinimal = prefersMinimal(request.headers['prefer']);
     const held = await this.unchanged.find(facts, isMinimal);

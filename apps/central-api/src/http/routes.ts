@@ -27,6 +27,12 @@ export const ROUTES: Readonly<Record<string, Access>> = {
   'POST /api/device-sync/manifests/:manifestId/tables/:table/delta': 'device',
   'GET /api/device-sync/trust/:version': 'device',
   'POST /api/device-sync/ack': 'device',
+  'GET /api/ledger/checkpoint': 'device',
+  'GET /api/ledger/key': 'device',
+  'GET /api/ledger/tile/*': 'device',
+  'GET /api/ledger/proof/consistency': 'device',
+  'GET /api/ledger/proof/inclusion': 'device',
+  'POST /api/ledger/forks': 'device',
 };
 
 /** Hook for each route. @throws Error for one that is not in the table */

@@ -1,21 +1,24 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import type { Ack, AckResponse, ErrorCode, WaypostError } from '@waypost/contracts';
+import type { Ack, AckResponse, ErrorCode, SignedReceipt, WaypostError } from '@waypost/contracts';
 import { faultPoint, LOGGER, SpanKind, traced, withContext } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
+import { refusalCode } from '../central/central-errors.js';
 import { AckEntity } from '../database/entities/ack.entity.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { OutboxChannel } from '../outbox/outbox.js';
-import { DELETE_SENT, NEXT_ACK } from './acks.sql.js';
+import { DELETE_SENT, NEXT_ACK, REFUSE_RECEIPTS } from './acks.sql.js';
 
 export interface PendingAck {
   manifestId: string;
   status: Ack['status'];
   body: Ack;
   createdAt: string;
+  /** What the device signed for it, last, and before it what central does not have yet. */
+  receipts: SignedReceipt[] | null;
 }
 
 /** A row of COUNT_ACKS. */
@@ -38,6 +41,7 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
     'REQUEST_INVALID',
     'REQUEST_TOO_LARGE',
     'MAC_INVALID',
+    'RECEIPT_INVALID',
   ];
 
   constructor(
@@ -60,11 +64,11 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
     return this.pending;
   }
 
-  async send({ manifestId, status, body }: PendingAck, signal: AbortSignal): Promise<AckResponse> {
+  async send({ manifestId, status, body, receipts }: PendingAck, signal: AbortSignal): Promise<AckResponse> {
     // An ack that waited is of another manifest than the cycle that sends it.
     return withContext({ manifestId }, () =>
       traced('ack', { kind: SpanKind.CLIENT, attributes: { 'waypost.status': status } }, () =>
-        this.circuit.run(() => this.client.sendAck(body, signal), signal),
+        this.circuit.run(() => this.client.sendAck(receipts ? { ...body, receipts } : body, signal), signal),
       ),
     );
   }
@@ -83,6 +87,8 @@ export class AckChannel implements OutboxChannel<PendingAck, AckResponse> {
   }
 
   async markUnsent({ manifestId, status }: PendingAck, error: WaypostError, isFinal: boolean): Promise<void> {
+    // The next ack must not carry what this one was refused for.
+    if (isFinal && refusalCode(error) === 'RECEIPT_INVALID') await this.acks.query(REFUSE_RECEIPTS, [manifestId, status]);
     await this.acks.update(
       { manifestId, status },
       {

@@ -3,12 +3,13 @@ import { PhaseModule } from '../phase/phase.module.js';
 import { AckChannel } from './ack-channel.js';
 import { ACK_OPTIONS, type AckOptions } from './ack-options.js';
 import { AckOutbox } from './ack-outbox.js';
+import { Receipts } from './receipts.js';
 import { SendAcks, SendNewAck, SendPendingAcks } from './send-acks.js';
 
 @Global()
 @Module({
   imports: [PhaseModule],
-  providers: [AckChannel, AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
+  providers: [AckChannel, AckOutbox, Receipts, SendAcks, SendPendingAcks, SendNewAck],
   exports: [AckOutbox, SendAcks, SendPendingAcks, SendNewAck],
 })
 export class AcksModule {

@@ -4,7 +4,7 @@ import { LOGGER, pause } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { Repository } from 'typeorm';
 import { SyncLogEntity } from '../database/entities/sync-log.entity.js';
-import { PRUNE_CYCLES, PRUNE_DRIFTS, PRUNE_REFUSED_ACKS, PRUNE_SCRUBS } from './audit.sql.js';
+import { PRUNE_CYCLES, PRUNE_DRIFTS, PRUNE_RECEIPTS, PRUNE_REFUSED_ACKS, PRUNE_SCRUBS } from './audit.sql.js';
 import { AUDIT_OPTIONS, type AuditOptions } from './audit-options.js';
 
 const BATCH_ROWS = 500;
@@ -22,7 +22,7 @@ export class AuditSweeper {
 
   async sweep(signal: AbortSignal): Promise<void> {
     let total = 0;
-    for (const statement of [PRUNE_REFUSED_ACKS, PRUNE_DRIFTS, PRUNE_SCRUBS, PRUNE_CYCLES]) {
+    for (const statement of [PRUNE_REFUSED_ACKS, PRUNE_RECEIPTS, PRUNE_DRIFTS, PRUNE_SCRUBS, PRUNE_CYCLES]) {
       for (let removed = BATCH_ROWS; removed === BATCH_ROWS && !signal.aborted;) {
         const startedAt = performance.now();
         [{ removed }] = await this.cycles.query<[{ removed: number }]>(statement, [this.options.retentionMs, BATCH_ROWS]);

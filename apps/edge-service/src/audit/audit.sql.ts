@@ -108,3 +108,14 @@ export const PRUNE_REFUSED_ACKS = `
 export const INSERT_SCHEMA_CHANGES = `
   INSERT INTO waypost.edge_schema_changes (edge_sync_id, object, statement, shape_from, shape_to)
   SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])`;
+
+/** Old receipts that are in the ledger: but for the last of each key, which the next one names. $1: retention in ms, $2: rows at most. */
+export const PRUNE_RECEIPTS = `
+  WITH gone AS (
+    DELETE FROM waypost.edge_receipts WHERE id IN (
+      SELECT id FROM waypost.edge_receipts r WHERE coalesce(included_at, refused_at) < now() - $1 * interval '1 ms'
+        AND EXISTS (SELECT FROM waypost.edge_receipts later WHERE later.key = r.key AND later.sequence > r.sequence)
+      LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+  )
+  SELECT count(*)::int AS removed FROM gone`;

@@ -12,6 +12,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { CentralAccess } from './access.js';
 import { CentralClient } from './central-client.js';
 import { CentralHttp } from './central-http.js';
+import { LastCheckpoint } from './last-checkpoint.js';
 import { DEFAULT_CIRCUIT_LIMITS } from './central-options.js';
 
 /** A device that has enrolled, whose requests something on the way refuses or alters. */
@@ -53,8 +54,8 @@ beforeEach(async () => {
   const metricsOptions = { downloadFolder: tmpdir(), syncIntervalMs: 0 };
   const logger = pino({ enabled: false });
   http = new CentralHttp(options, logger);
-  const access = new CentralAccess(http, files, { folder, enrollmentToken: undefined, deviceMac: options.deviceMac }, logger);
-  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)));
+  const access = new CentralAccess(http, files, { folder, enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true }, logger);
+  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)), new LastCheckpoint());
 });
 afterEach(() => http.onApplicationShutdown());
 afterAll(async () => {

@@ -7,6 +7,7 @@ import { DownloadDisk } from '../metrics/download-disk.js';
 import { Metrics } from '../metrics/metrics.js';
 import { IdentityFiles } from '../identity/identity-files.js';
 import { CentralAccess } from './access.js';
+import { LastCheckpoint } from './last-checkpoint.js';
 import { CentralClient } from './central-client.js';
 import { CentralHttp } from './central-http.js';
 import { DEFAULT_CIRCUIT_LIMITS } from './central-options.js';
@@ -40,7 +41,7 @@ beforeAll(async () => {
   http = new CentralHttp(options, logger);
   const identity = { folder: '/nonexistent', enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true };
   const access = new CentralAccess(http, new IdentityFiles(identity.folder), identity, logger);
-  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)));
+  client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)), new LastCheckpoint());
 });
 
 afterAll(async () => {

@@ -24,9 +24,12 @@ import { dateOf, jsonBody, MAX_PROBLEM_BYTES, readJson, readText } from './bodie
 import { refusalCode, refusalError } from './central-errors.js';
 import { CentralHttp, type CentralRequest } from './central-http.js';
 import { CENTRAL_OPTIONS, type CentralOptions } from './central-options.js';
+import { LastCheckpoint } from './last-checkpoint.js';
 
 /** Refusals that end once the device has renewed its access token, and its client certificate with it. */
 const RENEWED_FOR: readonly unknown[] = ['TOKEN_INVALID', 'CERTIFICATE_REQUIRED'];
+/** An entry of the ledger with a large receipt, twice escaped. */
+const MAX_TEXT_BYTES = 2 << 20;
 /** Of deltas that may come with a manifest. */
 const ENCLOSED_BYTES = 8 << 10;
 
@@ -83,6 +86,7 @@ export class CentralClient {
     private readonly http: CentralHttp,
     private readonly access: CentralAccess,
     private readonly metrics: Metrics,
+    private readonly checkpoint: LastCheckpoint,
   ) {}
 
   /** @param isMinimal the device keeps the manifest that it has, which central need not repeat */
@@ -92,6 +96,7 @@ export class CentralClient {
     // Safe to compress: a manifest that is not whole does not have its hash.
     const more = { 'accept-encoding': 'zstd', ...(isMinimal ? { prefer: PREFER_MINIMAL } : {}) };
     const { body, headers } = await this.postJson('/api/device-sync/request', message, deadline, more);
+    this.checkpoint.receive(headers);
     const { unchanged } = (isMinimal ? unchangedResponseSchema.safeParse(body).data : undefined) ?? {};
     return {
       manifest: memberOf(body, 'manifest'),
@@ -112,6 +117,7 @@ export class CentralClient {
     );
     const accept = `${LIVE_STREAM_TYPE}, application/json`;
     const answer = await this.post('/api/device-sync/request', { mac: this.options.deviceMac }, deadline.signal, { accept });
+    this.checkpoint.receive(answer.headers);
     const facts = { centralTime: dateOf(answer.headers), database: databaseOf(answer.headers) };
     if (answer.headers['content-type'] === LIVE_STREAM_TYPE) return { live: answer.body, ...facts };
     const body = await readJson(answer);
@@ -139,6 +145,25 @@ export class CentralClient {
     } catch (cause) {
       throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered with a trust document that is not JSON.', cause });
     }
+  }
+
+  /** A short text. @throws WaypostError what central refuses with */
+  async getText(path: string, signal: AbortSignal): Promise<{ text: string }> {
+    const { statusCode: status, body } = await this.send({ method: 'GET', path }, withDeadline(this.options.requestTimeoutMs, signal));
+    const text = await readText(body, MAX_TEXT_BYTES);
+    if (status !== 200) throw refusalError({ status, body: text });
+    return { text };
+  }
+
+  /** A message whose answer has no body. @throws WaypostError what central refuses with */
+  async postMessage(path: string, message: object, signal: AbortSignal): Promise<void> {
+    const { body: text, headers } = jsonBody(message);
+    const { statusCode: status, body } = await this.send(
+      { method: 'POST', path, body: text, headers },
+      withDeadline(this.options.requestTimeoutMs, signal),
+    );
+    const answer = await readText(body, MAX_PROBLEM_BYTES);
+    if (status >= 300) throw refusalError({ status, body: answer });
   }
 
   /** The caller reads the body to its end or destroys it. */

@@ -15,6 +15,7 @@ import { CreateTableChunks1797200000000 } from './migrations/1797200000000-creat
 import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-create-schema-changes.js';
 import { CreateScrubs1797400000000 } from './migrations/1797400000000-create-scrubs.js';
 import { CreateLeftTables1797500000013 } from './migrations/1797500000013-create-left-tables.js';
+import { CreateReceipts1797630000000 } from './migrations/1797630000000-create-receipts.js';
 
 export const ENTITIES = [SyncLogEntity, SyncStateEntity, RetainedRowEntity, AckEntity, ScrubEntity];
 
@@ -36,6 +37,7 @@ export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error:
       CreateSchemaChanges1797300000000,
       CreateScrubs1797400000000,
       CreateLeftTables1797500000013,
+      CreateReceipts1797630000000,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

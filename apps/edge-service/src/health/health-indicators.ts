@@ -7,6 +7,7 @@ import { SyncStatus } from '../status/sync-status.js';
 import { ManifestTrust } from '../trust/manifest-trust.js';
 import { Database } from '../database/database.js';
 import { DownloadDisk } from '../metrics/download-disk.js';
+import { Witness } from '../witness/witness.js';
 import { HEALTH_OPTIONS, type HealthOptions } from './health-options.js';
 
 const DATABASE = { code: 'DATABASE_UNAVAILABLE', timeoutMs: 3000 } as const;
@@ -18,7 +19,7 @@ const MIN_STALE_MS = 60_000;
 /**
  * Down (503): the database is away, migrations did not run, downloads cannot be written, or no cycle was good for three intervals (counted from the start of the
  * process at the earliest, so that a device that was off for weeks is not unhealthy before its first cycle).
- * Degraded (200): central does not answer, its signature is stale, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
+ * Degraded (200): central does not answer, its signature is stale, its ledger is in doubt, the last cycle failed, or the disk is nearly full; the data is readable and may still be fresh enough.
  */
 @Injectable()
 export class HealthIndicators {
@@ -35,6 +36,7 @@ export class HealthIndicators {
     private readonly status: SyncStatus,
     private readonly circuit: CentralCircuit,
     private readonly manifestTrust: ManifestTrust,
+    private readonly witness: Witness,
   ) {}
 
   database() {
@@ -77,6 +79,13 @@ export class HealthIndicators {
     const report = await this.manifestTrust.report().catch(() => undefined);
     if (!report) return check.degraded({ message: 'the trust document of IDENTITY_DIR cannot be read' });
     return report.verified ? check.up({ verified: true, version: report.version }) : check.up({ verified: false, message: report.message });
+  }
+
+  ledger() {
+    const check = this.checks.check('ledger');
+    const forks = this.witness.forks?.length ?? 0;
+    if (forks === 0) return check.up();
+    return check.degraded({ code: 'LEDGER_FORKED', forks, message: 'central’s ledger does not continue what this device saw of it' });
   }
 
   central() {

@@ -33,6 +33,7 @@ export class HealthController {
       () => this.indicators.sync(),
       () => this.indicators.central(),
       () => this.indicators.trust(),
+      () => this.indicators.ledger(),
     ]);
   }
 

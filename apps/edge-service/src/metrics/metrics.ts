@@ -53,6 +53,10 @@ export class Metrics {
   readonly breakerState = this.gauge('waypost_edge_breaker_state', 'Circuit breaker towards central: 0 closed, 1 half-open, 2 open.');
   readonly pendingAcks = this.gauge('waypost_edge_pending_acks', 'Acknowledgements that central does not have yet.');
   readonly refusedAcks = this.gauge('waypost_edge_refused_acks', 'Acknowledgements that central refused for good, set aside.');
+  readonly ledgerForks = this.gauge(
+    'waypost_edge_ledger_forks',
+    'Findings that central’s ledger does not continue what the device saw of it, and that are not resolved.',
+  );
   readonly keptRows = this.gauge('waypost_edge_kept_rows', 'Rows beside the mirror, kept for rows of the device that reference them.');
   readonly scrubs = new Counter({
     name: 'waypost_edge_scrubs_total',

@@ -41,7 +41,9 @@ export class RecordSuccess {
     const { keptRows, drifts } = recorded as Recorded;
     applied.keptRows = keptRows;
     for (const { name } of manifest.tables) if (read.has(name)) await writeHeldChunks(client, name, read.get(name)!);
-    if (applied.acknowledge) await this.acks.queueSuccess(client, { manifest, durationMs: elapsedMs(), drifts: drifts ?? [] });
+    const readOf = (name: string) => (read.has(name) ? (loaded.get(name)?.changed ? 'changed' : 'whole') : 'none');
+    if (applied.acknowledge)
+      await this.acks.queueSuccess(client, { manifest, durationMs: elapsedMs(), drifts: drifts ?? [], read: readOf });
     await faultPoint('edge.before-commit');
   }
 }

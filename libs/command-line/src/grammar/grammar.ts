@@ -392,6 +392,45 @@ export const COMMANDS: readonly CommandSpec[] = [
     timeout: QUICK,
   },
   {
+    name: 'ledger verify',
+    side: 'central',
+    summary: 'whether ledger and audit are as devices acknowledged',
+    description:
+      'Reads the entries of the ledger in one snapshot and compares them with its tree, the tree with every signed checkpoint, each receipt with the key of its device, and the audit (sync_acknowledgements, sync_manifests, sync_requests) with the receipts. Names each row that was deleted or altered. With --device, the entries of one device alone. Rows that AUDIT_RETENTION (90d) lets go are not missed. Exits with 1 where something does not agree.',
+    arguments: [],
+    options: [{ flags: '--device <device>', description: DEVICE_ARGUMENT.description }],
+    examples: ['waypost ledger verify', 'waypost ledger verify --device barn-pi', 'waypost ledger verify --json | jq .findings'],
+    timeout: READS_EVERYTHING,
+  },
+  {
+    name: 'ledger export',
+    side: 'central',
+    summary: 'one device’s receipts with all that proves them, in one file',
+    description:
+      'Writes receipts, inclusion proofs, checkpoints and keys as a bundle, which waypost ledger check judges without any database. The times are those at which central appended.',
+    arguments: [],
+    options: [
+      { flags: '--device <device>', description: DEVICE_ARGUMENT.description },
+      { flags: '--from <time>', description: 'appended since then, such as 2026-01-01 or 2026-01-01T08:00:00Z (default: the beginning)' },
+      { flags: '--to <time>', description: 'appended before then (default: now)' },
+      { flags: '--out <file>', description: 'the file to write', file: true },
+    ],
+    examples: ['waypost ledger export --device barn-pi --from 2026-01-01 --to 2026-02-01 --out receipts.ndjson'],
+    timeout: READS_EVERYTHING,
+  },
+  {
+    name: 'ledger check',
+    side: 'central',
+    summary: 'judge a bundle of receipts, without any database',
+    description:
+      'Checks signatures, proofs, the order of the receipts and that none is missing; names the line where something is wrong. With --key, only these keys of the ledger are trusted; else the key is printed, and is to be compared. Exits with 1 where the bundle is refused.',
+    arguments: [{ name: '<bundle>', description: 'the file that ledger export wrote' }],
+    options: [{ flags: '--key <keys...>', description: 'verifier keys of the ledger: name+id+key' }],
+    examples: ['waypost ledger check receipts.ndjson', 'waypost ledger check receipts.ndjson --json | jq .faults'],
+    timeout: QUICK,
+    needsNoDatabase: true,
+  },
+  {
     name: 'certs init',
     side: 'central',
     summary: 'a private certificate authority, for central’s certificate',

@@ -18,7 +18,7 @@ const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
 These change a database: \`adopt TABLE…\`, \`release TABLE\`, \`capture install\`, \`capture remove\`, \`capture trust\`,
 \`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\`, \`key add\`, \`key revoke\`,
-\`keys rotate\`, \`keys export-root\` and \`store check --repair\`. \`certs …\` writes files.
+\`keys rotate\`, \`keys export-root\` and \`store check --repair\`. \`certs …\` and \`ledger export\` write files.
 All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
@@ -84,6 +84,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
   keys: 'the keys that sign manifests: show, rotate, export-root',
   certs: 'a private certificate authority, and central’s certificate: init, server, renew',
+  ledger: 'what devices acknowledged: verify it, export it, check an export',
   capture: 'triggers that tell central of changes: show, install, remove, trust',
 };
 

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { keepPrivate } from './keep-private.js';
 
 /** Which keys sign manifests, and who says so. */
 export class CreateTrust1797700000000 implements MigrationInterface {
@@ -20,24 +21,10 @@ export class CreateTrust1797700000000 implements MigrationInterface {
         created_at timestamptz NOT NULL DEFAULT now()
       );
       COMMENT ON TABLE waypost.signing_keys IS 'Secret: Ed25519 keys that sign manifests, and trust documents while the root key is not offline. For central alone.';`);
-    await runner.query(KEEP_PRIVATE);
+    await runner.query(keepPrivate('signing_keys'));
   }
 
   async down(runner: QueryRunner): Promise<void> {
     await runner.query('DROP TABLE waypost.signing_keys, waypost.trust_documents');
   }
 }
-
-/** Default privileges of the schema let roles of dashboards read every table. */
-const KEEP_PRIVATE = `
-  DO $$
-  DECLARE
-    other text;
-  BEGIN
-    FOR other IN
-      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-      FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.signing_keys'::regclass AND a.grantee <> c.relowner
-    LOOP
-      EXECUTE 'REVOKE ALL ON waypost.signing_keys FROM ' || other;
-    END LOOP;
-  END $$`;

@@ -25,4 +25,8 @@ export class AckEntity {
   /** Set when central refused it for good: kept for the operator, not sent again. */
   @Column({ name: 'refused_at', type: 'timestamptz', nullable: true })
   refusedAt!: Date | null;
+
+  /** The receipt that was signed for it; null where the device had not enrolled. */
+  @Column({ name: 'receipt_id', type: 'int8', nullable: true })
+  receiptId!: string | null;
 }

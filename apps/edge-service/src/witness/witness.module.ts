@@ -1,0 +1,6 @@
+import { Global, Module } from '@nestjs/common';
+import { Witness } from './witness.js';
+
+@Global()
+@Module({ providers: [Witness], exports: [Witness] })
+export class WitnessModule {}
