@@ -1,26 +1,19 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, renderFacts } from '@waypost/command-line';
 import { type SignedTrust, WaypostError } from '@waypost/contracts';
-import { findTrust, KEY_LIFE_MS, rotateTrust } from '../trust/rotate-trust.js';
+import { findTrust, KEY_LIFE_MS, listTrust, lockTrust, rotateTrust } from '../trust/rotate-trust.js';
 import { makeRootKey, readRootKey, writeRootKey } from '../trust/root-key-file.js';
 import { deleteSigningKeys, readSigningKeys } from '../trust/signing-keys.js';
 import { onlineKeyOf } from '../trust/trust-keeper.js';
-import { LIST_TRUST, LOCK_TRUST } from '../trust/trust.sql.js';
 import { operator, write } from './write.js';
 
 const DEFAULT_LIMIT = 20;
 const DAY_MS = 86_400_000;
 const MOST_DAYS = 3650;
 
-interface Version {
-  signed: SignedTrust;
-  createdAt: Date;
-  createdBy: string;
-}
-
 /** `waypost keys show`: which keys sign manifests, and where the root key is. */
 export async function keysShow(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
-  const versions = await context.database.query<Version>(LIST_TRUST, [context.limit(DEFAULT_LIMIT)]);
+  const versions = await listTrust(context.database.query, context.limit(DEFAULT_LIMIT));
   const [latest] = versions;
   if (!latest) throw noTrust();
   const held = new Set((await readSigningKeys(context.database.query)).map(({ kid }) => kid));
@@ -86,7 +79,7 @@ export async function keysExportRoot(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const file = context.subject;
   const kid = await write(context, 'signing_keys', async (query) => {
-    await query(LOCK_TRUST);
+    await lockTrust(query);
     const { document } = (await findTrust(query)) ?? noTrustHere();
     const roots = (await readSigningKeys(query)).filter(({ use }) => use === 'root');
     const root = roots.find((key) => document.rootKeys.some((named) => named.kid === key.kid));

@@ -4,7 +4,6 @@ import {
   forkReportSchema,
   formatVerifierKey,
   readTilePath,
-  sha256,
   sha256HexSchema,
   verifyCheckpoint,
   WaypostError,
@@ -16,9 +15,9 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { LEDGER_POOL } from '../database/pools.js';
+import { findEntry, storeFork } from '../ledger/device-entries.js';
 import { LedgerKeys } from '../ledger/ledger-keys.js';
 import { LedgerTree } from '../ledger/ledger-tree.js';
-import { FIND_LEAF, FIND_RECEIPT, STORE_FORK } from '../ledger/ledger.sql.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
 import { DeviceOperation } from './operation.js';
 
@@ -33,11 +32,6 @@ const inclusionSchema = z.union([
 const MAX_FORK_BYTES = 64 << 10;
 /** A tile never changes; a partial one is a part of what comes. */
 const IMMUTABLE = 'private, max-age=31536000, immutable';
-
-interface FoundLeaf {
-  index: number;
-  entry: string;
-}
 
 /** The ledger, for enrolled devices: all of its tree, and of its entries each device's own. */
 @Controller('api/ledger')
@@ -109,14 +103,10 @@ export class LedgerController {
   ): Promise<object> {
     const deviceId = this.begin(device, facts);
     return withClient(this.pool, async (client) => {
-      const query = queryOn(client);
-      const [found] =
-        'receipt' in asked
-          ? await query<FoundLeaf>(FIND_RECEIPT, [Buffer.from(asked.receipt, 'hex'), deviceId])
-          : await query<FoundLeaf>(FIND_LEAF, [asked.index, deviceId]);
+      const found = await findEntry(client, asked, deviceId);
       if (!found || found.index >= asked.size)
         throw new WaypostError('LEDGER_NOT_FOUND', { detail: `The ledger of ${asked.size} leaves has no such entry of this device.` });
-      const proof = await new LedgerTree(query).inclusionProof(found.index, asked.size);
+      const proof = await new LedgerTree(queryOn(client)).inclusionProof(found.index, asked.size);
       return { ...found, size: asked.size, proof: proof.map((hash) => hash.toString('base64')) };
     });
   }
@@ -126,16 +116,14 @@ export class LedgerController {
   @DeviceOperation('ledger', { maxBodyBytes: MAX_FORK_BYTES })
   @HttpCode(204)
   async fork(
-    @Body(new ZodPipe(forkReportSchema)) { seen, received, reason, receipt }: ForkReport,
+    @Body(new ZodPipe(forkReportSchema)) report: ForkReport,
     @Device() device: DeviceIdentity | undefined,
     @Facts() facts: RequestFacts,
   ): Promise<void> {
     const deviceId = this.begin(device, facts);
+    const { seen, received, reason, receipt } = report;
     const isSigned = (await this.isSigned(seen)) && (await this.isSigned(received));
-    const stored = await withClient(this.pool, (client) =>
-      client.query(STORE_FORK, [deviceId, reason, seen, received, isSigned, sha256(Buffer.from(`${seen}\n${received}`))]),
-    );
-    if (stored.rowCount === 0) return;
+    if (!(await storeFork(this.pool, deviceId, report, isSigned))) return;
     this.logger.error(
       { mac: device?.mac, deviceId, reason, receipt, isSigned, seen, received },
       'a device says that the ledger does not continue what it saw of it',

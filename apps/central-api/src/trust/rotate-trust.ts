@@ -1,8 +1,7 @@
 import { type SignedTrust, type Signer, signTrust, type TrustDocument, type TrustKey, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { READ_FLEET } from '../identity/identity.sql.js';
 import { deleteSigningKeys, makeSigningKey, publicPartOf, readSigningKeys, type SigningKey } from './signing-keys.js';
-import { ADD_TRUST, LOCK_TRUST, READ_LATEST_TRUST } from './trust.sql.js';
+import { ADD_TRUST, LIST_TRUST, LOCK_TRUST, READ_FLEET, READ_LATEST_TRUST } from './trust.sql.js';
 
 /** How long a key signs manifests. Central replaces it before, where it has the root key. */
 export const KEY_LIFE_MS = 365 * 86_400_000;
@@ -23,6 +22,23 @@ export interface Rotation {
   newRootKey?: Signer | undefined;
 }
 
+/** A trust document, and who made it. */
+export interface TrustVersion {
+  signed: SignedTrust;
+  createdAt: Date;
+  createdBy: string;
+}
+
+/** The newest first; at most `limit`. */
+export function listTrust(query: Query, limit: number): Promise<TrustVersion[]> {
+  return query<TrustVersion>(LIST_TRUST, [limit]);
+}
+
+/** Until the transaction ends, nobody else changes the keys. */
+export async function lockTrust(query: Query): Promise<void> {
+  await query(LOCK_TRUST);
+}
+
 /** The newest trust document, if there is one. */
 export async function findTrust(query: Query): Promise<SignedTrust | undefined> {
   const [row] = await query<{ signed: SignedTrust }>(READ_LATEST_TRUST);
@@ -31,7 +47,7 @@ export async function findTrust(query: Query): Promise<SignedTrust | undefined> 
 
 /** The newest trust document; the first one, with its keys, where there is none. In a transaction. */
 export async function ensureTrust(query: Query, by: string): Promise<SignedTrust> {
-  await query(LOCK_TRUST);
+  await lockTrust(query);
   return (await findTrust(query)) ?? (await createTrust(query, by));
 }
 

@@ -54,7 +54,12 @@ beforeEach(async () => {
   const metricsOptions = { downloadFolder: tmpdir(), syncIntervalMs: 0 };
   const logger = pino({ enabled: false });
   http = new CentralHttp(options, logger);
-  const access = new CentralAccess(http, files, { folder, enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true }, logger);
+  const access = new CentralAccess(
+    http,
+    files,
+    { folder, enrollmentToken: undefined, deviceMac: options.deviceMac, mayReplaceKey: true },
+    logger,
+  );
   client = new CentralClient(options, http, access, new Metrics(metricsOptions, new DownloadDisk(metricsOptions)), new LastCheckpoint());
 });
 afterEach(() => http.onApplicationShutdown());

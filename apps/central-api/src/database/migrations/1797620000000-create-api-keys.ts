@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { keepPrivate } from './keep-private.js';
 
 /** Keys of programs, and the audit of what operators and programs are refused. */
 export class CreateApiKeys1797620000000 implements MigrationInterface {
@@ -19,22 +20,11 @@ export class CreateApiKeys1797620000000 implements MigrationInterface {
       COMMENT ON COLUMN waypost.api_keys.id IS 'ULID; part of the key itself.';
       COMMENT ON COLUMN waypost.api_keys.last_used_at IS 'To the minute.';
 
-      DO $$
-      DECLARE
-        other text;
-      BEGIN
-        FOR other IN
-          SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-          FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.api_keys'::regclass AND a.grantee <> c.relowner
-        LOOP
-          EXECUTE 'REVOKE ALL ON waypost.api_keys FROM ' || other;
-        END LOOP;
-      END $$;
-
       ALTER TABLE waypost.sync_requests DROP CONSTRAINT sync_requests_operation_check;
       ALTER TABLE waypost.sync_requests ADD CONSTRAINT sync_requests_operation_check
         CHECK (operation IN ('request', 'download', 'ack', 'enroll', 'token', 'operator')) NOT VALID;
       COMMENT ON COLUMN waypost.requests_by_hour.operation IS 'request, download, ack, enroll, token or operator.';`);
+    await runner.query(keepPrivate('api_keys'));
   }
 
   async down(runner: QueryRunner): Promise<void> {
