@@ -65,10 +65,29 @@ export async function deviceShow(context: CommandContext): Promise<Answer> {
   const device = await findDevice(context.database.query, context.subject);
   const keys = await keysOf(context.database.query, device.id);
   const table = context.table(
-    [{ title: 'key', elastic: true }, { title: 'enrolled ago', align: 'right' }, { title: 'used ago', align: 'right' }, { title: 'state' }],
-    keys.map((key) => [key.thumbprint, ago(key.enrolledAt), key.lastUsedAt && ago(key.lastUsedAt), stateOf(key)]),
+    [
+      { title: 'key', elastic: true },
+      { title: 'enrolled ago', align: 'right' },
+      { title: 'used ago', align: 'right' },
+      { title: 'receipts', align: 'right' },
+      { title: 'state' },
+    ],
+    keys.map((key) => [
+      key.thumbprint,
+      ago(key.enrolledAt),
+      key.lastUsedAt && ago(key.lastUsedAt),
+      key.receipts === null ? null : String(key.receipts),
+      stateOf(key),
+    ]),
   );
-  const text = [tableOf(context, [device]), ...(keys.length > 0 ? ['', table] : [])].join('\n');
+  const findings = keys.flatMap(({ thumbprint, receiptFinding }) =>
+    receiptFinding === null ? [] : [`Receipts of the key ${thumbprint}: ${receiptFinding}.`],
+  );
+  const text = [
+    tableOf(context, [device]),
+    ...(keys.length > 0 ? ['', table] : []),
+    ...findings.map((finding) => context.paint('bad', finding)),
+  ].join('\n');
   return { data: { device: dataOf(device), keys: keys.map((key) => ({ ...key, state: stateOf(key) })) }, text, exitCode: ExitCode.ok };
 }
 
