@@ -70,6 +70,7 @@ export async function deviceShow(context: CommandContext): Promise<Answer> {
       { title: 'enrolled ago', align: 'right' },
       { title: 'used ago', align: 'right' },
       { title: 'certificate until' },
+      { title: 'receipts', align: 'right' },
       { title: 'state' },
     ],
     keys.map((key) => [
@@ -77,10 +78,18 @@ export async function deviceShow(context: CommandContext): Promise<Answer> {
       ago(key.enrolledAt),
       key.lastUsedAt && ago(key.lastUsedAt),
       key.certificateExpiresAt && formatTime(key.certificateExpiresAt.toISOString()),
+      key.receipts === null ? null : String(key.receipts),
       stateOf(key),
     ]),
   );
-  const text = [tableOf(context, [device]), ...(keys.length > 0 ? ['', table] : [])].join('\n');
+  const findings = keys.flatMap(({ thumbprint, receiptFinding }) =>
+    receiptFinding === null ? [] : [`Receipts of the key ${thumbprint}: ${receiptFinding}.`],
+  );
+  const text = [
+    tableOf(context, [device]),
+    ...(keys.length > 0 ? ['', table] : []),
+    ...findings.map((finding) => context.paint('bad', finding)),
+  ].join('\n');
   return { data: { device: dataOf(device), keys: keys.map((key) => ({ ...key, state: stateOf(key) })) }, text, exitCode: ExitCode.ok };
 }
 

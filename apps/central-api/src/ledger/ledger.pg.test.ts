@@ -10,8 +10,6 @@ import {
   verifyConsistency,
   verifyInclusion,
 } from '@waypost/contracts';
-import { withClient } from '@waypost/runtime';
-import pg from 'pg';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { until } from '../../../../test/support/until.js';
 import { haveOf, successOf } from '../../testing/messages.js';
@@ -19,19 +17,15 @@ import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { appendAll, LedgerDevice } from '../../testing/ledger-device.js';
 import { ReceiptMaker } from '../../testing/receipts.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_2 } from '../../testing/shop.js';
-import { recordPolls } from './record-polls.js';
 
 let server: TestServer;
 let central: OwnCentral;
-let pool: pg.Pool;
 
 beforeAll(async () => {
   server = await startTestServer();
   central = await startOwnCentral({ server, env: { AUTH: 'device' } });
-  pool = new pg.Pool({ connectionString: central.databaseUrl, max: 2 });
 });
 afterAll(async () => {
-  await pool?.end();
   await central?.[Symbol.asyncDispose]();
   await server?.[Symbol.asyncDispose]();
 });
@@ -158,13 +152,15 @@ test('unchanged polls of an hour are one entry for each device', async () => {
   const [{ id }] = (await central.sql(`
     INSERT INTO waypost.sync_requests (mac, manifest_id, requested_at, operation, status, reason, duration_ms, request_id)
     SELECT '${SHOP_1}', (SELECT manifest_id FROM waypost.manifests WHERE mac = '${SHOP_1}' ORDER BY sequence DESC LIMIT 1),
-      (SELECT polls_until FROM waypost.ledger_head) - interval '30 minutes', 'request', 'Issued', 'unchanged', 1, 'r' || n
+      (SELECT polls_until FROM waypost.ledger_head) - interval '90 minutes', 'request', 'Issued', 'unchanged', 1, 'r' || n
     FROM generate_series(1, 7) AS n RETURNING id::int`)) as [{ id: number }];
   expect(id).toBeGreaterThan(0);
-  await central.sql("UPDATE waypost.ledger_head SET polls_until = polls_until - interval '1 hour'");
-  const count = () => withClient(pool, (client) => recordPolls(client));
-  await until(async () => (await count()) || (await central.sql("SELECT FROM waypost.ledger_queue WHERE kind = 'polls'")).length > 0);
-  await append();
+  await central.sql("UPDATE waypost.ledger_head SET polls_until = polls_until - interval '2 hours'");
+  const found = () => central.sql("SELECT FROM waypost.ledger_entries WHERE kind = 'polls'");
+  await until(async () => {
+    await append();
+    return (await found()).length > 0;
+  });
   const polls = (await entries()).map(({ entry }) => parseEntry(entry)).filter(({ kind }) => kind === 'polls');
   expect(polls).toMatchObject([{ device: one.client.enrolled!.deviceId, mac: SHOP_1, polls: 7 }]);
 });

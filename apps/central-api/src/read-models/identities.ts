@@ -25,6 +25,10 @@ export interface EnrolledKey {
   clonedAt: Date | null;
   /** Of the last client certificate that the device got with this key. */
   certificateExpiresAt: Date | null;
+  /** Number of its last receipt in the ledger. */
+  receipts: number | null;
+  /** Why a receipt did not continue the one before it. */
+  receiptFinding: string | null;
 }
 
 /** What `waypost device add` is asked for. */
@@ -77,8 +81,10 @@ export async function findDevice(query: Query, named: string): Promise<EnrolledD
 export function keysOf(query: Query, deviceId: string): Promise<EnrolledKey[]> {
   return query<EnrolledKey>(
     `SELECT thumbprint, enrolled_at AS "enrolledAt", approved_at AS "approvedAt", first_used_at AS "firstUsedAt", last_used_at AS "lastUsedAt",
-            retired_at AS "retiredAt", cloned_at AS "clonedAt", certificate_expires_at AS "certificateExpiresAt"
-     FROM waypost.device_keys WHERE device_id = $1 ORDER BY enrolled_at DESC, thumbprint`,
+            retired_at AS "retiredAt", cloned_at AS "clonedAt", certificate_expires_at AS "certificateExpiresAt",
+            c.sequence::float8 AS receipts, c.finding AS "receiptFinding"
+     FROM waypost.device_keys k LEFT JOIN waypost.ledger_chains c ON c.key = k.thumbprint
+     WHERE k.device_id = $1 ORDER BY enrolled_at DESC, thumbprint`,
     [deviceId],
   );
 }

@@ -25,10 +25,10 @@ export const STORE_CHECKPOINT = `
 /** $1: ids. */
 export const MARK_INCLUDED = 'UPDATE waypost.edge_receipts SET included_at = clock_timestamp() WHERE id = ANY ($1::bigint[])';
 
-/** The same finding is stored once. $1: reason, $2: seen, $3: received, $4: receipt or null. */
+/** One that is open is not stored again, however the other history grows; one for each receipt. $1: reason, $2: seen, $3: received, $4: receipt or null. */
 export const STORE_FORK = `
   INSERT INTO waypost.edge_ledger_forks (reason, seen, received, receipt) SELECT $1::text, $2::text, $3::text, $4::text
-  WHERE NOT EXISTS (SELECT FROM waypost.edge_ledger_forks WHERE resolved_at IS NULL AND reason = $1 AND receipt IS NOT DISTINCT FROM $4)`;
+  WHERE NOT EXISTS (SELECT FROM waypost.edge_ledger_forks WHERE resolved_at IS NULL AND receipt IS NOT DISTINCT FROM $4)`;
 
 /** $1: id. */
 export const MARK_REPORTED = 'UPDATE waypost.edge_ledger_forks SET reported_at = clock_timestamp() WHERE id = $1';
