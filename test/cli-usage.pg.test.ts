@@ -51,7 +51,8 @@ test('help says which commands write, and has a text for each group', async () =
   writing.push('device add', 'device approve', 'device rotate', 'device revoke', 'key add', 'key revoke', 'store check --repair');
   const sentence = /These change a database:([^.]+)\./.exec(out)?.[1] ?? '';
   expect(sentence.match(/`[^`]+`/g)).toEqual(writing.map((command) => `\`${command}\``));
-  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'certs']) expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
+  for (const group of ['plan', 'capture', 'store', 'device', 'key', 'certs'])
+    expect(out).toMatch(new RegExp(`^  ${group}( \\[command\\])? {2,}\\S`, 'm'));
 });
 
 test.each(['central', 'edge'] as const)(

@@ -17,7 +17,8 @@ interface Output {
 const EXIT_CODES = `
 Exit status: 0 nothing wrong, 1 a finding (drift, unhealthy, no such device), 2 wrong usage, 3 no answer.
 These change a database: \`adopt TABLE…\`, \`release TABLE\`, \`capture install\`, \`capture remove\`, \`capture trust\`,
-\`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\` and \`store check --repair\`. \`certs …\` writes files.
+\`device add\`, \`device approve\`, \`device rotate\`, \`device revoke\`,
+\`key add\`, \`key revoke\` and \`store check --repair\`. \`certs …\` writes files.
 All others read, in read-only sessions with time limits. docs/cli.md shows what each prints.`;
 
 const FIRST_STEPS = `
@@ -81,6 +82,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
   device: 'enroll devices, see and approve them, replace and revoke their keys',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
+  key: 'keys of programs that ask central: add, list, show, revoke',
   certs: 'a private certificate authority, and central’s certificate: init, server, renew',
   capture: 'triggers that tell central of changes: show, install, remove, trust',
 };
