@@ -35,6 +35,9 @@ beforeAll(async () => {
     centralEnv: { AUTH: 'device', METRICS_TOKEN, FAILED_ATTEMPTS_LIMIT: 'off', ...talkative },
     edgeEnv: talkative,
   });
+});
+/** From here on with passwords; the device enrolls. */
+beforeAll(async () => {
   await query(pair.centralServer.url(), `ALTER ROLE waypost PASSWORD '${PASSWORDS.central}'`);
   await query(pair.edgeUrl, `ALTER ROLE waypost PASSWORD '${PASSWORDS.edge}'`);
   pair.centralEnv['DATABASE_URL'] = withPassword(pair.centralEnv['DATABASE_URL']!, PASSWORDS.central);
