@@ -82,6 +82,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   plan: 'check the sync plan, or explain it for a device',
   device: 'enroll devices, see and approve them, replace and revoke their keys',
   store: 'check central’s chunk store, and forget what is lost or damaged (--repair)',
+  key: 'keys of programs that ask central: add, list, show, revoke',
   keys: 'the keys that sign manifests: show, rotate, export-root',
   certs: 'a private certificate authority, and central’s certificate: init, server, renew',
   ledger: 'what devices acknowledged: verify it, export it, check an export',

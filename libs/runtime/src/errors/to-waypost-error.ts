@@ -21,6 +21,8 @@ export function toWaypostError(error: unknown): WaypostError {
   const code = sqlStateOf(error) ?? '';
   const known = FRAMEWORK_ERRORS[code];
   if (known) return new WaypostError(known, { detail: (error as Error).message, cause: error });
+  // Its message is the URL, which no one can read, and which may hold anything.
+  if (code === 'FST_ERR_BAD_URL') return new WaypostError('REQUEST_INVALID', { detail: 'The URL cannot be decoded.', cause: error });
   const fault = databaseError(error);
   if (fault) return fault;
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number } | null)?.statusCode;

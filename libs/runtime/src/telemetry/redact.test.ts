@@ -18,6 +18,7 @@ test.each([
   [{ msg: `{"SEQ_API_KEY":"${SECRET}"}` }, '{"SEQ_API_KEY":[redacted]}'],
   [{ url: `/api/unknown/wpk_01ARZ3NDEKTSV4RRFFQ69G5FAV_${SECRET}` }, '/api/unknown/wpk_[redacted]'],
   [{ msg: `"wpe_${SECRET}" is not a MAC address` }, 'wpe_[redacted]'],
+  [{ url: `/%zzeyJhbGciOiJFZERTQSJ9.e30.${SECRET}` }, '/%zzeyJ[redacted]'],
   [{ msg: `sent eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.${SECRET}-${SECRET}` }, 'sent eyJ[redacted]'],
   [
     { msg: `-----BEGIN PRIVATE KEY-----\n${SECRET.replace('-', '')}\n-----END PRIVATE KEY-----` },

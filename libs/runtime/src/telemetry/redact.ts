@@ -16,9 +16,9 @@ const SECRET_TEXTS: readonly RegExp[] = [
   /(\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:(?:basic|bearer|digest)\s*)?)([^\s"',;]+)/gi,
   /(\b(?:basic|bearer)\s+)([A-Za-z0-9+/_.=-]{8,})/gi,
   /(\b(?:set-)?cookie["']?\s*[:=]\s*["']?)([^\r\n"']+)/gi,
-  // Waypost's own secrets and JWTs, wherever they stand. Within a run of such characters only its beginning is tried.
+  // Waypost's own secrets and JWTs, whatever stands before them.
   /(wp[ek]_)([\w-]{8,})/g,
-  /(?<![\w-])(eyJ)([\w-]*\.[\w-]*\.[\w-]*)/g,
+  /(eyJ)([\w-]{8,300}\.[\w-]*\.[\w-]*)/g,
   /(-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----)([^-]+)/g,
   /((?:passw(?:or)?d|passphrase|secret|token|api[-_]?key)["']?\s*[:=]\s*)('[^']*'|"[^"]*"|[^\s"'&,;]+)/gi,
 ];
