@@ -1,8 +1,7 @@
 import { type SignedTrust, type Signer, signTrust, type TrustDocument, type TrustKey, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { READ_FLEET } from '../identity/identity.sql.js';
 import { deleteSigningKeys, makeSigningKey, publicPartOf, readSigningKeys, type SigningKey } from './signing-keys.js';
-import { ADD_TRUST, LOCK_TRUST, READ_LATEST_TRUST } from './trust.sql.js';
+import { ADD_TRUST, LIST_TRUST, LOCK_TRUST, READ_FLEET, READ_LATEST_TRUST } from './trust.sql.js';
 
 /** How long a key signs manifests. Central replaces it before, where it has the root key. */
 export const KEY_LIFE_MS = 365 * 86_400_000;
@@ -27,6 +26,18 @@ export interface Rotation {
 export async function findTrust(query: Query): Promise<SignedTrust | undefined> {
   const [row] = await query<{ signed: SignedTrust }>(READ_LATEST_TRUST);
   return row?.signed;
+}
+
+/** A trust document, and who made it. */
+export interface TrustVersion {
+  signed: SignedTrust;
+  createdAt: Date;
+  createdBy: string;
+}
+
+/** The newest first; at most `limit`. */
+export function listTrust(query: Query, limit: number): Promise<TrustVersion[]> {
+  return query<TrustVersion>(LIST_TRUST, [limit]);
 }
 
 /** The newest trust document; the first one, with its keys, where there is none. In a transaction. */

@@ -1,3 +1,5 @@
+export { READ_FLEET } from '../identity/identity.sql.js';
+
 /** A change of the keys, by central or a command, waits for the one before. Reading does not wait. */
 export const LOCK_TRUST = 'LOCK TABLE waypost.trust_documents IN SHARE ROW EXCLUSIVE MODE';
 
