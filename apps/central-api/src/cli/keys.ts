@@ -1,8 +1,9 @@
 import { type Answer, type CommandContext, ExitCode, formatTime, renderFacts } from '@waypost/command-line';
 import { type SignedTrust, WaypostError } from '@waypost/contracts';
-import { findTrust, KEY_LIFE_MS, listTrust, lockTrust, rotateTrust } from '../trust/rotate-trust.js';
-import { makeRootKey, readRootKey, writeRootKey } from '../trust/root-key-file.js';
-import { deleteSigningKeys, readSigningKeys } from '../trust/signing-keys.js';
+import { exportRoot } from '../trust/export-root.js';
+import { KEY_LIFE_MS, listTrust, rotateTrust } from '../trust/rotate-trust.js';
+import { makeRootKey, readRootKey } from '../trust/root-key-file.js';
+import { readSigningKeys } from '../trust/signing-keys.js';
 import { onlineKeyOf } from '../trust/trust-keeper.js';
 import { operator, write } from './write.js';
 
@@ -78,17 +79,7 @@ export async function keysRotate(context: CommandContext): Promise<Answer> {
 export async function keysExportRoot(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const file = context.subject;
-  const kid = await write(context, 'signing_keys', async (query) => {
-    await lockTrust(query);
-    const { document } = (await findTrust(query)) ?? noTrustHere();
-    const roots = (await readSigningKeys(query)).filter(({ use }) => use === 'root');
-    const root = roots.find((key) => document.rootKeys.some((named) => named.kid === key.kid));
-    if (!root)
-      throw new WaypostError('CONFIG_INVALID', { detail: 'The root key is offline already.', hint: 'waypost keys show prints its name.' });
-    await writeRootKey(file, root.privateKey);
-    await deleteSigningKeys(query, roots);
-    return root.kid;
-  });
+  const kid = await write(context, 'signing_keys', (query) => exportRoot(query, file));
   const text = [
     context.paint('good', `The root key ${kid} is in ${file}, and no longer in central’s database.`),
     'Store it in a safe place, twice: without it the keys of this fleet cannot be replaced. Backups of the database that were made before still hold it:',
@@ -143,10 +134,6 @@ function noTrust(): WaypostError {
     detail: 'Central has made no keys yet.',
     hint: 'Start central once, or run: waypost keys rotate',
   });
-}
-
-function noTrustHere(): never {
-  throw noTrust();
 }
 
 function usage(detail: string): WaypostError {

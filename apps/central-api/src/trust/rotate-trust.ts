@@ -22,6 +22,12 @@ export interface Rotation {
   newRootKey?: Signer | undefined;
 }
 
+/** The newest trust document, if there is one. */
+export async function findTrust(query: Query): Promise<SignedTrust | undefined> {
+  const [row] = await query<{ signed: SignedTrust }>(READ_LATEST_TRUST);
+  return row?.signed;
+}
+
 /** A trust document, and who made it. */
 export interface TrustVersion {
   signed: SignedTrust;
@@ -34,20 +40,9 @@ export function listTrust(query: Query, limit: number): Promise<TrustVersion[]> 
   return query<TrustVersion>(LIST_TRUST, [limit]);
 }
 
-/** Until the transaction ends, nobody else changes the keys. */
-export async function lockTrust(query: Query): Promise<void> {
-  await query(LOCK_TRUST);
-}
-
-/** The newest trust document, if there is one. */
-export async function findTrust(query: Query): Promise<SignedTrust | undefined> {
-  const [row] = await query<{ signed: SignedTrust }>(READ_LATEST_TRUST);
-  return row?.signed;
-}
-
 /** The newest trust document; the first one, with its keys, where there is none. In a transaction. */
 export async function ensureTrust(query: Query, by: string): Promise<SignedTrust> {
-  await lockTrust(query);
+  await query(LOCK_TRUST);
   return (await findTrust(query)) ?? (await createTrust(query, by));
 }
 
