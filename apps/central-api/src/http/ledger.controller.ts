@@ -4,7 +4,6 @@ import {
   forkReportSchema,
   formatVerifierKey,
   readTilePath,
-  sha256,
   sha256HexSchema,
   verifyCheckpoint,
   WaypostError,
@@ -16,9 +15,9 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { LEDGER_POOL } from '../database/pools.js';
+import { findOwnEntry, storeFork } from '../ledger/device-entries.js';
 import { LedgerKeys } from '../ledger/ledger-keys.js';
 import { LedgerTree } from '../ledger/ledger-tree.js';
-import { FIND_LEAF, FIND_RECEIPT, STORE_FORK } from '../ledger/ledger.sql.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
 import { DeviceOperation } from './operation.js';
 
@@ -33,11 +32,6 @@ const inclusionSchema = z.union([
 const MAX_FORK_BYTES = 64 << 10;
 /** A tile never changes; a partial one is a part of what comes. */
 const IMMUTABLE = 'private, max-age=31536000, immutable';
-
-interface FoundLeaf {
-  index: number;
-  entry: string;
-}
 
 /** The ledger, for enrolled devices: all of its tree, and of its entries each device's own. */
 @Controller('api/ledger')
@@ -110,10 +104,7 @@ export class LedgerController {
     const deviceId = this.begin(device, facts);
     return withClient(this.pool, async (client) => {
       const query = queryOn(client);
-      const [found] =
-        'receipt' in asked
-          ? await query<FoundLeaf>(FIND_RECEIPT, [Buffer.from(asked.receipt, 'hex'), deviceId])
-          : await query<FoundLeaf>(FIND_LEAF, [asked.index, deviceId]);
+      const found = await findOwnEntry(query, asked, deviceId);
       if (!found || found.index >= asked.size)
         throw new WaypostError('LEDGER_NOT_FOUND', { detail: `The ledger of ${asked.size} leaves has no such entry of this device.` });
       const proof = await new LedgerTree(query).inclusionProof(found.index, asked.size);
@@ -132,10 +123,9 @@ export class LedgerController {
   ): Promise<void> {
     const deviceId = this.begin(device, facts);
     const isSigned = (await this.isSigned(seen)) && (await this.isSigned(received));
-    const stored = await withClient(this.pool, (client) =>
-      client.query(STORE_FORK, [deviceId, reason, seen, received, isSigned, sha256(Buffer.from(`${seen}\n${received}`))]),
-    );
-    if (stored.rowCount === 0) return;
+    const report = { seen, received, reason };
+    const isNew = await withClient(this.pool, (client) => storeFork(queryOn(client), report, { deviceId, isSigned }));
+    if (!isNew) return;
     this.logger.error(
       { mac: device?.mac, deviceId, reason, receipt, isSigned, seen, received },
       'a device says that the ledger does not continue what it saw of it',
