@@ -15,7 +15,7 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';
 import { LEDGER_POOL } from '../database/pools.js';
-import { findEntry, storeFork } from '../ledger/device-entries.js';
+import { findOwnEntry, storeFork } from '../ledger/device-entries.js';
 import { LedgerKeys } from '../ledger/ledger-keys.js';
 import { LedgerTree } from '../ledger/ledger-tree.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';
@@ -103,10 +103,11 @@ export class LedgerController {
   ): Promise<object> {
     const deviceId = this.begin(device, facts);
     return withClient(this.pool, async (client) => {
-      const found = await findEntry(client, asked, deviceId);
+      const query = queryOn(client);
+      const found = await findOwnEntry(query, asked, deviceId);
       if (!found || found.index >= asked.size)
         throw new WaypostError('LEDGER_NOT_FOUND', { detail: `The ledger of ${asked.size} leaves has no such entry of this device.` });
-      const proof = await new LedgerTree(queryOn(client)).inclusionProof(found.index, asked.size);
+      const proof = await new LedgerTree(query).inclusionProof(found.index, asked.size);
       return { ...found, size: asked.size, proof: proof.map((hash) => hash.toString('base64')) };
     });
   }
@@ -116,14 +117,15 @@ export class LedgerController {
   @DeviceOperation('ledger', { maxBodyBytes: MAX_FORK_BYTES })
   @HttpCode(204)
   async fork(
-    @Body(new ZodPipe(forkReportSchema)) report: ForkReport,
+    @Body(new ZodPipe(forkReportSchema)) { seen, received, reason, receipt }: ForkReport,
     @Device() device: DeviceIdentity | undefined,
     @Facts() facts: RequestFacts,
   ): Promise<void> {
     const deviceId = this.begin(device, facts);
-    const { seen, received, reason, receipt } = report;
     const isSigned = (await this.isSigned(seen)) && (await this.isSigned(received));
-    if (!(await storeFork(this.pool, deviceId, report, isSigned))) return;
+    const report = { seen, received, reason };
+    const isNew = await withClient(this.pool, (client) => storeFork(queryOn(client), report, { deviceId, isSigned }));
+    if (!isNew) return;
     this.logger.error(
       { mac: device?.mac, deviceId, reason, receipt, isSigned, seen, received },
       'a device says that the ledger does not continue what it saw of it',
