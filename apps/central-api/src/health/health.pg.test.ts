@@ -30,7 +30,7 @@ async function healthOf(central: Central): Promise<{ http: number; text: string 
 }
 
 const linesOf = ({ details }: Health) => Object.fromEntries(Object.entries(details).map(([line, { status }]) => [line, status]));
-const ALL_UP = { database: 'up', migrations: 'up', store: 'up', disk: 'up', identity: 'up', trust: 'up' };
+const ALL_UP = { database: 'up', migrations: 'up', store: 'up', disk: 'up', identity: 'up', trust: 'up', ledger: 'up' };
 
 test('a healthy central has a line for each part', async () => {
   await using central = await start();

@@ -48,7 +48,7 @@ async function healthOf(edge: Edge): Promise<{ http: number; lines: Record<strin
 }
 
 const isMigrated = async (edge: Edge): Promise<boolean> => (await healthOf(edge)).lines['migrations'] === 'up';
-const ALL_UP = { database: 'up', migrations: 'up', disk: 'up', sync: 'up', central: 'up', trust: 'up' };
+const ALL_UP = { database: 'up', migrations: 'up', disk: 'up', sync: 'up', central: 'up', trust: 'up', ledger: 'up' };
 
 test('readers may start when the first verified load is committed, and after every restart since', async () => {
   await using edge = await start();
