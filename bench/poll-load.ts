@@ -15,6 +15,8 @@ interface LoadOptions {
   headers?: Record<string, string>;
   /** Bodies of requests, taken in turns. */
   bodies: readonly string[];
+  /** Values of the header Authorization, one for each body. */
+  authorizations?: readonly string[];
   seconds: number;
   connections: number;
   /** Polls per second, each at its time whether or not others were answered; as many as go by default. */
@@ -25,16 +27,18 @@ interface LoadOptions {
  * Polls over connections that stay open.
  * @throws Error when an answer is not 200
  */
-export async function pollLoad({ url, headers, bodies, seconds, connections, rate }: LoadOptions): Promise<PollLoad> {
+export async function pollLoad({ url, headers, bodies, authorizations, seconds, connections, rate }: LoadOptions): Promise<PollLoad> {
   const pool = new Pool(url, { connections, pipelining: 1 });
   const took: number[] = [];
   let next = 0;
   const poll = async (dueAt: number): Promise<void> => {
-    const body = bodies[next++ % bodies.length] as string;
+    const at = next++ % bodies.length;
+    const body = bodies[at] as string;
+    const authorization = authorizations?.[at];
     const answer = await pool.request({
       method: 'POST',
       path: '/api/device-sync/request',
-      headers: { 'content-type': 'application/json', ...headers },
+      headers: { 'content-type': 'application/json', ...headers, ...(authorization === undefined ? {} : { authorization }) },
       body,
     });
     const text = await answer.body.text();

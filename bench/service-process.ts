@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent, fetch } from 'undici';
 import { freePort } from '../scripts/ports.js';
 import { projectRoot } from '../scripts/project-root.js';
 
@@ -32,8 +33,11 @@ export class ServiceProcess implements AsyncDisposable {
     }
   }
 
-  /** Returns when the service calls itself healthy. */
-  static async start(script: 'start:central' | 'start:edge', env: Record<string, string>): Promise<ServiceProcess> {
+  /**
+   * Returns when the service calls itself healthy.
+   * @param ca authority of the certificate that it serves, in PEM; without, it speaks plain HTTP
+   */
+  static async start(script: 'start:central' | 'start:edge', env: Record<string, string>, ca?: string): Promise<ServiceProcess> {
     const command = await readStartScript(script);
     const port = await freePort();
     const child = spawn(process.execPath, command.args, {
@@ -42,9 +46,9 @@ export class ServiceProcess implements AsyncDisposable {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true, // Ctrl-C is for the bench alone, which stops the services before their databases
     });
-    const service = new ServiceProcess(`http://127.0.0.1:${port}`, child);
+    const service = new ServiceProcess(`${ca === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, child);
     try {
-      await service.untilHealthy();
+      await service.untilHealthy(ca);
       return service;
     } catch (error) {
       await service[Symbol.asyncDispose]();
@@ -81,12 +85,13 @@ export class ServiceProcess implements AsyncDisposable {
     if (line.startsWith('{')) this.log.push(JSON.parse(line) as LogLine);
   }
 
-  private async untilHealthy(): Promise<void> {
+  private async untilHealthy(ca: string | undefined): Promise<void> {
+    const agent = new Agent({ connect: ca === undefined ? {} : { ca } });
     const deadline = Date.now() + START_MS;
     while (Date.now() < deadline && this.child.exitCode === null && this.child.signalCode === null) {
-      const response = await fetch(`${this.url}/health`).catch(() => undefined);
+      const response = await fetch(`${this.url}/health`, { dispatcher: agent }).catch(() => undefined);
       await response?.arrayBuffer();
-      if (response?.ok) return;
+      if (response?.ok) return agent.close();
       await sleep(POLL_MS);
     }
     throw new Error(`${this.child.spawnargs.join(' ')} does not become healthy. The end of its log:\n${this.logTail}`);
