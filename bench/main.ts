@@ -15,6 +15,8 @@ import { runIdentity } from './identity.js';
 import { formatIdentity } from './identity-report.js';
 import { runIdle } from './idle.js';
 import { formatIdle } from './idle-report.js';
+import { runLedger } from './ledger.js';
+import { formatLedger } from './ledger-report.js';
 import { type ReadersOptions, runReaders } from './readers.js';
 import { formatReaders } from './readers-report.js';
 import { formatFull } from './report.js';
@@ -30,6 +32,7 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json] [
   full          a device's first sync (request → build → download → verified commit → ack), snapshot built already or not, beside plain COPY and logical replication
   idle          what a device costs that is up to date: sync/now, and polls per second beside a bare route
   identity      what it costs to know who asks: polls with access tokens beside polls by MAC, tokens per second, sync/now over TLS, revocation
+  ledger        what devices' receipts cost, and proofs of a ledger with ten million of them
   fanout        1000 devices of 20 scopes that ask at once, and what the store grows by for scopes that share rows
   triggers      what change capture costs those that write: single-row statements with and without it
   delta         what a change costs a device that holds the rest, from one row to a tenth of them, beside logical replication
@@ -37,9 +40,9 @@ const USAGE = `Usage: npm run bench -- <case> [--rows n] [--rounds n] [--json] [
   readers       what those that read the mirror notice of many syncs, and what grows meanwhile
   slow-readers  a healthy device's syncs beside 200 downloads that are not read
   audit         every statement of the dashboards on 90 days of audit, one device for every 10,000 requests, and the pruning of a day
-  all           all but the last two, each into its block of docs/benchmarks.md; --with-long: these too
+  all           all but slow-readers, audit and ledger, each into its block of docs/benchmarks.md; --with-long: these too
 
-  --rows     rows of the table, at least 1000 (default 1000000; fanout: 10000 of each scope; triggers, readers: 100000; identity, slow-readers: 200000; audit: 10000000 requests); full also measures the services' memory at a tenth of it
+  --rows     rows of the table, at least 1000 (default 1000000; fanout: 10000 of each scope; triggers, readers: 100000; identity, slow-readers: 200000; audit: 10000000 requests; ledger: 10000000 leaves); full also measures the services' memory at a tenth of it
   --rounds   measurements of each way, interleaved (default 3; triggers: 9; delta: 1); readers has none but its syncs
   --keys     delta: type of the table's key, bigint (default), uuid, text, or all of them one after another
   --devices  delta: how many ask at once (default 200)
@@ -66,6 +69,7 @@ const CASES: Record<string, Case> = {
   full: caseOf(runFull, formatFull, { rows: 1_000_000 }),
   idle: caseOf(runIdle, formatIdle, { rows: 1_000_000 }),
   identity: caseOf(runIdentity, formatIdentity, { rows: 200_000 }),
+  ledger: caseOf(runLedger, formatLedger, { rows: 10_000_000, isLong: true }),
   fanout: caseOf(runFanout, formatFanout, { rows: 10_000 }),
   triggers: caseOf(runTriggers, formatTriggers, { rows: 100_000, rounds: 9 }),
   // As long as each change costs its whole table, three rounds would take ten minutes.
