@@ -94,7 +94,7 @@ test('central away: the data stays readable, the breaker opens, and its return h
   await using patient = await Edge.start({
     databaseUrl: edge.databaseUrl,
     centralUrl: central.url,
-    limits: { failuresToOpen: 2, openMs: 200 },
+    limits: { failuresToOpen: 2, openMs: 5000 },
   });
   expect(await patient.sync()).toMatchObject({ status: 'Success' });
   await central.stop();
