@@ -1,3 +1,5 @@
+import { RANDOM_BYTES } from '../database/random-bytes.sql.js';
+
 /**
  * Whether the epoch's row lies where central wrote it: a dump that was restored has it from another transaction. VACUUM, also FREEZE and FULL, and
  * CLUSTER keep a row's xmin; a copy by INSERT (pg_repack) does not, and starts a new epoch.
@@ -37,16 +39,13 @@ export const READ_FORBIDDEN_IDENTITY = `
   SELECT name, pg_get_userbyid(c.relowner)::text AS role FROM unnest(ARRAY[${IDENTIFYING.map((name) => `'pg_catalog.${name}'`).join(', ')}]) AS name, pg_class c
   WHERE c.oid = to_regclass('waypost.changes') AND NOT has_function_privilege(c.relowner, name, 'EXECUTE')`;
 
-/** 32 bytes that come from the server's strong random source and are in no statement's text or parameters. */
-const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
-
 /** The key of receipts belongs to the epoch: those of earlier ones go. Transactions of
  * another database say nothing of what was pruned here. One transaction, without savepoints. $1: epoch, $2: cluster. */
 export const WRITE_STATE = `
   WITH forgotten AS (DELETE FROM waypost.receipt_keys WHERE epoch <> $1), unpruned AS (
     DELETE FROM waypost.central_state WHERE key = '${PRUNED_BEFORE}'
   ), made AS (
-    INSERT INTO waypost.receipt_keys (epoch, key) VALUES ($1, ${RANDOM_KEY})
+    INSERT INTO waypost.receipt_keys (epoch, key) VALUES ($1, ${RANDOM_BYTES})
   )
   INSERT INTO waypost.central_state VALUES ('epoch', $1), ('cluster', $2), ('written_by', pg_current_xact_id()::xid::text)
   ON CONFLICT (key) DO UPDATE SET value = excluded.value`;

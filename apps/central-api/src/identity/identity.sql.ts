@@ -1,3 +1,5 @@
+import { RANDOM_BYTES } from '../database/random-bytes.sql.js';
+
 /** Keys that are in force. $1: thumbprints. */
 export const FIND_KEYS = `
   SELECT k.thumbprint, k.public_key AS "publicKey", d.id AS "deviceId", d.mac, k.approved_at IS NOT NULL AS "isApproved"
@@ -24,7 +26,7 @@ export const READ_TOKEN_KEYS = `
 export const MAKE_TOKEN_KEY = `
   WITH ended AS (DELETE FROM waypost.token_keys WHERE created_at < now() - ${KEY_AND_TOKENS_LIFE})
   INSERT INTO waypost.token_keys (seed)
-  SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  SELECT ${RANDOM_BYTES}
   WHERE NOT EXISTS (SELECT FROM waypost.token_keys WHERE created_at > now() - ${KEY_LIFE})`;
 
 /**
@@ -105,7 +107,7 @@ export const READ_DEVICE_AUTHORITIES = `
 export const MAKE_DEVICE_AUTHORITY = `
   WITH ended AS (DELETE FROM waypost.device_authorities WHERE created_at < now() - ${AUTHORITY_AND_CERTIFICATES_LIFE})
   INSERT INTO waypost.device_authorities (seed)
-  SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  SELECT ${RANDOM_BYTES}
   WHERE NOT EXISTS (SELECT FROM waypost.device_authorities WHERE created_at > now() - ${AUTHORITY_LIFE})`;
 
 /** $1: thumbprint, $2: when the certificate expires. */

@@ -1,3 +1,5 @@
+import { RANDOM_BYTES } from '../database/random-bytes.sql.js';
+
 export { READ_FLEET } from '../identity/identity.sql.js';
 
 /** A change of the keys, by central or a command, waits for the one before. Reading does not wait. */
@@ -21,7 +23,7 @@ export const READ_SIGNING_KEYS = 'SELECT id::text, use, seed FROM waypost.signin
 /** Its bytes come from the server's strong random source, and are in no statement. $1: use. */
 export const MAKE_SIGNING_KEY = `
   INSERT INTO waypost.signing_keys (use, seed)
-  SELECT $1, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  SELECT $1, ${RANDOM_BYTES}
   RETURNING id::text, use, seed`;
 
 /** $1: ids. */

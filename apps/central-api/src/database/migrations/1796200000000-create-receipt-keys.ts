@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { keepPrivate } from './keep-private.js';
 
 /**
  * What tells that the database went back in time: the transaction that wrote the epoch, and the key of the receipts that devices get for what they
@@ -9,7 +10,7 @@ export class CreateReceiptKeys1796200000000 implements MigrationInterface {
     await runner.query(`
       CREATE TABLE waypost.receipt_keys (epoch text PRIMARY KEY, key bytea NOT NULL);
       COMMENT ON TABLE waypost.receipt_keys IS 'Secret: what receipts of acknowledgements are made with. For central alone.';`);
-    await runner.query(KEEP_PRIVATE);
+    await runner.query(keepPrivate('receipt_keys'));
     await runner.query(`
       INSERT INTO waypost.central_state SELECT 'written_by', xmin::text FROM waypost.central_state WHERE key = 'epoch';
       INSERT INTO waypost.receipt_keys SELECT value, ${RANDOM_KEY} FROM waypost.central_state WHERE key = 'epoch';`);
@@ -22,17 +23,3 @@ export class CreateReceiptKeys1796200000000 implements MigrationInterface {
 
 /** 32 bytes of the server's strong random source. */
 const RANDOM_KEY = 'sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))';
-
-/** Default privileges of the schema let roles of dashboards read every table. */
-const KEEP_PRIVATE = `
-  DO $$
-  DECLARE
-    other text;
-  BEGIN
-    FOR other IN
-      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-      FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = 'waypost.receipt_keys'::regclass AND a.grantee <> c.relowner
-    LOOP
-      EXECUTE 'REVOKE ALL ON waypost.receipt_keys FROM ' || other;
-    END LOOP;
-  END $$`;
