@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from './support/test-pool.js';
 import type { Manifest } from '@waypost/contracts';
 import { fillFleet } from '../scripts/fleet/fill-fleet.js';
 import { withClient } from '../scripts/with-client.js';
@@ -35,8 +36,8 @@ describe('a device and its central', () => {
     folder = await temporaryFolder();
     const [atCentral, atEdge] = [await server.createSide('central'), await server.createSide('edge')];
     await withClient(atCentral.ownerUrl, (client) => fillFleet(client, TEST_FLEET));
-    source = new pg.Pool({ connectionString: atCentral.url, max: 2 });
-    mirror = new pg.Pool({ connectionString: atEdge.url, max: 2 });
+    source = testPool(atCentral.url, 2);
+    mirror = testPool(atEdge.url, 2);
     for (const pool of [source, mirror]) pool.on('error', () => undefined); // the server ends before the last connection does
     centralEnv = { DATABASE_URL: atCentral.serviceUrl, SYNC_PLAN: PLAN, SNAPSHOT_STORE: `file:${join(folder.path, 'snapshots')}` };
     central = await Service.start('central-api', centralEnv);

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ErrorCode, ERROR_KINDS } from '@waypost/contracts';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from './support/test-pool.js';
 import { type Fault, HostileProxy, type Operation } from './support/hostile-proxy.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
@@ -56,7 +57,7 @@ beforeAll(async () => {
   server = await startTestServer();
   folder = await temporaryFolder();
   const database = await server.createSide('central');
-  source = poolOf(database.url);
+  source = testPool(database.url, 2);
   await query(database.ownerUrl, SCHEMA);
   const plan = join(folder.path, 'plan.yaml');
   await writeFile(plan, PLAN);
@@ -94,11 +95,7 @@ async function startDevice(operation: Operation): Promise<Device> {
     REQUEST_TIMEOUT: '3s',
     DOWNLOAD_DIR: join(folder.path, operation),
   });
-  return { operation, proxy, edge, mirror: poolOf(url) };
-}
-
-function poolOf(connectionString: string): pg.Pool {
-  return new pg.Pool({ connectionString, max: 2 }).on('error', () => undefined); // the server ends before the last connection does
+  return { operation, proxy, edge, mirror: testPool(url, 2) };
 }
 
 async function sync(edge: Service): Promise<SyncAnswer> {

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MAX_ROW_BYTES } from '@waypost/contracts';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from './support/test-pool.js';
 import { planOf } from './corpus/any-schema.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
@@ -24,8 +25,8 @@ beforeAll(async () => {
   server = await startTestServer();
   folder = await temporaryFolder();
   const [atCentral, atEdge] = [await server.createSide('central'), await server.createSide('edge')];
-  source = new pg.Pool({ connectionString: atCentral.ownerUrl, max: 1 });
-  mirror = new pg.Pool({ connectionString: atEdge.url, max: 1 });
+  source = testPool(atCentral.ownerUrl);
+  mirror = testPool(atEdge.url);
   for (const pool of [source, mirror]) pool.on('error', () => undefined); // the server ends before the last connection does
   await source.query(`
     CREATE TYPE mood AS ENUM ('good');

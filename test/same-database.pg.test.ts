@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
+import { testPool } from './support/test-pool.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { post, Service } from './support/service.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -42,7 +42,7 @@ async function sharedDatabase(): Promise<Mistake> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await temporaryFolder());
   const { url } = await server.createDatabase('both');
-  const pool = new pg.Pool({ connectionString: url });
+  const pool = testPool(url, 10);
   pool.on('error', () => undefined); // the server may end before the last connection does
   stack.defer(() => pool.end());
   await pool.query(SCHEMA);

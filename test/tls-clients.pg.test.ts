@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import { csrDigest, type Problem, type TokenResponse } from '@waypost/contracts';
 import { queryOn, withClient } from '@waypost/runtime';
-import pg from 'pg';
+import { testPool } from './support/test-pool.js';
 import { issueDeviceCertificate } from '../apps/central-api/src/certificates/issue-device-certificate.js';
 import { privateKeyOf } from '../apps/central-api/src/identity/ed25519.js';
 import { invite } from '../apps/central-api/src/read-models/identities.js';
@@ -78,7 +78,7 @@ async function start(mode: 'optional' | 'require'): Promise<Site> {
   const env = { AUTH: 'device', TLS_CLIENT_AUTH: mode, ...tls };
   const central = stack.use(await startCentral({ databaseUrl: side.serviceUrl, plan: PLAN, env }));
   const url = `https://127.0.0.1:${new URL(central.url).port}`;
-  const pool = new pg.Pool({ connectionString: side.serviceUrl, max: 1 });
+  const pool = testPool(side.serviceUrl);
   stack.defer(() => pool.end());
   const tokenFor = async (mac: string): Promise<string> => {
     const invitation = { mac, name: undefined, uses: 1, lifeMs: 60_000, needsApproval: false, by: 'test' };

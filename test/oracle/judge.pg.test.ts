@@ -1,4 +1,5 @@
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from '../support/test-pool.js';
 import { withClient } from '../../scripts/with-client.js';
 import { startTestServer, type TestServer } from '../support/postgres.js';
 import { addColumn, createHistory } from './history.js';
@@ -61,7 +62,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   const { url } = await server.createDatabase('central');
   edge = (await server.createDatabase('edge')).url;
-  central = new pg.Pool({ connectionString: url, max: 4 });
+  central = testPool(url, 4);
   central.on('error', () => undefined); // the server may end before the last connection does
   await central.query(`${CENTRAL}; ${createHistory(SHARES.tables)}`);
   await onEdge(EDGE);

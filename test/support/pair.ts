@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from './test-pool.js';
 import type { Side } from './image-roles.js';
 import type { TestServer } from './postgres.js';
 import { post, Service } from './service.js';
@@ -47,8 +48,8 @@ export class Pair implements AsyncDisposable {
   static async start(server: TestServer, { schema, tables, siteId, edgeEnv = {}, centralEnv = {} }: PairOptions): Promise<Pair> {
     const folder = await temporaryFolder();
     const [central, edge] = [await server.createSide('central'), await server.createSide('edge')];
-    const pools = { central: poolOf(central.url), edge: poolOf(edge.url) };
-    const owner = poolOf(central.ownerUrl);
+    const pools = { central: testPool(central.url, 4), edge: testPool(edge.url, 4) };
+    const owner = testPool(central.ownerUrl, 4);
     const history = new StateHistory(tables, siteId, owner, pools.edge);
     const plan = join(folder.path, 'plan.yaml');
     await writeFile(plan, planOf(tables));
@@ -168,10 +169,4 @@ const ACKNOWLEDGED = `SELECT manifest_id FROM waypost.sync_acknowledgements WHER
 function planOf(tables: readonly SharedTable[]): string {
   const entries = tables.map(({ name, where }) => `  - name: ${name}\n${where ? `    where: ${where}\n` : ''}`);
   return `version: 1\nschemaVersion: 1\nscope:\n  query: SELECT site_id FROM devices WHERE mac = :mac\ntables:\n${entries.join('')}`;
-}
-
-function poolOf(connectionString: string): pg.Pool {
-  const pool = new pg.Pool({ connectionString, max: 4 });
-  pool.on('error', () => undefined); // the server may end before the last connection does
-  return pool;
 }

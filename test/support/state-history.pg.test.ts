@@ -1,4 +1,5 @@
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from './test-pool.js';
 import { startTestServer, type TestServer } from './postgres.js';
 import { StateHistory } from './state-history.js';
 
@@ -17,8 +18,8 @@ beforeAll(async () => {
   server = await startTestServer();
 });
 beforeEach(async () => {
-  central = new pg.Pool({ connectionString: (await server.createDatabase('central')).url });
-  edge = new pg.Pool({ connectionString: (await server.createDatabase('edge')).url });
+  central = testPool((await server.createDatabase('central')).url, 10);
+  edge = testPool((await server.createDatabase('edge')).url, 10);
   for (const pool of [central, edge]) pool.on('error', () => undefined); // the server ends before the last connection does
   history = new StateHistory(TABLES, 1, central, edge);
   await history.change(CREATE);

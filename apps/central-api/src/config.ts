@@ -19,6 +19,8 @@ export const snapshotStore = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+export const auditRetention = retentionMs.prefault('90d');
+
 /** PostgreSQL and Node take 0 for no limit at all. */
 const atLeast1ms = durationMs.refine((ms) => ms >= 1, { message: 'must be at least 1ms' });
 
@@ -145,9 +147,9 @@ const variables = z.object({
     .describe(
       'With `changes: triggers`, how often central [tests the capture](sync-plan.md#change-capture), besides at its start; `off`: never',
     ),
-  AUDIT_RETENTION: retentionMs
-    .prefault('90d')
-    .describe('How long requests, manifests and acknowledgements are [kept](operations.md#retention); `0`: for ever'),
+  AUDIT_RETENTION: auditRetention.describe(
+    'How long requests, manifests and acknowledgements are [kept](operations.md#retention); `0`: for ever',
+  ),
   MIN_FREE_DISK: byteSize
     .prefault('64MiB')
     .describe('With less free space for snapshots `/health` is 503; below ten times that it is degraded'),

@@ -11,7 +11,7 @@ export class Operators implements AsyncDisposable {
   private readonly pool: pg.Pool;
 
   constructor(private readonly central: OwnCentral) {
-    this.pool = new pg.Pool({ connectionString: central.databaseUrl, max: 1 });
+    this.pool = new pg.Pool({ connectionString: central.databaseUrl, max: 1 }).on('error', () => undefined); // the server may end first
   }
 
   /** A one-time token. */

@@ -5,16 +5,14 @@ import { queryOn, withClient, withTransaction } from '@waypost/runtime';
 import { exportLedger } from '../read-models/export-ledger.js';
 import { findDevice } from '../read-models/identities.js';
 import { verifyLedger } from '../read-models/verify-ledger.js';
-
-/** As central's AUDIT_RETENTION. */
-const DEFAULT_RETENTION = '90d';
+import { auditRetentionOf } from './audit-retention.js';
 
 /** `waypost ledger verify`: whether entries, tree, checkpoints and audit agree. */
 export async function ledgerVerify(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const named = context.option('device');
   const device = named === undefined ? undefined : await findDevice(context.database.query, named);
-  const retentionMs = context.setting('AUDIT_RETENTION', DEFAULT_RETENTION);
+  const retentionMs = auditRetentionOf(context.env['AUDIT_RETENTION']);
   const report = await snapshot(context, (query) => verifyLedger(query, { deviceId: device?.id, retentionMs }));
   const { findings, size, entries, receipts, checkpoints, root } = report;
   const read = `${formatCount(entries)} of ${formatCount(size)} entries read, ${plural(receipts, 'receipt')}, ${plural(checkpoints, 'checkpoint')}.`;

@@ -1,8 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { JWT_TYPES } from '@waypost/contracts';
 import { queryOn, withClient } from '@waypost/runtime';
-import pg from 'pg';
+import { testPool } from '../../../../test/support/test-pool.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { query } from '../../../../test/support/sync-pair.js';
 import { DeviceClient } from '../../testing/device-client.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { SHOP_1, SHOP_2 } from '../../testing/shop.js';
@@ -25,7 +26,7 @@ const start = (env: Record<string, string> = {}): Promise<OwnCentral> =>
 
 async function tokenFor(central: OwnCentral, uses = 1, mac: string | undefined = SHOP_1): Promise<string> {
   await using stack = new AsyncDisposableStack();
-  const pool = new pg.Pool({ connectionString: central.databaseUrl, max: 1 });
+  const pool = testPool(central.databaseUrl);
   stack.defer(() => pool.end());
   const invitation = { mac: uses === 1 ? mac : undefined, name: undefined, uses, lifeMs: 3_600_000, needsApproval: false, by: 'test' };
   return (await withClient(pool, (client) => invite(queryOn(client), invitation))).token;
@@ -152,9 +153,6 @@ test('counts of refusals are stored when central ends', async () => {
   await statusesOf(40, () => central.post(REQUEST, { mac: SHOP_1 }));
   const { databaseUrl } = central;
   await central[Symbol.asyncDispose]();
-  await using stack = new AsyncDisposableStack();
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: 1 });
-  stack.defer(() => pool.end());
-  const { rows } = await pool.query<{ requests: number }>('SELECT sum(requests)::int AS requests FROM waypost.requests_by_hour');
-  expect(rows).toEqual([{ requests: 40 }]);
+  const counted = await query(databaseUrl, 'SELECT sum(requests)::int AS requests FROM waypost.requests_by_hour');
+  expect(counted).toEqual([{ requests: 40 }]);
 });

@@ -1,7 +1,8 @@
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import { JWT_TYPES, type Problem } from '@waypost/contracts';
 import { queryOn, withClient } from '@waypost/runtime';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from '../../../../test/support/test-pool.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { DeviceClient } from '../../testing/device-client.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
@@ -18,7 +19,7 @@ let pool: pg.Pool;
 beforeAll(async () => {
   server = await startTestServer();
   central = await startOwnCentral({ server, env: { AUTH: 'device' } });
-  pool = new pg.Pool({ connectionString: central.databaseUrl, max: 2 });
+  pool = testPool(central.databaseUrl, 2);
 });
 afterAll(async () => {
   await pool?.end();

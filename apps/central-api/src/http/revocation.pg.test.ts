@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { chunkStreamPath, type Manifest } from '@waypost/contracts';
 import { queryOn, withClient } from '@waypost/runtime';
-import pg from 'pg';
+import { testPool } from '../../../../test/support/test-pool.js';
 import { startTestServer } from '../../../../test/support/postgres.js';
 import { DeviceClient } from '../../testing/device-client.js';
 import { startOwnCentral } from '../../testing/own-central.js';
@@ -28,7 +28,7 @@ tables:
 test('what a device is being sent ends when it is revoked, and no other device’s', async () => {
   await using server = await startTestServer();
   await using central = await startOwnCentral({ server, schema: SCHEMA, plan: PLAN, env: { AUTH: 'device' } });
-  const pool = new pg.Pool({ connectionString: central.databaseUrl, max: 1 });
+  const pool = testPool(central.databaseUrl);
   await using stack = new AsyncDisposableStack();
   stack.defer(() => pool.end());
   const asOperator = <T>(work: (query: ReturnType<typeof queryOn>) => Promise<T>): Promise<T> =>

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { checkBundle } from '@waypost/contracts';
 import { queryOn, withClient, withTransaction } from '@waypost/runtime';
-import pg from 'pg';
+import type pg from 'pg';
+import { testPool } from '../../../../test/support/test-pool.js';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
 import { temporaryFolder, type TemporaryFolder } from '../../../../test/support/temporary-folder.js';
 import { appendAll, LedgerDevice } from '../../testing/ledger-device.js';
@@ -27,7 +28,7 @@ beforeAll(async () => {
   server = await startTestServer();
   folder = await temporaryFolder();
   central = await startOwnCentral({ server, env: { AUTH: 'device' } });
-  pool = new pg.Pool({ connectionString: central.databaseUrl, max: 1 });
+  pool = testPool(central.databaseUrl);
   one = await LedgerDevice.enroll(central, SHOP_1);
   const two = await LedgerDevice.enroll(central, SHOP_2);
   for (let round = 0; round < 4; round += 1) {
