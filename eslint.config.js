@@ -26,8 +26,8 @@ function importRules(...rules) {
 }
 
 const aliasesOnly = forbid(
-  '^\\.\\.?/(.*/)?libs/|^\\.\\./(.*/)?(command-line|contracts|runtime)/|^@waypost/[^/]+/',
-  'Import libraries only as @waypost/contracts, @waypost/runtime and @waypost/command-line: what their index.ts exports is their contract.',
+  '^\\.\\.?/(.*/)?libs/|^\\.\\./(.*/)?(command-line|contracts|runtime)/|^@waypost/(?!runtime/service$)[^/]+/',
+  'Import libraries only as @waypost/contracts, @waypost/runtime, @waypost/runtime/service and @waypost/command-line: what their index.ts exports is their contract.',
 );
 const noApps = forbid('^\\.\\./(.*/)?(apps/|central-api/|edge-service/)', 'Libraries never import an app: contracts ← runtime ← apps.');
 const noTooling = forbid('^\\.\\./(.*/)?(scripts|bench|test)/', 'What ships never imports scripts, benchmarks or test support.');

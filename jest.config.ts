@@ -7,6 +7,7 @@ const config: Config = {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
     '^@waypost/(command-line|contracts|runtime)$': '<rootDir>/libs/$1/src/index.ts',
+    '^@waypost/runtime/service$': '<rootDir>/libs/runtime/src/service/index.ts',
     // Sources import each other as the emitted .js files.
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },

@@ -4,6 +4,7 @@ import { cp, mkdir, symlink } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { connect, query } from './support/sync-pair.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
@@ -89,6 +90,30 @@ test('--timeout also bounds connecting: a server that never answers is given up 
   silent.close();
   for (const socket of sockets) socket.destroy();
   await byDefault;
+});
+
+/** Those that share a class with the service: they start half a second later. */
+const LOADING_NEST: Record<string, readonly string[]> = { 'central-api': ['plan check', 'plan explain'], 'edge-service': ['verify'] };
+
+test.each(Object.entries(LOADING_NEST))('no command of %s loads Nest, but %j', async (app, expected) => {
+  const commands = pathToFileURL(join(import.meta.dirname, '..', 'dist', app, 'apps', app, 'src', 'cli', 'commands.js')).href;
+  const script = `
+    import { registerHooks } from 'node:module';
+    let loadsNest = false;
+    registerHooks({
+      load: (url, context, next) => {
+        loadsNest ||= url.includes('/@nestjs/');
+        return next(url, context);
+      },
+    });
+    const { commands } = await import('${commands}');
+    await commands[process.argv[1]]?.();
+    console.log(JSON.stringify({ names: Object.keys(commands), loadsNest }));`;
+  const load = async (...name: string[]): Promise<{ names: string[]; loadsNest: boolean }> =>
+    JSON.parse((await run(process.execPath, ['--input-type=module', '--eval', script, ...name])).stdout) as never;
+  const loading: string[] = [];
+  for (const name of (await load()).names) if ((await load(name)).loadsNest) loading.push(name);
+  expect(loading).toEqual(expected);
 });
 
 test('wrong usage is one JSON document too', async () => {

@@ -17,7 +17,7 @@ async function complaints(filePath: string, code: string): Promise<string[]> {
 
 const CONTRACTS_ONLY = 'libs/contracts imports nothing but node:crypto, zod and itself';
 const APPS_APART = 'The apps never import each other';
-const ALIASES = 'Import libraries only as @waypost/contracts, @waypost/runtime and @waypost/command-line';
+const ALIASES = 'Import libraries only as @waypost/contracts, @waypost/runtime, @waypost/runtime/service and @waypost/command-line';
 const NO_APPS = 'Libraries never import an app';
 const NO_TOOLING = 'What ships never imports scripts';
 
@@ -46,6 +46,8 @@ describe('the import rules refuse', () => {
     ['apps/edge-service/src/cycle/x.test.ts', '../../../central-api/src/config.js', APPS_APART],
     ['apps/central-api/src/http/x.ts', '../../../../libs/contracts/src/chunker.js', ALIASES],
     ['apps/edge-service/src/cycle/x.ts', '@waypost/runtime/src/postgres.js', ALIASES],
+    ['apps/edge-service/src/cycle/x.ts', '@waypost/runtime/service/x.js', ALIASES],
+    ['libs/runtime/src/x.ts', '@waypost/runtime/service', 'Inside libs/runtime import the file itself'],
     ['apps/edge-service/src/cycle/x.ts', '../../../../scripts/start.js', NO_TOOLING],
     ['scripts/x.ts', '../libs/runtime/src/postgres.js', ALIASES],
     ['test/x.test.ts', '../libs/contracts/src/chunker.js', ALIASES],
@@ -66,7 +68,10 @@ describe('the import rules allow', () => {
     ['libs/contracts/src/x.test.ts', ['./errors.js', 'fast-check', 'node:fs']],
     ['libs/runtime/src/x.ts', ['./postgres.js', '@waypost/contracts', 'pg', 'node:fs']],
     ['libs/command-line/src/x.ts', ['./table.js', '@waypost/contracts', 'commander', 'pg']],
-    ['apps/central-api/src/http/x.ts', ['../config.js', '../snapshots/x.js', '@waypost/contracts', '@waypost/runtime', '@nestjs/common']],
+    [
+      'apps/central-api/src/http/x.ts',
+      ['../config.js', '../snapshots/x.js', '@waypost/contracts', '@waypost/runtime/service', '@nestjs/common'],
+    ],
     ['apps/edge-service/src/central/x.ts', ['../config.js', '../central/client.js', '@waypost/contracts', '@waypost/runtime', 'undici']],
     ['apps/edge-service/src/central/x.pg.test.ts', ['../../../../test/support.js', '@waypost/runtime']],
     ['scripts/x.ts', ['@waypost/runtime', '@waypost/contracts']],

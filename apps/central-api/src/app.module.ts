@@ -1,6 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { httpLogging } from '@waypost/runtime';
+
 import { LoggerModule } from 'nestjs-pino';
+import { httpLogging } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { AcksModule } from './acks/acks.module.js';
 import { AdmissionModule } from './admission/admission.module.js';

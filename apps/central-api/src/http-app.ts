@@ -1,5 +1,5 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { createHttpApp } from '@waypost/runtime';
+import { createHttpApp } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import { type Config, tlsFilesOf } from './config.js';

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { listen, runService } from '@waypost/runtime';
+import { listen, runService } from '@waypost/runtime/service';
 import { readCentralConfig } from './config.js';
 import { createCentralApp, listenForOperators } from './http-app.js';
 

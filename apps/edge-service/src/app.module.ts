@@ -1,7 +1,8 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
-import { httpLogging, LOGGER, ProblemFilter } from '@waypost/runtime';
+import { httpLogging, LOGGER } from '@waypost/runtime';
+import { ProblemFilter } from '@waypost/runtime/service';
 import { LoggerModule } from 'nestjs-pino';
 import type { Logger } from 'pino';
 import { AcksModule } from './acks/acks.module.js';

@@ -1,4 +1,4 @@
-import { listen, runService } from '@waypost/runtime';
+import { listen, runService } from '@waypost/runtime/service';
 import { readEdgeConfig } from './config.js';
 import { Database } from './database/database.js';
 import { createEdgeApp } from './http-app.js';

@@ -2,7 +2,6 @@ export * from './config/config.js';
 
 export * from './errors/database-errors.js';
 export { SqlState, sqlStateOf } from './errors/sql-state.js';
-export * from './errors/to-waypost-error.js';
 
 export * from './system/disk-space.js';
 export * from './system/new-id.js';
@@ -12,7 +11,6 @@ export * from './system/release-memory.js';
 export * from './system/zstd.js';
 
 export * from './telemetry/logging.js';
-export * from './telemetry/process-metrics.js';
 export { redactText } from './telemetry/redact.js';
 export * from './telemetry/telemetry.js';
 export * from './telemetry/telemetry-config.js';
@@ -42,15 +40,6 @@ export { CertificateReloader } from './tls/certificate-reloader.js';
 export { type KeyPair, readKeyPair, type TlsFiles } from './tls/key-pair.js';
 export { TLS_POLICY } from './tls/tls-policy.js';
 
-export * from './http/http-app.js';
-export * from './http/listen.js';
-export * from './http/parse-message.js';
-export * from './http/problem-filter.js';
-export * from './http/zod.pipe.js';
-
-export * from './health/health.js';
 export * from './health/ttl-cache.js';
 
 export * from './service/fault-points.js';
-export * from './service/periodic-tasks.js';
-export * from './service/run-service.js';

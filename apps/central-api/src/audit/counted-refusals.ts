@@ -1,6 +1,7 @@
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import type { ErrorCode } from '@waypost/contracts';
-import { LOGGER, PeriodicTasks } from '@waypost/runtime';
+import { LOGGER } from '@waypost/runtime';
+import { PeriodicTasks } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { DataSource } from 'typeorm';
 import { COUNT_REFUSALS } from './audit.sql.js';

@@ -3,8 +3,7 @@ import { type SignedTrust, WaypostError } from '@waypost/contracts';
 import { exportRoot } from '../trust/export-root.js';
 import { KEY_LIFE_MS, listTrust, rotateTrust } from '../trust/rotate-trust.js';
 import { makeRootKey, readRootKey } from '../trust/root-key-file.js';
-import { readSigningKeys } from '../trust/signing-keys.js';
-import { onlineKeyOf } from '../trust/trust-keeper.js';
+import { onlineKeyOf, readSigningKeys } from '../trust/signing-keys.js';
 import { operator, write } from './write.js';
 
 const DEFAULT_LIMIT = 20;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { toWaypostError } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { startEmbeddedPostgres } from '../../../../scripts/embedded-postgres.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { HealthIndicatorService } from '@nestjs/terminus';
-import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime';
+import { findMigrationFault, Probe, reportDisk } from '@waypost/runtime/service';
 import { DataSource } from 'typeorm';
 import { SNAPSHOT_STORE, type SnapshotStore } from '../chunk-store/snapshot-store.js';
 import { IDENTITY_OPTIONS, type IdentityOptions, MAC_WARNING } from '../identity/identity-options.js';

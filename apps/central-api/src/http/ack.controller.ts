@@ -1,6 +1,6 @@
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { type Ack, type AckResponse, ackSchema } from '@waypost/contracts';
-import { ZodPipe } from '@waypost/runtime';
+import { ZodPipe } from '@waypost/runtime/service';
 import { AckService } from '../acks/ack-service.js';
 import type { RequestFacts } from '../audit/request-audit.js';
 import { Device, type DeviceIdentity, Facts } from './device.guard.js';

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
-import { listenOn } from '@waypost/runtime';
+import { listenOn } from '@waypost/runtime/service';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { OPERATOR_OPTIONS, type OperatorOptions } from './operator-options.js';
 

@@ -1,6 +1,7 @@
 import { Catch, Inject, Injectable } from '@nestjs/common';
 import type { WaypostError } from '@waypost/contracts';
-import { LOGGER, ProblemFilter } from '@waypost/runtime';
+import { LOGGER } from '@waypost/runtime';
+import { ProblemFilter } from '@waypost/runtime/service';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { AttemptLimits } from './attempt-limits.js';

@@ -7,7 +7,8 @@ import {
   namedChunksSchema,
   WaypostError,
 } from '@waypost/contracts';
-import { describeSpan, ZodPipe } from '@waypost/runtime';
+import { describeSpan } from '@waypost/runtime';
+import { ZodPipe } from '@waypost/runtime/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DataSource } from 'typeorm';
 import { DownloadLimiter } from '../admission/download-limiter.js';

@@ -7,7 +7,8 @@ import {
   tokenRequestSchema,
   type TokenResponse,
 } from '@waypost/contracts';
-import { LOGGER, ZodPipe } from '@waypost/runtime';
+import { LOGGER } from '@waypost/runtime';
+import { ZodPipe } from '@waypost/runtime/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';

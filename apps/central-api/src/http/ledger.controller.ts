@@ -8,7 +8,8 @@ import {
   verifyCheckpoint,
   WaypostError,
 } from '@waypost/contracts';
-import { LOGGER, queryOn, withClient, ZodPipe } from '@waypost/runtime';
+import { LOGGER, queryOn, withClient } from '@waypost/runtime';
+import { ZodPipe } from '@waypost/runtime/service';
 import type { FastifyReply } from 'fastify';
 import type pg from 'pg';
 import type { Logger } from 'pino';

@@ -13,7 +13,8 @@ import {
   type UnchangedResponse,
   WaypostError,
 } from '@waypost/contracts';
-import { faultPoint, ZodPipe } from '@waypost/runtime';
+import { faultPoint } from '@waypost/runtime';
+import { ZodPipe } from '@waypost/runtime/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ManifestService } from '../admission/manifest-service.js';
 import { RequestAudit, type RequestFacts } from '../audit/request-audit.js';

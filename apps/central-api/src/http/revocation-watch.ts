@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { LOGGER, PeriodicTasks } from '@waypost/runtime';
+import { LOGGER } from '@waypost/runtime';
+import { PeriodicTasks } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { DeviceDirectory } from '../identity/device-directory.js';
 import type { DeviceIdentity } from './device.guard.js';

@@ -16,7 +16,7 @@ import { type Query, queryOn, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { type ChainEnd, findChainFault } from './follow-chain.js';
 import { APPEND, DROP_QUEUED, FIND_KNOWN, LOCK_HEAD, MAX_BATCH, READ_CHAINS, READ_QUEUE } from './ledger.sql.js';
-import type { LedgerSigners } from './ledger-keys.js';
+import type { LedgerSigners } from './read-ledger-keys.js';
 
 /** A row of READ_QUEUE. */
 interface Queued {

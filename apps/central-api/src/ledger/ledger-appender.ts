@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { LOGGER, PeriodicTasks, queryPrepared, type StartedTask, withClient, withoutContext } from '@waypost/runtime';
+import { LOGGER, queryPrepared, withClient, withoutContext } from '@waypost/runtime';
+import { PeriodicTasks, type StartedTask } from '@waypost/runtime/service';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { LEDGER_POOL } from '../database/pools.js';

@@ -1,6 +1,6 @@
 import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
-import { ON_DEMAND, PeriodicTasks } from '@waypost/runtime';
+import { ON_DEMAND, PeriodicTasks } from '@waypost/runtime/service';
 import { CaptureModule } from '../capture/capture.module.js';
 import { DeltasModule } from '../deltas/deltas.module.js';
 import { ChangeTracker } from '../capture/change-tracker.js';

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ERROR_KINDS } from '@waypost/contracts';
-import { TtlCache, LOGGER, toWaypostError } from '@waypost/runtime';
+import { TtlCache, LOGGER } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { Gauge } from 'prom-client';
 import { DataSource } from 'typeorm';

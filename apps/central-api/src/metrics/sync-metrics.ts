@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { ErrorCode } from '@waypost/contracts';
-import { createRegistry } from '@waypost/runtime';
+import { createRegistry } from '@waypost/runtime/service';
 import { Counter, Gauge, Histogram } from 'prom-client';
 
 const SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300];

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { Signer } from '@waypost/contracts';
+import type { Signer, TrustDocument } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
 import { privateKeyOf, rawPublicKey, thumbprintOf } from '../identity/ed25519.js';
 import { DELETE_SIGNING_KEYS, MAKE_SIGNING_KEY, READ_SIGNING_KEYS } from './trust.sql.js';
@@ -41,6 +41,11 @@ export function publicPartOf({ kid, privateKey }: Signer): { kid: string; x: str
 /** @param privateKey Ed25519 */
 export function signerOf(privateKey: KeyObject): Signer {
   return { kid: thumbprintOf(rawPublicKey(privateKey)), privateKey };
+}
+
+/** The one that central signs manifests with. */
+export function onlineKeyOf({ keys }: TrustDocument): TrustDocument['keys'][number] | undefined {
+  return keys.find(({ use }) => use === 'manifest');
 }
 
 function keyOf({ id, use, seed }: Row): SigningKey {

@@ -1,12 +1,12 @@
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { type SignedTrust, type Signer, type TrustDocument, WaypostError } from '@waypost/contracts';
+import { type SignedTrust, type Signer, WaypostError } from '@waypost/contracts';
 import { LOGGER, queryOn, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { IDENTITY_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { ensureTrust, findTrust, KEY_LIFE_MS, rotateTrust } from './rotate-trust.js';
-import { readSigningKeys } from './signing-keys.js';
+import { onlineKeyOf, readSigningKeys } from './signing-keys.js';
 import { READ_TRUST } from './trust.sql.js';
 
 /** What is in force. */
@@ -111,9 +111,4 @@ function trustOf(signed: SignedTrust, keys: Awaited<ReturnType<typeof readSignin
     expiresAt: new Date(online?.expiresAt ?? document.issuedAt),
     hasRoot: keys.some(({ use, kid }) => use === 'root' && document.rootKeys.some((root) => root.kid === kid)),
   };
-}
-
-/** The one that central signs manifests with. */
-export function onlineKeyOf({ keys }: TrustDocument): TrustDocument['keys'][number] | undefined {
-  return keys.find(({ use }) => use === 'manifest');
 }

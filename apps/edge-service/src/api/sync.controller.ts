@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Post, Req, Res } from '@nestjs/common';
 import { PROBLEM_TYPE, toProblem } from '@waypost/contracts';
-import { parseMessage } from '@waypost/runtime';
+import { parseMessage } from '@waypost/runtime/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { CycleReport } from '../phase/cycle.js';

@@ -1,5 +1,5 @@
 import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
-import { PeriodicTasks } from '@waypost/runtime';
+import { PeriodicTasks } from '@waypost/runtime/service';
 import { Database } from '../database/database.js';
 import { AUDIT_OPTIONS, type AuditOptions } from './audit-options.js';
 import { AuditSweeper } from './audit-sweeper.js';

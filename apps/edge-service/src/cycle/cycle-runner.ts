@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { describeSpan, failSpan, LOGGER, newId, toWaypostError, traced, withContext } from '@waypost/runtime';
+import { describeSpan, failSpan, LOGGER, newId, traced, withContext } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { shuttingDown } from '../central/race-abort.js';
 import { Database } from '../database/database.js';

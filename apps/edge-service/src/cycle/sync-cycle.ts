@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { queryPrepared, faultPoint, newId, toWaypostError } from '@waypost/runtime';
+import { queryPrepared, faultPoint, newId } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import type pg from 'pg';
 import type { AckCounts } from '../acks/ack-channel.js';
 import { AckOutbox } from '../acks/ack-outbox.js';

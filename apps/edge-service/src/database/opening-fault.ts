@@ -1,5 +1,6 @@
 import { WaypostError } from '@waypost/contracts';
-import { SqlState, sqlStateOf, toWaypostError } from '@waypost/runtime';
+import { SqlState, sqlStateOf } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 
 const NO_RIGHT =
   'Give the role of DATABASE_URL the right to create its schema, GRANT CREATE ON DATABASE <database> TO <role>; or make the schema for it beforehand: CREATE SCHEMA waypost AUTHORIZATION <role>. The service then heals by itself.';

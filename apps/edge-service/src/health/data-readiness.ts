@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { TtlCache, toWaypostError } from '@waypost/runtime';
+import { TtlCache } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import { Database } from '../database/database.js';
 import { Metrics } from '../metrics/metrics.js';
 import { MirrorState } from '../state/mirror-state.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { HealthIndicatorService } from '@nestjs/terminus';
-import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/runtime';
+import { findMigrationFault, NOT_MIGRATED, Probe, reportDisk } from '@waypost/runtime/service';
 import { DataSource } from 'typeorm';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { SyncStatus } from '../status/sync-status.js';

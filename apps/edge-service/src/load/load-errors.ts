@@ -1,5 +1,6 @@
 import { WaypostError } from '@waypost/contracts';
-import { isLocked, SqlState, sqlStateOf, toWaypostError } from '@waypost/runtime';
+import { isLocked, SqlState, sqlStateOf } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import type pg from 'pg';
 
 /** The part of PostgreSQL that looks for a row's partition. */

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import { type DiskSpace, diskSpaceOf, TtlCache, Probe, writeProbe } from '@waypost/runtime';
+import { type DiskSpace, diskSpaceOf, TtlCache, writeProbe } from '@waypost/runtime';
+import { Probe } from '@waypost/runtime/service';
 import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';
 
 /** A file system that hangs, such as a dead network mount, must not hold up a probe or a scrape. */

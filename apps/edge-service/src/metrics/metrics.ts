@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ErrorCode } from '@waypost/contracts';
-import { createRegistry, type DiskSpace } from '@waypost/runtime';
+import { type DiskSpace } from '@waypost/runtime';
+import { createRegistry } from '@waypost/runtime/service';
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { DownloadDisk } from './download-disk.js';
 import { METRICS_OPTIONS, type MetricsOptions } from './metrics-options.js';

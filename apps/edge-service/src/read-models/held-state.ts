@@ -1,6 +1,6 @@
 import { type Manifest, manifestSchema, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { findManifestText } from '../state/held-manifest.js';
+import { findManifestText } from '../state/manifest-text.js';
 
 /** The state but for the manifest itself. */
 const READ_STATE = "SELECT key, value FROM waypost.edge_sync_state WHERE key <> 'manifest'";

@@ -1,6 +1,6 @@
 import { type DynamicModule, Global, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import { PeriodicTasks } from '@waypost/runtime';
+import { PeriodicTasks } from '@waypost/runtime/service';
 import { SCRUB_OPTIONS, type ScrubOptions } from './scrub-options.js';
 import { ScrubLog } from './scrub-log.js';
 import { Scrubber } from './scrubber.js';

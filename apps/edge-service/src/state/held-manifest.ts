@@ -1,16 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type Manifest, openManifest, WaypostError } from '@waypost/contracts';
-import { LOGGER, type Query, queryPrepared } from '@waypost/runtime';
+import { LOGGER, queryPrepared } from '@waypost/runtime';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { AppliedState } from './mirror-state.js';
 import { READ_MANIFEST } from './state.sql.js';
-
-/** The manifest that the transaction of the last load wrote down, as JSON; undefined where there is none. */
-export async function findManifestText(query: Query): Promise<string | undefined> {
-  const [row] = await query<{ value: string }>(READ_MANIFEST);
-  return row?.value;
-}
 
 /**
  * The manifest that the device holds, as it came: the transaction that applied it wrote it to waypost.edge_sync_state. It is read and its seal

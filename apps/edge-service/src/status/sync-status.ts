@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, WaypostError } from '@waypost/contracts';
-import { LOGGER, toWaypostError } from '@waypost/runtime';
+import { LOGGER } from '@waypost/runtime';
+import { toWaypostError } from '@waypost/runtime/service';
 import type { Logger } from 'pino';
 import { AckOutbox } from '../acks/ack-outbox.js';
 import { SyncLog, type Totals } from '../audit/sync-log.js';
