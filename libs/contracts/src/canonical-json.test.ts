@@ -95,6 +95,31 @@ describe('canonical JSON', () => {
       }),
     );
   });
+
+  test('is the same whatever order the members came in', () => {
+    const shuffled = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(shuffled);
+      if (typeof value !== 'object' || value === null) return value;
+      return Object.fromEntries(
+        Object.entries(value)
+          .reverse()
+          .map(([key, member]) => [key, shuffled(member)]),
+      );
+    };
+    fc.assert(
+      fc.property(fc.json(), (text) => {
+        const value = JSON.parse(text) as unknown;
+        const canonical = canonicalJson(value);
+        expect(canonicalJson(shuffled(value))).toBe(canonical);
+        expect(canonicalJson(JSON.parse(canonical))).toBe(canonical);
+      }),
+    );
+  });
+
+  test('takes an object’s members, whatever its toJSON says', () => {
+    expect(canonicalJson({ a: { toJSON: 'x' } })).toBe('{"a":{"toJSON":"x"}}');
+    expect(canonicalJson({ a: new Date(0) })).toBe('{"a":{}}');
+  });
 });
 
 /** The same value with all members in the opposite order. */

@@ -44,8 +44,9 @@ export function formatEntry(entry: LedgerEntry): string {
  * @throws WaypostError LEDGER_INVALID
  */
 export function parseEntry(text: string): LedgerEntry {
-  const { data } = ledgerEntrySchema.safeParse(parseJson(text));
-  if (!data || !text.isWellFormed() || canonicalJson(data) !== text)
+  const json = parseJson(text);
+  const { data } = ledgerEntrySchema.safeParse(json);
+  if (!data || !text.isWellFormed() || canonicalJson(json) !== text)
     throw new WaypostError('LEDGER_INVALID', { detail: 'An entry of the ledger is not in the canonical form of one.' });
   return data;
 }

@@ -77,13 +77,14 @@ export function receiptSha256(body: string): string {
  * @throws WaypostError RECEIPT_INVALID
  */
 export function parseReceipt(body: string): Receipt {
-  const parsed = receiptSchema.safeParse(parseJson(body));
+  const json = parseJson(body);
+  const parsed = receiptSchema.safeParse(json);
   if (!parsed.success) {
     const [{ path, message }] = parsed.error.issues as [z.core.$ZodIssue];
     throw invalid(`${path.length > 0 ? path.join('.') : 'it'}: ${message}`);
   }
   const { data } = parsed;
-  if (!body.isWellFormed() || canonicalJson(data) !== body) throw invalid('its form is not the canonical one of RFC 8785');
+  if (!body.isWellFormed() || canonicalJson(json) !== body) throw invalid('its form is not the canonical one of RFC 8785');
   if ((data.sequence === 1) !== (data.previous === null)) throw invalid('only the first receipt of a key has none before it');
   return data;
 }

@@ -76,7 +76,7 @@ export async function appendEntries(client: pg.ClientBase, { origin, signer }: L
       entries.map(({ kind }) => kind),
       entries.map(({ deviceId }) => deviceId),
       entries.map(({ receipt }) => (receipt ? Buffer.from(receipt.sha256, 'hex') : null)),
-      entries.map(({ text }) => text),
+      entries.map(({ text }) => text).join('\n'),
       tiles.map(({ level }) => level),
       tiles.map(({ tile }) => tile),
       tiles.map(({ hashes }) => Buffer.concat(hashes, hashes.length * HASH_BYTES)),
@@ -102,12 +102,13 @@ export function ackRowSha256(facts: object): string {
 
 function entryOf({ kind, deviceId, body, signature, ack }: Queued): NewEntry {
   if (kind === 'polls') return { kind, deviceId, text: body };
+  // In the order of the canonical form, which is then one native call.
   const text = formatEntry({
-    version: 1,
+    ack: ack && { id: ack.id, sha256: ackRowSha256(ack) },
     kind,
     receipt: body,
     signature: signature as string,
-    ack: ack && { id: ack.id, sha256: ackRowSha256(ack) },
+    version: 1,
   });
   return { kind, deviceId, text, receipt: { content: parseReceipt(body), sha256: receiptSha256(body) } };
 }

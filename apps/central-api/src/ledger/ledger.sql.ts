@@ -39,13 +39,14 @@ export const READ_CHAINS = `
   SELECT key, sequence::float8 AS sequence, encode(receipt_sha256, 'hex') AS "receiptSha256" FROM waypost.ledger_chains WHERE key = ANY ($1::text[])`;
 
 /**
- * One batch: all of it, or nothing. $1…$5: entries (leaf, kind, device, receipt's hash, text); $6…$8: tiles (level, tile, hashes to add); $9: frontier;
- * $10…$12: checkpoint (size, root, note); $13…$17: chains (key, device, sequence, hash, finding); $18: rows of the queue.
+ * One batch: all of it, or nothing. $1…$5: entries (leaf, kind, device, receipt's hash; texts, a line each, which unlike an array need no escapes);
+ * $6…$8: tiles (level, tile, hashes to add); $9: frontier; $10…$12: checkpoint (size, root, note); $13…$17: chains (key, device, sequence, hash,
+ * finding); $18: rows of the queue.
  */
 export const APPEND = `
   WITH entries AS (
     INSERT INTO waypost.ledger_entries (leaf, kind, device_id, receipt_sha256, entry)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], string_to_array($5, E'\\n'))
   ), tiles AS (
     INSERT INTO waypost.ledger_tiles AS t (level, tile, hashes) SELECT * FROM unnest($6::smallint[], $7::bigint[], $8::bytea[])
     ON CONFLICT (level, tile) DO UPDATE SET hashes = t.hashes || excluded.hashes
