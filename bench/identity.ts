@@ -158,7 +158,7 @@ class IdentityBench implements AsyncDisposable {
       const [authorization] = (await this.tokensOf([device])) as [string];
       const manifest = await this.manifestOf(device.mac, authorization);
       const stream = await this.openStream(manifest, authorization);
-      const closed = new Promise<void>((resolve) => stream.once('close', resolve));
+      const { localPort } = stream.socket;
       // A slow reader: the stream is open for as long as it may.
       const reading = setInterval(() => void stream.read(16 << 10), 50);
       await withClient(this.databaseUrl, (client) =>
@@ -167,8 +167,10 @@ class IdentityBench implements AsyncDisposable {
       const revokedAt = performance.now();
       while ((await this.poll(JSON.stringify({ mac: device.mac }), authorization)).statusCode === 200) await sleep(1);
       requestMs.push(performance.now() - revokedAt);
-      await closed;
+      // Until central's kernel has nothing more to send: what the device's own kernel has received cannot be taken back.
+      while (await isConnected(Number(new URL(this.central.url).port), localPort as number)) await sleep(20);
       clearInterval(reading);
+      stream.destroy();
       streamMs.push(performance.now() - revokedAt);
     }
     return { requestMs: spreadOf(requestMs), streamMs: spreadOf(streamMs) };
@@ -245,6 +247,12 @@ class IdentityBench implements AsyncDisposable {
     if (stream.statusCode !== 200) throw new Error(`a chunk stream was answered ${stream.statusCode}`);
     return stream.on('error', () => undefined);
   }
+}
+
+/** Whether there is a TCP connection between these ports of this machine, or the rest of one that is still being sent. */
+async function isConnected(from: number, to: number): Promise<boolean> {
+  const ends = [from, to].map((port) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} `).join('');
+  return (await readFile('/proc/net/tcp', 'utf8')).includes(` ${ends}`);
 }
 
 /** By MAC first, then those that enroll. */

@@ -43,7 +43,9 @@ test('what a device is being sent ends when it is revoked, and no other deviceâ€
     await device.enroll(token);
     const headers = await device.authorization();
     const { body } = await central.post<{ manifest: Manifest }>('/api/device-sync/request', { mac }, headers);
-    const asked = request(central.url + chunkStreamPath(body.manifest.manifestId, 'items'), { headers }).end();
+    const asked = request(central.url + chunkStreamPath(body.manifest.manifestId, 'items'), { headers })
+      .on('error', () => undefined)
+      .end();
     stack.defer(() => void asked.destroy());
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
     answer.on('error', () => undefined);

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { resetConnection } from '@waypost/runtime/service';
 import { Counter, Gauge } from 'prom-client';
 import type { Operation } from '../audit/request-audit.js';
 import type { DeviceIdentity } from './device.guard.js';
@@ -60,7 +61,7 @@ export class Traffic {
   answeredFor(ms: number): { device: DeviceIdentity; abort: () => void }[] {
     const before = performance.now() - ms;
     return [...this.underWay].flatMap(({ startedAt, request: { device }, socket }) =>
-      device && startedAt <= before ? [{ device, abort: () => socket.destroy() }] : [],
+      device && startedAt <= before ? [{ device, abort: () => resetConnection(socket) }] : [],
     );
   }
 

@@ -16,6 +16,7 @@ import { readKeyPair, type TlsFiles } from '../tls/key-pair.js';
 import { TLS_POLICY } from '../tls/tls-policy.js';
 import { withoutSecrets } from './problem-filter.js';
 import { trackRequests } from './request-log.js';
+import { trackTransports } from './reset-connection.js';
 import { addSecurityHeaders, SECURITY_HEADERS } from './security-headers.js';
 
 export interface HttpLimits {
@@ -84,6 +85,7 @@ export async function createHttpApp(
   server.addHook('preParsing', refuseEncodedBody);
   if (maxConnections !== undefined) server.server.maxConnections = maxConnections;
   addSecurityHeaders(server, { speaksTls: tls !== undefined });
+  if (tls) trackTransports(server.server);
   disconnectStalled(server, stallTimeoutMs);
   closeWithLastResponse(server);
   app.useLogger(demoteLogs(app.get(NestLogger)));

@@ -10,6 +10,7 @@ export * from '../http/http-app.js';
 export * from '../http/listen.js';
 export * from '../http/parse-message.js';
 export * from '../http/problem-filter.js';
+export * from '../http/reset-connection.js';
 export * from '../http/zod.pipe.js';
 
 export * from '../health/health.js';
