@@ -1,4 +1,4 @@
-// Builds dist/ when a source is newer than the last good build, and says nothing when there is nothing to do.
+// Builds dist/ when a source is newer than the last good build (with --always in any case), and says nothing when there is nothing to do.
 // `npm start`, `npm test` and `npm run bench` run it first, so that they never run an old build.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ function changedAfter(since, path) {
 }
 
 const builtAt = statSync(stamp, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-if (SOURCES.some((path) => changedAfter(builtAt, join(root, path)))) {
+if (process.argv.includes('--always') || SOURCES.some((path) => changedAfter(builtAt, join(root, path)))) {
   const startedAt = new Date();
   // To stderr: stdout belongs to the command that runs after the build.
   console.error('waypost: building; about half a minute, only after a change …');

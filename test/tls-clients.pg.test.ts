@@ -12,7 +12,7 @@ import { privateKeyOf } from '../apps/central-api/src/identity/ed25519.js';
 import { invite } from '../apps/central-api/src/read-models/identities.js';
 import { type Answer, type Central, startCentral } from '../apps/central-api/testing/central.js';
 import { DeviceClient } from '../apps/central-api/testing/device-client.js';
-import { newCertificateRequest } from '../apps/edge-service/src/identity/client-certificate.js';
+import { newCertificateRequest } from '../apps/edge-service/src/identity/certificate-request.js';
 import type { StoredCertificate } from '../apps/edge-service/src/identity/identity-files.js';
 import { Edge, queryAt } from '../apps/edge-service/testing/edge.js';
 import { TEST_MAC } from '../apps/edge-service/testing/fake-central.js';

@@ -1,20 +1,14 @@
 import 'reflect-metadata'; // the library needs it, and does not load it
-import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { WaypostError } from '@waypost/contracts';
 import * as x509 from '@peculiar/x509';
+import type { CertifiedDevice } from './read-device-certificate.js';
 import { validity } from './signed-certificate.js';
 
 /** Short: a certificate is not taken back, it ends. */
 const DEVICE_DAYS = 30;
 /** Of the keys that sign certificates of devices. */
 const ED25519 = { name: 'Ed25519' } as const;
-
-/** Whom a certificate is for: the device, and the key that it is known by. */
-export interface CertifiedDevice {
-  deviceId: string;
-  /** RFC 7638, base64url. */
-  thumbprint: string;
-}
 
 export interface DeviceCertificateOptions extends CertifiedDevice {
   /** Ed25519, private. */
@@ -52,13 +46,6 @@ export async function issueDeviceCertificate({
     ],
   });
   return `${certificate.toString('pem')}\n`;
-}
-
-/** Whom `issueDeviceCertificate` made this one for. @returns undefined where none of these authorities signed it. Dates are not looked at */
-export function readDeviceCertificate(certificate: X509Certificate, authorities: readonly KeyObject[]): CertifiedDevice | undefined {
-  if (!authorities.some((authority) => certificate.verify(authority))) return undefined;
-  const { CN, OU } = certificate.toLegacyObject().subject;
-  return { deviceId: String(CN), thumbprint: String(OU) };
 }
 
 async function requestedKey(csr: string): Promise<x509.PublicKey> {

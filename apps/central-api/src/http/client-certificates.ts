@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { Inject, Injectable } from '@nestjs/common';
 import { WaypostError } from '@waypost/contracts';
-import type { CertifiedDevice } from '../certificates/issue-device-certificate.js';
+import type { CertifiedDevice } from '../certificates/read-device-certificate.js';
 import { DeviceAuthorities } from '../identity/device-authorities.js';
 import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
 

@@ -15,7 +15,7 @@ const SCHEMA = `
   CREATE TABLE devices (mac macaddr PRIMARY KEY);
   INSERT INTO devices VALUES ('${MACS[0]}'), ('${MACS[1]}');
   CREATE TABLE items (id int PRIMARY KEY, v bytea NOT NULL);
-  INSERT INTO items SELECT g, (SELECT string_agg(sha256((g * 1000 + n)::text::bytea), '') FROM generate_series(1, 300) n) FROM generate_series(1, 4000) g`;
+  INSERT INTO items SELECT g, (SELECT string_agg(sha256((g * 1000 + n)::text::bytea), '') FROM generate_series(1, 300) n) FROM generate_series(1, 1500) g`;
 const PLAN = `
 version: 1
 schemaVersion: 1
@@ -55,7 +55,7 @@ test('what a device is being sent ends when it is revoked, and no other deviceâ€
 
   const [revoked, other] = [await download(MACS[0]), await download(MACS[1])];
   await asOperator((query) => revoke(query, revoked.deviceId));
-  // A slow reader: all of it would take half a minute.
+  // A slow reader: all of it would take a quarter of a minute.
   const reading = setInterval(() => void revoked.answer.read(64 << 10), 50);
   stack.defer(() => clearInterval(reading));
   await new Promise((resolve) => revoked.answer.once('close', resolve));

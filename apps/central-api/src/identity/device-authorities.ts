@@ -2,7 +2,7 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { queryOn, withClient } from '@waypost/runtime';
 import type pg from 'pg';
-import { type CertifiedDevice, issueDeviceCertificate, readDeviceCertificate } from '../certificates/issue-device-certificate.js';
+import { type CertifiedDevice, readDeviceCertificate } from '../certificates/read-device-certificate.js';
 import { IDENTITY_POOL } from '../database/pools.js';
 import { privateKeyOf } from './ed25519.js';
 import { MAKE_DEVICE_AUTHORITY, NOTE_CERTIFICATE, READ_DEVICE_AUTHORITIES } from './identity.sql.js';
@@ -28,6 +28,8 @@ export class DeviceAuthorities {
   /** @param csr PKCS#10 in PEM @returns PEM @throws WaypostError REQUEST_INVALID */
   async issue(csr: string, { deviceId, thumbprint }: CertifiedDevice): Promise<string> {
     const authority = await this.signing();
+    // Its library takes a tenth of a start, and most fleets need none.
+    const { issueDeviceCertificate } = await import('../certificates/issue-device-certificate.js');
     const certificate = await issueDeviceCertificate({ authority, csr, deviceId, thumbprint });
     await withClient(this.pool, (client) => queryOn(client)(NOTE_CERTIFICATE, [thumbprint, new X509Certificate(certificate).validToDate]));
     return certificate;

@@ -13,7 +13,7 @@ import {
 import { faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { isFresh, newCertificateRequest } from '../identity/client-certificate.js';
+import { isFresh } from '../identity/client-certificate.js';
 import { IDENTITY_OPTIONS, type IdentityOptions } from '../identity/identity-options.js';
 import { type Identity, IdentityFiles } from '../identity/identity-files.js';
 import { signAssertion, signEnrollment, signRotation, thumbprintOf } from '../identity/sign.js';
@@ -163,6 +163,8 @@ export class CentralAccess {
         this.http.show(stored);
         return undefined;
       }
+      // Its library takes a tenth of a start, and most devices need none.
+      const { newCertificateRequest } = await import('../identity/certificate-request.js');
       const { privateKey, csr } = await newCertificateRequest();
       const answer = await this.exchange(identity, signal, csr);
       const { certificate } = answer;
