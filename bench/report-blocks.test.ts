@@ -37,7 +37,7 @@ test.each([
   expect(() => replaceBlock(page, 'full', 'report')).toThrow('<!-- bench:full -->');
 });
 
-const CASES = ['full', 'idle', 'fanout', 'triggers', 'delta', 'drift', 'readers', 'slow-readers', 'audit'];
+const CASES = ['full', 'idle', 'identity', 'ledger', 'fanout', 'triggers', 'delta', 'drift', 'readers', 'slow-readers', 'audit'];
 test.each(CASES)('docs/benchmarks.md has a block for %s', async (name) => {
   const page = await readFile(`${projectRoot}/docs/benchmarks.md`, 'utf8');
   expect(replaceBlock(page, name, 'report')).toContain(`<!-- bench:${name} -->\n\n\`\`\`\nreport\n`);
