@@ -30,6 +30,7 @@ const config: Config = {
   // Tests that start a PostgreSQL or whole processes take long on a busy two-core machine; a pure one never comes near.
   testTimeout: 120_000,
   maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/slow-first.mjs',
   reporters: ['default', '<rootDir>/test/support/slowest-files.mjs'],
 };
 
