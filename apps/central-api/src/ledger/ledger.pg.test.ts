@@ -165,18 +165,26 @@ test('unchanged polls of an hour are one entry for each device', async () => {
   expect(polls).toMatchObject([{ device: one.client.enrolled!.deviceId, mac: SHOP_1, polls: 7 }]);
 });
 
-test('a device’s report of a fork is kept once, and alarms', async () => {
+test('a device’s report of a fork is kept once, audited, and alarms; also when it comes after it was resolved', async () => {
   const seen = await (await one.get('checkpoint')).text();
   const report = { seen, received: 'nonsense', reason: 'the roots differ' };
-  for (let times = 0; times < 2; times += 1) {
+  const send = async (): Promise<void> => {
     const answer = await fetch(`${central.url}/api/ledger/forks`, {
       method: 'POST',
       headers: { ...one.headers, 'content-type': 'application/json' },
       body: JSON.stringify(report),
     });
     expect(answer.status).toBe(204);
-  }
-  expect(await central.sql('SELECT reason, is_signed FROM waypost.ledger_forks')).toEqual([
+  };
+  const audited = () => central.sql("SELECT mac, status FROM waypost.sync_requests WHERE operation = 'ledger' AND reason = 'LEDGER_FORKED'");
+  const row = { mac: SHOP_1, status: 'Issued' };
+  await send();
+  await send();
+  expect(await audited()).toEqual([row]);
+  await central.sql('UPDATE waypost.ledger_forks SET resolved_at = now()');
+  await send();
+  expect(await audited()).toEqual([row, row]);
+  expect(await central.sql('SELECT reason, is_signed FROM waypost.ledger_forks WHERE resolved_at IS NULL')).toEqual([
     { reason: 'the roots differ', is_signed: false },
   ]);
   await append();
