@@ -123,7 +123,8 @@ export class LedgerController {
     @Facts() facts: RequestFacts,
   ): Promise<void> {
     const deviceId = idOf(device);
-    const isSigned = (await this.isSigned(seen)) && (await this.isSigned(received));
+    const { origin, verifiers } = await this.keys.get();
+    const isSigned = [seen, received].every((note) => isSignedBy(note, { origin, keys: verifiers }));
     const report = { seen, received, reason, receipt };
     const isNew = await withClient(this.pool, (client) => storeFork(queryOn(client), report, { deviceId, isSigned }));
     if (!isNew) return this.audit.count(facts, null);
@@ -132,16 +133,6 @@ export class LedgerController {
       { mac: device?.mac, deviceId, reason, receipt, isSigned, seen, received },
       'a device says that the ledger does not continue what it saw of it',
     );
-  }
-
-  private async isSigned(note: string): Promise<boolean> {
-    const { origin, verifiers } = await this.keys.get();
-    try {
-      verifyCheckpoint(note, { origin, keys: verifiers });
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   private read<T>(work: (tree: LedgerTree) => Promise<T>): Promise<T> {
@@ -159,4 +150,13 @@ export class LedgerController {
 function idOf(device: DeviceIdentity | undefined): string {
   if (device?.deviceId !== undefined) return device.deviceId;
   throw new WaypostError('AUTH_REQUIRED', { detail: 'The ledger is for devices that have enrolled.' });
+}
+
+function isSignedBy(note: string, keys: Parameters<typeof verifyCheckpoint>[1]): boolean {
+  try {
+    verifyCheckpoint(note, keys);
+    return true;
+  } catch {
+    return false;
+  }
 }

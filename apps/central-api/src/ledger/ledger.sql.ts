@@ -90,9 +90,6 @@ export const FIND_RECEIPT = `
 /** $1: leaf, $2: device. */
 export const FIND_LEAF = `SELECT leaf::float8 AS index, entry FROM waypost.ledger_entries WHERE leaf = $1 AND device_id = $2`;
 
-export const READ_LEDGER_KEYS = `
-  SELECT seed, (SELECT value FROM waypost.central_state WHERE key = 'fleet') AS fleet FROM waypost.ledger_keys ORDER BY id DESC`;
-
 /** Keys that devices have or had, with which receipts may be signed. $1: thumbprints. */
 export const FIND_RECEIPT_KEYS = `
   SELECT thumbprint, public_key AS "publicKey", device_id AS "deviceId" FROM waypost.device_keys

@@ -27,10 +27,13 @@ import { dataSourceOptions } from '../database/data-source.js';
 import type { IdentityFiles } from '../identity/identity-files.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { OpenCycle } from '../phase/cycle-phase.js';
+import type { ManifestTrust } from '../trust/manifest-trust.js';
 import { Witness } from './witness.js';
 
 const ORIGIN = 'urn:waypost:fleet:01ARZ3NDEKTSV4RRFFQ69G5FAV';
-const SIGNER: SigningKey = { name: ORIGIN, privateKey: generateKeyPairSync('ed25519').privateKey };
+const makeKey = (): SigningKey => ({ name: ORIGIN, privateKey: generateKeyPairSync('ed25519').privateKey });
+const [SIGNER, NEW_SIGNER] = [makeKey(), makeKey()];
+const namedBy = (...keys: SigningKey[]) => ({ origin: ORIGIN, keys: keys.map((key) => formatVerifierKey(verifierKeyOf(key))) });
 
 const refusal = (status: number, code: 'LEDGER_NOT_FOUND' | 'STORAGE_FAILED'): WaypostError =>
   refusalError({ status, body: JSON.stringify(toProblem(new WaypostError(code))) });
@@ -40,6 +43,8 @@ class Ledger {
   readonly reports: ForkReport[] = [];
   /** What was asked for beside the polls. */
   readonly asked: string[] = [];
+  /** The key that signs from now on. */
+  signer = SIGNER;
   /** What it refuses from now on, and how. */
   refuses: Record<string, WaypostError> = {};
   private readonly frontier = Frontier.empty();
@@ -55,7 +60,7 @@ class Ledger {
   }
 
   note(): string {
-    return signCheckpoint({ origin: ORIGIN, size: this.frontier.size, root: this.frontier.root(), extensions: [] }, [SIGNER]);
+    return signCheckpoint({ origin: ORIGIN, size: this.frontier.size, root: this.frontier.root(), extensions: [] }, [this.signer]);
   }
 
   get client(): LedgerClient {
@@ -66,7 +71,7 @@ class Ledger {
       return work();
     };
     return {
-      keys: () => answer('keys', () => ({ origin: ORIGIN, keys: [formatVerifierKey(verifierKeyOf(SIGNER))] })),
+      keys: () => answer('keys', () => namedBy(this.signer)),
       checkpoint: () => answer('checkpoint', () => this.note()),
       consistencyProof: (from: number, to: number) => answer('consistency', () => consistencyProof(from, to, read)),
       inclusion: (receipt: string, size: number) =>
@@ -109,6 +114,9 @@ beforeEach(() =>
 class Device {
   readonly last = new LastCheckpoint();
   readonly witness: Witness;
+  /** What its trust document says of the ledger; and what the next document says, which central has. */
+  trusted: ReturnType<typeof namedBy> | undefined;
+  next: ReturnType<typeof namedBy> | undefined;
 
   constructor(
     readonly ledger: Ledger,
@@ -117,7 +125,14 @@ class Device {
     const circuit = { run: (work: () => Promise<unknown>) => work() } as unknown as CentralCircuit;
     const metrics = { ledgerForks: { set: () => undefined } } as unknown as Metrics;
     const files = { identity: () => Promise.resolve(isEnrolled ? {} : undefined) } as unknown as IdentityFiles;
-    this.witness = new Witness(ledger.client, circuit, this.last, files, metrics, pino({ enabled: false }));
+    const trust = {
+      ledgerKeys: () => Promise.resolve(this.trusted),
+      followNewest: () => {
+        this.trusted = this.next ?? this.trusted;
+        return Promise.resolve();
+      },
+    } as unknown as ManifestTrust;
+    this.witness = new Witness(ledger.client, circuit, this.last, files, trust, metrics, pino({ enabled: false }));
   }
 
   /** One cycle, in which central answers with this checkpoint, or without one. */
@@ -321,7 +336,7 @@ describe('a ledger that is withheld', () => {
       await device.poll();
       device.ledger.refuses = refuses;
       for (let polls = 0; polls < 2; polls += 1) await device.poll(NONE);
-      await device.ledger.append('more');
+      device.ledger.append('more');
     }
     expect(device.reasons).toEqual([]);
   });
@@ -375,4 +390,54 @@ test('a device whose clock was set back asks for proofs all the same', async () 
   device.ledger.append('2');
   await device.poll();
   expect(await lastSize()).toBe('2');
+});
+
+describe('a ledger whose key was replaced', () => {
+  let device: Device;
+  beforeEach(async () => {
+    device = new Device(new Ledger().append('1'));
+    device.trusted = namedBy(SIGNER);
+    await device.poll();
+    expect(device.ledger.asked).toEqual([]);
+    await letPass('1 minute');
+    device.ledger.append('2').signer = NEW_SIGNER;
+  });
+
+  test.each<[string, Partial<Device>]>([
+    ['the trust document names', { trusted: namedBy(NEW_SIGNER) }],
+    ['a newer trust document names, which no answer has told of', { next: namedBy(NEW_SIGNER, SIGNER) }],
+  ])('is followed where %s the new one', async (_, known) => {
+    await Object.assign(device, known).poll();
+    expect([device.reasons, await lastSize()]).toEqual([[], '2']);
+    expect(await dataSource.query('SELECT keys FROM waypost.edge_ledger')).toEqual([{ keys: device.trusted?.keys }]);
+  });
+
+  test('is an alarm at once where no trust document names the new one', async () => {
+    await device.poll();
+    expect([device.reasons, await lastSize()]).toEqual([[expect.stringContaining('no key that is trusted')], '1']);
+  });
+
+  test('and whose last checkpoint is sent by a process of central that has not read the new one yet, is none', async () => {
+    device.ledger.signer = SIGNER;
+    const before = device.ledger.note();
+    device.ledger.signer = NEW_SIGNER;
+    device.trusted = namedBy(NEW_SIGNER);
+    await device.poll(before);
+    expect([device.reasons, await lastSize()]).toEqual([[], '2']);
+  });
+
+  test('must continue what the key before had signed', async () => {
+    const forked = new Device(new Ledger().append('other', '2'));
+    forked.ledger.signer = NEW_SIGNER;
+    forked.trusted = namedBy(NEW_SIGNER);
+    await forked.poll();
+    expect(forked.reasons).toEqual([expect.stringContaining('does not continue that of 1')]);
+  });
+
+  test('is no new key for a device whose trust document names none: it keeps what it was told first', async () => {
+    device.trusted = undefined;
+    await device.poll();
+    expect(device.reasons).toEqual([expect.stringContaining('no key that is trusted')]);
+    expect(device.ledger.asked).not.toContain('keys');
+  });
 });

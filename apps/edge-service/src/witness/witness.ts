@@ -4,6 +4,7 @@ import {
   findInclusionFault,
   type ForkReport,
   leafHash,
+  namesKey,
   parseEntry,
   parseVerifierKey,
   type VerifiedCheckpoint,
@@ -19,6 +20,7 @@ import { LedgerClient } from '../central/ledger-client.js';
 import { IdentityFiles } from '../identity/identity-files.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { CyclePhase, OpenCycle } from '../phase/cycle-phase.js';
+import { ManifestTrust } from '../trust/manifest-trust.js';
 import { END_WITHHELD, MARK_INCLUDED, MARK_REPORTED, NOTE_WITHHELD, READ_WITNESS, STORE_CHECKPOINT, STORE_FORK } from './witness.sql.js';
 
 interface UncheckedReceipt {
@@ -88,6 +90,7 @@ export class Witness implements CyclePhase {
     private readonly circuit: CentralCircuit,
     private readonly last: LastCheckpoint,
     private readonly files: IdentityFiles,
+    private readonly manifestTrust: ManifestTrust,
     private readonly metrics: Metrics,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
@@ -163,13 +166,15 @@ export class Witness implements CyclePhase {
   }
 
   /**
-   * The only place that decides which keys sign central's ledger: those that central named when the device first asked, over the connection that it
-   * trusts; they never change after.
+   * The only place that decides which keys sign central's ledger: those that the trust document names. Where it names none, as that of an earlier central,
+   * those that central named when the device first asked, over the connection that it trusts: they stay.
    */
   private async trust({ origin, keys, size, root, note }: WitnessRow, { signal }: Watch): Promise<Known> {
-    if (origin !== null && keys !== null && size !== null && root !== null && note !== null) return { origin, keys, size, root, note };
-    const named = await this.circuit.run(() => this.client.keys(signal), signal);
-    return { ...named, size: 0, root: Buffer.alloc(0), note: '' };
+    const pinned = origin !== null && keys !== null ? { origin, keys } : undefined;
+    const named = (await this.manifestTrust.ledgerKeys()) ?? pinned ?? (await this.circuit.run(() => this.client.keys(signal), signal));
+    return size !== null && root !== null && note !== null
+      ? { ...named, size, root, note }
+      : { ...named, size: 0, root: Buffer.alloc(0), note: '' };
   }
 
   /** Takes a checkpoint that continues the last one; keeps both where it does not. */
@@ -180,7 +185,13 @@ export class Witness implements CyclePhase {
       return 'found';
     };
     const checkpoint = open(note, known);
-    if ('fault' in checkpoint) return differs(checkpoint.fault);
+    if ('fault' in checkpoint) {
+      if (isNewest || checkpoint.isOurs) return differs(checkpoint.fault);
+      // The keys may just have been replaced, and a process of central know that before, or after, its answers say so.
+      await this.manifestTrust.followNewest(signal);
+      const renewed = { ...known, ...(await this.manifestTrust.ledgerKeys()) };
+      return this.extend(renewed, await this.newest(watch), { ...watch, isNewest: true });
+    }
     const { size, root } = checkpoint;
     if (size < known.size) {
       // Another process of central may know an older checkpoint; its database knows the newest.
@@ -248,12 +259,15 @@ export class Witness implements CyclePhase {
   }
 }
 
-/** Or why it is none of this ledger. */
-function open(note: string, { origin, keys }: Pick<Known, 'origin' | 'keys'>): VerifiedCheckpoint | { fault: string } {
+/** A checkpoint, or why it is none; then whether it names one of these keys, or is no note at all, so that newer keys would change nothing. */
+function open(note: string, { origin, keys }: Pick<Known, 'origin' | 'keys'>): VerifiedCheckpoint | { fault: string; isOurs: boolean } {
+  const verifiers = keys.map(parseVerifierKey);
+  let isOurs = true;
   try {
-    return verifyCheckpoint(note, { origin, keys: keys.map(parseVerifierKey) });
+    isOurs = namesKey(note, verifiers);
+    return verifyCheckpoint(note, { origin, keys: verifiers });
   } catch (error) {
-    if (error instanceof WaypostError) return { fault: error.message };
+    if (error instanceof WaypostError) return { fault: error.message, isOurs };
     throw error;
   }
 }
