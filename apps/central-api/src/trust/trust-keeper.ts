@@ -67,7 +67,11 @@ export class TrustKeeper implements OnApplicationBootstrap {
     const { loaded } = this;
     if (loaded?.signed.document.version === version) return loaded.signed;
     const [row] = await withClient(this.pool, (client) => queryOn(client)<{ signed: SignedTrust }>(READ_TRUST, [version]));
-    if (row) return row.signed;
+    if (row) {
+      // Who has it may refuse what the keys before sign.
+      if (version > (this.loaded?.signed.document.version ?? version)) this.loaded = undefined;
+      return row.signed;
+    }
     throw new WaypostError('TRUST_UNKNOWN', { detail: `Central has no trust document ${version}.` });
   }
 

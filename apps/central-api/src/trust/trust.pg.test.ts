@@ -128,6 +128,14 @@ test('the key of the ledger is named from the first document on, and replaced wi
   expect(await central.sql('SELECT count(*)::int FROM waypost.ledger_keys')).toEqual([{ count: 3 }]);
 });
 
+test('a process that gave a new document to a device signs with its keys from then on', async () => {
+  expect((await ask(central, SHOP_1)).signature.trust).toBe(1);
+  await rotate({ revokes: true });
+  const { document } = await trustOf(central, 2);
+  const { manifest, signature } = await ask(central, SHOP_1);
+  expect(() => checkManifestSignature(document, { sha256: manifest.sha256, signature, time: new Date() })).not.toThrow();
+});
+
 test('a document of before that names no key of the ledger has a successor that names the one in force, once', async () => {
   const root = signerOf(
     privateKeyOf((await central.sql<{ seed: Buffer }>("SELECT seed FROM waypost.signing_keys WHERE use = 'root'"))[0]!.seed),
