@@ -139,7 +139,8 @@ export class Witness implements CyclePhase {
       if (row.isWithheld) await watch.query(END_WITHHELD);
       return sent !== undefined && outcome === 'continues';
     } catch (error) {
-      if (!(error instanceof WaypostError) || watch.signal.aborted) throw error;
+      // What the device itself lacks says nothing of central.
+      if (!(error instanceof WaypostError) || error.code === 'IDENTITY_UNREADABLE' || watch.signal.aborted) throw error;
       await this.withheld(error, row, watch);
       return false;
     }
