@@ -6,6 +6,7 @@ import {
   isKeyName,
   MAX_NOTE_BYTES,
   MAX_NOTE_SIGNATURES,
+  namesKey,
   parseVerifierKey,
   signNote,
   verifierKey,
@@ -68,6 +69,12 @@ describe('a note', () => {
         expect(() => verifyNote(`${TEXT}\n${lines}`, [peter, enoch])).toThrow(invalid(/EnochRoot\+af0cfe78 does not verify/));
       }
     }
+  });
+
+  test('says whose signatures it claims, right or wrong', () => {
+    expect([[peter], [enoch], []].map((keys) => namesKey(`${TEXT}\n${PETER_LINE}`, keys))).toEqual([true, false, false]);
+    expect(namesKey(`${TEXT}\n${lineOf(ENOCH_VKEY, Buffer.alloc(64))}`, [peter, enoch])).toBe(true);
+    expect(() => namesKey(TEXT, [peter])).toThrow(invalid());
   });
 
   test('names a key once that signed it twice', () => {

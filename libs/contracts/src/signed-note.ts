@@ -135,6 +135,14 @@ export function verifyNote(note: string, keys: readonly VerifierKey[]): Verified
   return { text, signedBy: [...signedBy] };
 }
 
+/**
+ * Whether a note claims a signature of one of these keys, right or wrong. A note without is none of theirs: they may have been replaced.
+ * @throws WaypostError LEDGER_INVALID where it is not a note
+ */
+export function namesKey(note: string, keys: readonly VerifierKey[]): boolean {
+  return parseNote(note).signatures.some(({ name, id }) => keys.some((key) => key.name === name && key.id === id));
+}
+
 function parseNote(note: string): { text: string; signatures: SignatureLine[] } {
   if (note.length > MAX_NOTE_BYTES || Buffer.byteLength(note) > MAX_NOTE_BYTES)
     throw invalid('note', `it has more than ${MAX_NOTE_BYTES} bytes`);

@@ -1,7 +1,10 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { signCheckpoint, verifyCheckpoint } from './checkpoint.js';
 import { keyThumbprint } from './identity.js';
+import { formatVerifierKey, parseVerifierKey } from './signed-note.js';
 import {
   checkManifestSignature,
+  ledgerKeysOf,
   type ManifestSignature,
   openSuccessor,
   openTrust,
@@ -94,6 +97,32 @@ describe('a trust document', () => {
     expect(() => openTrust(alter(signTrust(FIRST, [root])))).toThrow(
       expect.objectContaining({ code: 'MANIFEST_UNTRUSTED', message: expect.stringMatching(why) as string }) as Error,
     );
+  });
+});
+
+describe('the keys of the ledger', () => {
+  const named = (key: ReturnType<typeof keyOf>, expiresAt: string) => ({ ...nameOf(key), use: 'checkpoint', expiresAt });
+  const document: TrustDocument = {
+    ...FIRST,
+    keys: [...FIRST.keys, named(nextOnline, '2027-11-28T00:00:00.000Z'), named(nextRoot, '2026-11-28T12:00:00.000Z')],
+  };
+  const origin = `urn:waypost:fleet:${FLEET}`;
+
+  test('are those for checkpoints that have not expired, under the name of the fleet', () => {
+    const before = new Date(NOW.getTime() - 1);
+    const [first, second] = ledgerKeysOf(document, before)!.keys.map(parseVerifierKey);
+    const note = signCheckpoint({ origin, size: 0, root: Buffer.alloc(32), extensions: [] }, [
+      { name: origin, privateKey: nextOnline.privateKey },
+    ]);
+    expect(verifyCheckpoint(note, { origin, keys: [first!] }).size).toBe(0);
+    expect(() => verifyCheckpoint(note, { origin, keys: [second!] })).toThrow(/no key that is trusted/);
+    expect(ledgerKeysOf(document, before)).toEqual({ origin, keys: [first!, second!].map(formatVerifierKey) });
+    expect(ledgerKeysOf(document, NOW)).toEqual({ origin, keys: [formatVerifierKey(first!)] });
+  });
+
+  test('are none where all have expired, and unknown where the document names none', () => {
+    expect(ledgerKeysOf(document, new Date('2028-01-01T00:00:00.000Z'))).toEqual({ origin, keys: [] });
+    expect(ledgerKeysOf(FIRST, NOW)).toBeUndefined();
   });
 });
 

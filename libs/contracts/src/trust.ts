@@ -2,12 +2,13 @@ import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from './canonical-json.js';
 import { WaypostError } from './errors.js';
-import { keyThumbprint, thumbprintSchema } from './identity.js';
+import { fleetName, keyThumbprint, thumbprintSchema } from './identity.js';
 import { ulidSchema } from './manifest.js';
+import { formatVerifierKey, verifierKey } from './signed-note.js';
 
 /**
  * Whose manifests a device believes. A trust document names the keys of a fleet: root keys, which sign trust documents and may be kept away from central,
- * and online keys, with which central signs manifests. A device pins one document when it enrolls; from there on it believes successors alone.
+ * and online keys, with which central signs manifests and checkpoints of its ledger. A device pins one document when it enrolls; from there on it believes successors alone.
  */
 
 /** Longer documents are refused before they are parsed. */
@@ -44,7 +45,10 @@ const trustDocumentSchema = z.object({
   keys: z
     .array(
       publicKeySchema.and(
-        z.object({ /** `manifest`; later versions may have others. */ use: z.string().min(1).max(32), expiresAt: z.iso.datetime() }),
+        z.object({
+          /** `manifest` or `checkpoint`; later versions may have others. */ use: z.string().min(1).max(32),
+          expiresAt: z.iso.datetime(),
+        }),
       ),
     )
     .max(MAX_KEYS)
@@ -177,13 +181,29 @@ export function checkManifestSignature(trusted: TrustDocument, { sha256, signatu
     throw untrusted(`The signature by the key ${kid} is not one of this manifest for the fleet ${trusted.fleet}.`);
 }
 
+/**
+ * The fleet's ledger, and the verifier keys of its checkpoints. Undefined where the document names none, as that of an earlier central does; no keys where all
+ * that it names have expired.
+ * @param time central's, as far as it is known
+ */
+export function ledgerKeysOf({ fleet, keys }: TrustDocument, time: Date): { origin: string; keys: string[] } | undefined {
+  const named = keys.filter(({ use }) => use === 'checkpoint');
+  if (named.length === 0) return undefined;
+  const origin = fleetName(fleet);
+  const valid = named.filter(({ expiresAt }) => time.getTime() < Date.parse(expiresAt));
+  return { origin, keys: valid.map(({ x }) => formatVerifierKey(verifierKey(origin, publicKeyOf(x)))) };
+}
+
 function manifestBytes({ fleet, sha256, issuedAt, trust }: ManifestStatement): Buffer {
   return Buffer.from([MANIFEST_DOMAIN, fleet, sha256, issuedAt, trust].join('\n'));
 }
 
 function isSignature(bytes: Buffer, x: string, signature: string): boolean {
-  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
-  return verify(null, bytes, key, Buffer.from(signature, 'base64url'));
+  return verify(null, bytes, publicKeyOf(x), Buffer.from(signature, 'base64url'));
+}
+
+function publicKeyOf(x: string): KeyObject {
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
 }
 
 function untrusted(detail: string, hint?: string): WaypostError {

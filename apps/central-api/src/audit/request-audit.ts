@@ -128,6 +128,11 @@ export class RequestAudit {
     await this.dataSource.query(AUDIT_REQUEST, this.rowOf(facts, 'Issued', null));
   }
 
+  /** A device that says what is wrong at central. */
+  async reported(facts: RequestFacts, reason: ErrorCode): Promise<void> {
+    await this.dataSource.query(AUDIT_REQUEST, this.rowOf(facts, 'Issued', reason));
+  }
+
   /**
    * The state of a device changes only where central failed to serve it, or found that it may have nothing: what a malformed message, or one that names
    * some manifest, says of a device, anyone could have said. Of what is refused only so much a minute is a row; the rest is counted by hour.

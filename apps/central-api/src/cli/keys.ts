@@ -3,21 +3,21 @@ import { type SignedTrust, WaypostError } from '@waypost/contracts';
 import { exportRoot } from '../trust/export-root.js';
 import { KEY_LIFE_MS, listTrust, rotateTrust } from '../trust/rotate-trust.js';
 import { makeRootKey, readRootKey } from '../trust/root-key-file.js';
-import { onlineKeyOf, readSigningKeys } from '../trust/signing-keys.js';
+import { ledgerSigner } from '../trust/rotate-ledger-key.js';
+import { readSigningKeys } from '../trust/signing-keys.js';
 import { operator, write } from './write.js';
 
 const DEFAULT_LIMIT = 20;
 const DAY_MS = 86_400_000;
 const MOST_DAYS = 3650;
 
-/** `waypost keys show`: which keys sign manifests, and where the root key is. */
+/** `waypost keys show`: which keys sign manifests and the ledger, and where the root key is. */
 export async function keysShow(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const versions = await listTrust(context.database.query, context.limit(DEFAULT_LIMIT));
   const [latest] = versions;
   if (!latest) throw noTrust();
-  const held = new Set((await readSigningKeys(context.database.query)).map(({ kid }) => kid));
-  const data = describe(latest.signed, held);
+  const data = describe(latest.signed, await heldKids(context));
   const history = versions.map(({ signed: { document }, createdAt, createdBy }) => ({
     version: document.version,
     createdAt: createdAt.toISOString(),
@@ -36,7 +36,7 @@ export async function keysShow(context: CommandContext): Promise<Answer> {
     [{ title: 'version', align: 'right' }, { title: 'made' }, { title: 'by', elastic: true }],
     history.map(({ version, createdAt, createdBy }) => [String(version), formatTime(createdAt), createdBy]),
   );
-  const isGood = data.keys.some(({ state }) => state === 'signs');
+  const isGood = data.keys.some(({ use, state }) => use === 'manifest' && state === 'signs');
   return {
     data: { ...data, versions: history },
     text: [factsOf(context, data), '', table, '', made].join('\n'),
@@ -44,7 +44,7 @@ export async function keysShow(context: CommandContext): Promise<Answer> {
   };
 }
 
-/** `waypost keys rotate`: a new key for manifests, and with --root a new root key. Devices follow by themselves. */
+/** `waypost keys rotate`: new keys for manifests and the ledger, and with --root a new root key. Devices follow by themselves. */
 export async function keysRotate(context: CommandContext): Promise<Answer> {
   await context.database.mustBe('central');
   const [root, revokes] = [context.flag('root'), context.flag('revokeNow')];
@@ -65,8 +65,8 @@ export async function keysRotate(context: CommandContext): Promise<Answer> {
     factsOf(context, data),
     '',
     revokes
-      ? 'The keys before sign nothing any more for a device that has this document; each gets it with its next request. Central uses the new key within 10 s.'
-      : 'Central uses the new key within 10 s; devices learn of it with their next request. The key before stays valid for a day.',
+      ? 'The keys before sign nothing any more for a device that has this document; each gets it with its next request. Central uses the new ones within 10 s.'
+      : 'Central uses the new keys within 10 s; devices learn of them with their next request. The keys before stay valid for a day.',
     ...(newRootFile === undefined
       ? []
       : [`The new root key is in ${newRootFile}: store it in a safe place, twice. The one before has no use any more.`]),
@@ -96,10 +96,11 @@ function lifeOf(days: string | undefined): number {
 type Described = ReturnType<typeof describe>;
 
 function describe({ document }: SignedTrust, held: ReadonlySet<string>) {
-  const signing = onlineKeyOf(document);
+  // The first of each use.
+  const signing = new Set([...new Map(document.keys.toReversed().map(({ use, kid }) => [use, kid])).values()]);
   const stateOf = ({ kid, expiresAt }: { kid: string; expiresAt: string }): string => {
     if (Date.parse(expiresAt) <= Date.now()) return 'expired';
-    if (kid !== signing?.kid) return 'valid';
+    if (!signing.has(kid)) return 'valid';
     return held.has(kid) ? 'signs' : 'missing';
   };
   return {
@@ -125,7 +126,8 @@ function factsOf(context: CommandContext, { fleet, version, issuedAt, rootKeys, 
 }
 
 async function heldKids(context: CommandContext): Promise<Set<string>> {
-  return new Set((await readSigningKeys(context.database.query)).map(({ kid }) => kid));
+  const { query } = context.database;
+  return new Set([...(await readSigningKeys(query)), await ledgerSigner(query)].map(({ kid }) => kid));
 }
 
 function noTrust(): WaypostError {

@@ -122,25 +122,17 @@ export class LedgerController {
     @Device() device: DeviceIdentity | undefined,
     @Facts() facts: RequestFacts,
   ): Promise<void> {
-    const deviceId = this.begin(device, facts);
-    const isSigned = (await this.isSigned(seen)) && (await this.isSigned(received));
-    const report = { seen, received, reason };
+    const deviceId = idOf(device);
+    const { origin, verifiers } = await this.keys.get();
+    const isSigned = [seen, received].every((note) => isSignedBy(note, { origin, keys: verifiers }));
+    const report = { seen, received, reason, receipt };
     const isNew = await withClient(this.pool, (client) => storeFork(queryOn(client), report, { deviceId, isSigned }));
-    if (!isNew) return;
+    if (!isNew) return this.audit.count(facts, null);
+    await this.audit.reported(facts, 'LEDGER_FORKED');
     this.logger.error(
       { mac: device?.mac, deviceId, reason, receipt, isSigned, seen, received },
       'a device says that the ledger does not continue what it saw of it',
     );
-  }
-
-  private async isSigned(note: string): Promise<boolean> {
-    const { origin, verifiers } = await this.keys.get();
-    try {
-      verifyCheckpoint(note, { origin, keys: verifiers });
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   private read<T>(work: (tree: LedgerTree) => Promise<T>): Promise<T> {
@@ -149,9 +141,22 @@ export class LedgerController {
 
   /** @returns the device's id @throws WaypostError AUTH_REQUIRED for a device that has not enrolled */
   private begin(device: DeviceIdentity | undefined, facts: RequestFacts): string {
-    if (device?.deviceId === undefined)
-      throw new WaypostError('AUTH_REQUIRED', { detail: 'The ledger is for devices that have enrolled.' });
+    const deviceId = idOf(device);
     this.audit.count(facts, null);
-    return device.deviceId;
+    return deviceId;
+  }
+}
+
+function idOf(device: DeviceIdentity | undefined): string {
+  if (device?.deviceId !== undefined) return device.deviceId;
+  throw new WaypostError('AUTH_REQUIRED', { detail: 'The ledger is for devices that have enrolled.' });
+}
+
+function isSignedBy(note: string, keys: Parameters<typeof verifyCheckpoint>[1]): boolean {
+  try {
+    verifyCheckpoint(note, keys);
+    return true;
+  } catch {
+    return false;
   }
 }

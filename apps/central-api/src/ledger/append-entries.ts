@@ -14,9 +14,9 @@ import {
 } from '@waypost/contracts';
 import { type Query, queryOn, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
+import { readLedgerKeys } from '../trust/read-ledger-keys.js';
 import { type ChainEnd, findChainFault } from './follow-chain.js';
 import { APPEND, DROP_QUEUED, FIND_KNOWN, LOCK_HEAD, MAX_BATCH, READ_CHAINS, READ_QUEUE } from './ledger.sql.js';
-import type { LedgerSigners } from './read-ledger-keys.js';
 
 /** A row of READ_QUEUE. */
 interface Queued {
@@ -52,7 +52,7 @@ export interface Appended {
  * Appends what waits longest in the queue: leaves, tiles, frontier, checkpoint and chains become true together. A receipt that the ledger has is dropped.
  * @returns undefined where another process appends
  */
-export async function appendEntries(client: pg.ClientBase, { origin, signer }: LedgerSigners): Promise<Appended | undefined> {
+export async function appendEntries(client: pg.ClientBase): Promise<Appended | undefined> {
   const query = queryOn(client);
   return withTransaction(client, 'READ WRITE', async () => {
     const [head] = await query<{ frontier: Buffer }>(LOCK_HEAD);
@@ -69,6 +69,8 @@ export async function appendEntries(client: pg.ClientBase, { origin, signer }: L
     const first = frontier.size;
     const tiles = addLeaves(frontier, entries);
     const [size, root] = [frontier.size, frontier.root()];
+    // Read with the head locked, as it is where the key is replaced: none signs with the one before.
+    const { origin, signer } = await readLedgerKeys(query);
     const note = signCheckpoint({ origin, size, root, extensions: [] }, [signer]);
     const { chains, findings } = await followChains(query, entries);
     await query(APPEND, [

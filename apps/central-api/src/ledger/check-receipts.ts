@@ -36,7 +36,7 @@ export class CheckReceipts {
     const { receipts = [] } = ack;
     if (receipts.length === 0) return receipts;
     const contents = receipts.map(({ body }) => parseReceipt(body));
-    const { fleet } = await this.ledgerKeys.get();
+    const fleet = await this.ledgerKeys.fleet();
     const keys = await this.find([...new Set(contents.map(({ key }) => key))]);
     for (const [at, receipt] of contents.entries()) {
       const key = keys.get(receipt.key);

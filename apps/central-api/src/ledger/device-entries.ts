@@ -21,12 +21,12 @@ export async function findOwnEntry(
   return found;
 }
 
-/** Keeps what a device reports, each report once, and of one device only some. @returns whether it is new */
+/** Keeps what a device reports, each report once, and of one device only some that are open. @returns whether it is new, or had been resolved */
 export async function storeFork(
   query: Query,
-  { reason, seen, received }: ForkReport,
+  { reason, seen, received, receipt }: ForkReport,
   { deviceId, isSigned }: { deviceId: string; isSigned: boolean },
 ): Promise<boolean> {
-  const digest = sha256(Buffer.from(`${seen}\n${received}`));
+  const digest = sha256(Buffer.from(receipt === undefined ? `${seen}\n${received}` : `${seen}\n${received}\n${receipt}`));
   return (await query<object>(STORE_FORK, [deviceId, reason, seen, received, isSigned, digest])).length > 0;
 }

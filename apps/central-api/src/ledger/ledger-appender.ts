@@ -7,7 +7,6 @@ import { LEDGER_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
 import { appendEntries } from './append-entries.js';
 import { LedgerCheckpoints } from './ledger-checkpoints.js';
-import { LedgerKeys } from './ledger-keys.js';
 import { READ_LEDGER_STATE } from './ledger.sql.js';
 import { recordPolls } from './record-polls.js';
 
@@ -36,7 +35,6 @@ export class LedgerAppender implements OnApplicationBootstrap {
   constructor(
     @Inject(LEDGER_POOL) private readonly pool: pg.Pool,
     @Inject(LOGGER) private readonly logger: Logger,
-    private readonly keys: LedgerKeys,
     private readonly checkpoints: LedgerCheckpoints,
     private readonly tasks: PeriodicTasks,
     metrics: SyncMetrics,
@@ -82,7 +80,7 @@ export class LedgerAppender implements OnApplicationBootstrap {
     const state = await this.look(client);
     const counted = state.hasPolls && (await recordPolls(client));
     if (!state.hasQueue && !counted) return false;
-    const appended = await appendEntries(client, await this.keys.get());
+    const appended = await appendEntries(client);
     if (!appended) return false;
     for (const finding of appended.findings)
       withoutContext(() => this.logger.error(finding, 'a receipt does not continue those before it of the same key'));

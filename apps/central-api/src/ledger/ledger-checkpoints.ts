@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 /** The newest checkpoint that this process knows of: answers carry it, and cost no statement for it. It may be a second old. */
 @Injectable()
 export class LedgerCheckpoints {
-  private newest: { size: number; header: string } | undefined;
+  private newest: { size: number; note: string; header: string } | undefined;
 
   /** The value of CHECKPOINT_HEADER; undefined before the ledger has an entry. */
   get header(): string | undefined {
@@ -15,6 +15,7 @@ export class LedgerCheckpoints {
   }
 
   note({ size, note }: { size: number; note: string }): void {
-    if (this.newest?.size !== size) this.newest = { size, header: Buffer.from(note).toString('base64') };
+    // One of the same size is another one where a new key signed it.
+    if (this.newest?.note !== note) this.newest = { size, note, header: Buffer.from(note).toString('base64') };
   }
 }

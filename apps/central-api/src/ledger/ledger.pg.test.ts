@@ -2,21 +2,28 @@ import {
   CHECKPOINT_HEADER,
   consistencyAnswerSchema,
   leafHash,
+  ledgerKeysOf,
   type Manifest,
   parseEntry,
+  parseVerifierKey,
   receiptSha256,
   type SignedReceipt,
+  type SignedTrust,
   tilePath,
+  verifyCheckpoint,
   verifyConsistency,
   verifyInclusion,
 } from '@waypost/contracts';
+import { queryOn, withClient, withTransaction } from '@waypost/runtime';
 import { startTestServer, type TestServer } from '../../../../test/support/postgres.js';
+import { testPool } from '../../../../test/support/test-pool.js';
 import { until } from '../../../../test/support/until.js';
 import { haveOf, successOf } from '../../testing/messages.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { appendAll, LedgerDevice } from '../../testing/ledger-device.js';
 import { ReceiptMaker } from '../../testing/receipts.js';
 import { SHOP_1, SHOP_1_TWIN, SHOP_2 } from '../../testing/shop.js';
+import { rotateTrust } from '../trust/rotate-trust.js';
 
 let server: TestServer;
 let central: OwnCentral;
@@ -165,18 +172,27 @@ test('unchanged polls of an hour are one entry for each device', async () => {
   expect(polls).toMatchObject([{ device: one.client.enrolled!.deviceId, mac: SHOP_1, polls: 7 }]);
 });
 
-test('a device’s report of a fork is kept once, and alarms', async () => {
+test('a device’s report of a fork is kept once, audited, and alarms; also when it comes after it was resolved', async () => {
   const seen = await (await one.get('checkpoint')).text();
   const report = { seen, received: 'nonsense', reason: 'the roots differ' };
-  for (let times = 0; times < 2; times += 1) {
+  const send = async (): Promise<void> => {
     const answer = await fetch(`${central.url}/api/ledger/forks`, {
       method: 'POST',
       headers: { ...one.headers, 'content-type': 'application/json' },
       body: JSON.stringify(report),
     });
     expect(answer.status).toBe(204);
-  }
-  expect(await central.sql('SELECT reason, is_signed FROM waypost.ledger_forks')).toEqual([
+  };
+  const audited = () =>
+    central.sql("SELECT mac, status FROM waypost.sync_requests WHERE operation = 'ledger' AND reason = 'LEDGER_FORKED'");
+  const row = { mac: SHOP_1, status: 'Issued' };
+  await send();
+  await send();
+  expect(await audited()).toEqual([row]);
+  await central.sql('UPDATE waypost.ledger_forks SET resolved_at = now()');
+  await send();
+  expect(await audited()).toEqual([row, row]);
+  expect(await central.sql('SELECT reason, is_signed FROM waypost.ledger_forks WHERE resolved_at IS NULL')).toEqual([
     { reason: 'the roots differ', is_signed: false },
   ]);
   await append();
@@ -192,4 +208,40 @@ test('a poll of a device that holds its manifest has the checkpoint, too', async
     { ...one.headers, prefer: 'return=minimal' },
   );
   expect(headers.get(CHECKPOINT_HEADER)).toBeTruthy();
+});
+
+describe('a key of the ledger that was replaced', () => {
+  /** As a device that follows the fleet's trust document. */
+  const verifiersOf = ({ document }: SignedTrust) => {
+    const { origin, keys } = ledgerKeysOf(document, new Date())!;
+    return { origin, keys: keys.map(parseVerifierKey) };
+  };
+  const rotate = async (revokes: boolean): Promise<SignedTrust> => {
+    const pool = testPool(central.databaseUrl, 1);
+    try {
+      return await withClient(pool, (client) =>
+        withTransaction(client, 'READ WRITE', () => rotateTrust(queryOn(client), { by: 'test', lifeMs: 86_400_000, revokes })),
+      );
+    } finally {
+      await pool.end();
+    }
+  };
+
+  test.each([false, true])('signs what the ledger has, and what it gets (revoked: %s)', async (revokes) => {
+    await append();
+    const before = await one.checkpoint();
+    const trusted = verifiersOf(await rotate(revokes));
+    const again = verifyCheckpoint(await (await one.get('checkpoint')).text(), trusted);
+    expect(again).toMatchObject({ size: before.size, root: before.root });
+    expect(again.signedBy).not.toEqual(before.signedBy);
+    await append();
+    const { headers } = await one.ask();
+    const sent = Buffer.from(headers.get(CHECKPOINT_HEADER) as string, 'base64').toString();
+    expect(verifyCheckpoint(sent, trusted).signedBy).toEqual(again.signedBy);
+    await one.acknowledge();
+    await append();
+    const later = verifyCheckpoint(await (await one.get('checkpoint')).text(), trusted);
+    expect(later.size).toBeGreaterThan(before.size);
+    expect(later.signedBy).toEqual(again.signedBy);
+  });
 });

@@ -91,20 +91,21 @@ export const FIND_RECEIPT = `
 /** $1: leaf, $2: device. */
 export const FIND_LEAF = `SELECT leaf::float8 AS index, entry FROM waypost.ledger_entries WHERE leaf = $1 AND device_id = $2`;
 
-export const READ_LEDGER_KEYS = `
-  SELECT seed, (SELECT value FROM waypost.central_state WHERE key = 'fleet') AS fleet FROM waypost.ledger_keys ORDER BY id DESC`;
-
 /** Keys that devices have or had, with which receipts may be signed. $1: thumbprints. */
 export const FIND_RECEIPT_KEYS = `
   SELECT thumbprint, public_key AS "publicKey", device_id AS "deviceId" FROM waypost.device_keys
   WHERE thumbprint = ANY ($1::text[]) AND approved_at IS NOT NULL`;
 
-/** What one device may report. */
+/** What one device may report that no operator has resolved. */
 const MAX_FORKS_OF_DEVICE = 20;
 
-/** $1: device, $2: reason, $3: seen, $4: received, $5: whether both are signed, $6: their SHA-256. Gives a row where it is new. */
+/**
+ * $1: device, $2: reason, $3: seen, $4: received, $5: whether both are signed, $6: SHA-256 of both and of the receipt. Gives a row where it is new, or was
+ * resolved before: a device reports each of its findings once.
+ */
 export const STORE_FORK = `
-  INSERT INTO waypost.ledger_forks (device_id, reason, seen, received, is_signed, digest)
+  INSERT INTO waypost.ledger_forks AS f (device_id, reason, seen, received, is_signed, digest)
   SELECT $1::text, $2::text, $3::text, $4::text, $5::boolean, $6::bytea
-  WHERE (SELECT count(*) FROM waypost.ledger_forks WHERE device_id = $1) < ${MAX_FORKS_OF_DEVICE}
-  ON CONFLICT DO NOTHING RETURNING id`;
+  WHERE (SELECT count(*) FROM waypost.ledger_forks WHERE device_id = $1 AND resolved_at IS NULL) < ${MAX_FORKS_OF_DEVICE}
+  ON CONFLICT (device_id, digest) DO UPDATE SET reported_at = now(), reason = excluded.reason, resolved_at = NULL WHERE f.resolved_at IS NOT NULL
+  RETURNING id`;

@@ -1,6 +1,6 @@
 import { BUNDLE_FORMAT, bundleLine, formatVerifierKey, sealLine, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { readLedgerKeys } from '../ledger/read-ledger-keys.js';
+import { readLedgerKeys } from '../trust/read-ledger-keys.js';
 import { LedgerTree, type StoredCheckpoint } from '../ledger/ledger-tree.js';
 import { CHECKPOINT_BEFORE, READ_DEVICE_KEYS, READ_ENTRIES } from './ledger.sql.js';
 

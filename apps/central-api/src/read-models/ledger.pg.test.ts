@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { checkBundle } from '@waypost/contracts';
+import { checkBundle, parseVerifierKey } from '@waypost/contracts';
 import { queryOn, withClient, withTransaction } from '@waypost/runtime';
 import type pg from 'pg';
 import { testPool } from '../../../../test/support/test-pool.js';
@@ -11,6 +11,7 @@ import { temporaryFolder, type TemporaryFolder } from '../../../../test/support/
 import { appendAll, LedgerDevice } from '../../testing/ledger-device.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { SHOP_1, SHOP_2 } from '../../testing/shop.js';
+import { rotateTrust } from '../trust/rotate-trust.js';
 import { exportLedger } from './export-ledger.js';
 import { type LedgerFinding, verifyLedger } from './verify-ledger.js';
 
@@ -159,4 +160,22 @@ test('a bundle of a later time begins with a checkpoint of then, which its own c
   expect(verdict.faults).toEqual([]);
   expect(verdict.header?.earlier).toHaveLength(1);
   expect(await secondOpinion(text)).toBe('ok');
+});
+
+test('a ledger whose key was replaced agrees with the audit, and who checks a bundle needs the key before for what it signed', async () => {
+  const [{ time }] = (await central.sql('SELECT appended_at AS time FROM waypost.ledger_entries WHERE leaf = 4')) as [{ time: Date }];
+  await withClient(pool, (client) =>
+    withTransaction(client, 'READ WRITE', () => rotateTrust(queryOn(client), { by: 'test', lifeMs: 86_400_000, revokes: true })),
+  );
+  await one.acknowledge();
+  await appendAll(central);
+  expect(await findingsAfter('')).toEqual([]);
+  const text = await bundle(new Date(time.getTime() + 1));
+  const { faults, header } = checkBundle(text);
+  expect(faults).toEqual([]);
+  expect(await secondOpinion(text)).toBe('ok');
+  const keys = header!.keys.map(parseVerifierKey);
+  expect(keys).toHaveLength(2);
+  expect(checkBundle(text, keys).faults).toEqual([]);
+  expect(checkBundle(text, keys.slice(0, 1)).faults).not.toEqual([]);
 });

@@ -17,7 +17,7 @@ import type { Query } from '@waypost/runtime';
 import type { KeyObject } from 'node:crypto';
 import { publicKeyOf } from '../identity/ed25519.js';
 import { ackRowSha256 } from '../ledger/append-entries.js';
-import { readLedgerKeys } from '../ledger/read-ledger-keys.js';
+import { readLedgerKeys } from '../trust/read-ledger-keys.js';
 import { LedgerTree, type StoredCheckpoint } from '../ledger/ledger-tree.js';
 import {
   COUNT_AUDITED_POLLS,

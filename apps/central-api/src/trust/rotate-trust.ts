@@ -1,9 +1,10 @@
 import { type SignedTrust, type Signer, signTrust, type TrustDocument, type TrustKey, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
+import { ledgerSigner, rotateLedgerKey } from './rotate-ledger-key.js';
 import { deleteSigningKeys, makeSigningKey, publicPartOf, readSigningKeys, type SigningKey } from './signing-keys.js';
 import { ADD_TRUST, LIST_TRUST, LOCK_TRUST, READ_FLEET, READ_LATEST_TRUST } from './trust.sql.js';
 
-/** How long a key signs manifests. Central replaces it before, where it has the root key. */
+/** How long a key signs manifests and checkpoints. Central replaces it before, where it has the root key. */
 export const KEY_LIFE_MS = 365 * 86_400_000;
 /** How long the key before stays valid: other replicas and answers on their way use it for seconds. */
 const OVERLAP_MS = 86_400_000;
@@ -49,19 +50,21 @@ export async function ensureTrust(query: Query, by: string): Promise<SignedTrust
 async function createTrust(query: Query, by: string): Promise<SignedTrust> {
   const [state] = await query<{ fleet: string }>(READ_FLEET);
   const [root, online] = [await makeSigningKey(query, 'root'), await makeSigningKey(query, 'manifest')];
+  const ledger = await ledgerSigner(query);
   const now = Date.now();
   const document = {
     version: 1,
     fleet: (state as { fleet: string }).fleet,
     issuedAt: new Date(now).toISOString(),
     rootKeys: [publicPartOf(root)],
-    keys: [onlineKey(online, now + KEY_LIFE_MS)],
+    keys: onlineKeys({ manifest: online, checkpoint: ledger }, now + KEY_LIFE_MS),
   };
   return store(query, signTrust(document, [root]), by);
 }
 
 /**
- * Makes a new key for manifests, and the trust document that names it. What devices believe next is signed by a root key of the document before. In a
+ * Makes new keys for manifests and for the ledger's checkpoints, and the trust document that names them. A key of the ledger that no document has named yet,
+ * because an earlier central made the last one, is not replaced but named. What devices believe next is signed by a root key of the document before. In a
  * transaction.
  * @throws WaypostError CONFIG_INVALID where the root key is offline and not given, or is not the one in force
  */
@@ -71,13 +74,17 @@ export async function rotateTrust(query: Query, rotation: Rotation): Promise<Sig
   const root = rootOf(before, keys, rotation);
   const successor = rotation.root ? (rotation.newRootKey ?? (await makeSigningKey(query, 'root'))) : root;
   const online = await makeSigningKey(query, 'manifest');
+  const ledger = namesLedger(before) || rotation.revokes ? await rotateLedgerKey(query) : await ledgerSigner(query);
   const now = Date.now();
   const document: TrustDocument = {
     version: before.version + 1,
     fleet: before.fleet,
     issuedAt: new Date(now).toISOString(),
     rootKeys: rotation.root ? [publicPartOf(successor)] : before.rootKeys,
-    keys: [onlineKey(online, now + rotation.lifeMs), ...(rotation.revokes ? [] : stillValid(before.keys, now))],
+    keys: [
+      ...onlineKeys({ manifest: online, checkpoint: ledger }, now + rotation.lifeMs),
+      ...(rotation.revokes ? [] : stillValid(before.keys, now)),
+    ],
   };
   const named = new Set([...document.rootKeys, ...document.keys].map(({ kid }) => kid));
   await deleteSigningKeys(
@@ -94,8 +101,15 @@ function stillValid(keys: readonly TrustKey[], now: number): TrustKey[] {
   return valid.map((key) => ({ ...key, expiresAt: new Date(Math.min(Date.parse(key.expiresAt), now + OVERLAP_MS)).toISOString() }));
 }
 
-function onlineKey(key: Signer, expiresAtMs: number): TrustKey {
-  return { ...publicPartOf(key), use: 'manifest', expiresAt: new Date(expiresAtMs).toISOString() };
+/** @param signers by their use */
+function onlineKeys(signers: Record<'manifest' | 'checkpoint', Signer>, expiresAtMs: number): TrustKey[] {
+  const expiresAt = new Date(expiresAtMs).toISOString();
+  return Object.entries(signers).map(([use, signer]) => ({ ...publicPartOf(signer), use, expiresAt }));
+}
+
+/** Whether a trust document says which keys sign the ledger. */
+export function namesLedger({ keys }: TrustDocument): boolean {
+  return keys.some(({ use }) => use === 'checkpoint');
 }
 
 function rootOf({ version, rootKeys }: TrustDocument, keys: readonly SigningKey[], { rootKey }: Rotation): Signer {

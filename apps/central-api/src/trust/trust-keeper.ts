@@ -5,7 +5,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { IDENTITY_POOL } from '../database/pools.js';
 import { SyncMetrics } from '../metrics/sync-metrics.js';
-import { ensureTrust, findTrust, KEY_LIFE_MS, rotateTrust } from './rotate-trust.js';
+import { ensureTrust, findTrust, KEY_LIFE_MS, namesLedger, rotateTrust } from './rotate-trust.js';
 import { onlineKeyOf, readSigningKeys } from './signing-keys.js';
 import { READ_TRUST } from './trust.sql.js';
 
@@ -31,7 +31,10 @@ const RENEW_AT = 0.25;
 
 const HELP = 'When the key that signs manifests expires, as Unix time; NaN before it is known.';
 
-/** The keys that manifests are signed with, shared by all replicas. Makes the first ones; replaces the online key in time where it has the root key. */
+/**
+ * The keys that manifests are signed with, shared by all replicas. Makes the first ones; replaces the online keys, that of the ledger too, in time where it
+ * has the root key.
+ */
 @Injectable()
 export class TrustKeeper implements OnApplicationBootstrap {
   private loaded: Loaded | undefined;
@@ -64,7 +67,11 @@ export class TrustKeeper implements OnApplicationBootstrap {
     const { loaded } = this;
     if (loaded?.signed.document.version === version) return loaded.signed;
     const [row] = await withClient(this.pool, (client) => queryOn(client)<{ signed: SignedTrust }>(READ_TRUST, [version]));
-    if (row) return row.signed;
+    if (row) {
+      // Who has it may refuse what the keys before sign.
+      if (version > (this.loaded?.signed.document.version ?? version)) this.loaded = undefined;
+      return row.signed;
+    }
     throw new WaypostError('TRUST_UNKNOWN', { detail: `Central has no trust document ${version}.` });
   }
 
@@ -74,6 +81,11 @@ export class TrustKeeper implements OnApplicationBootstrap {
     return expiresAt.getTime() - Date.now() < RENEW_AT * lifeMs;
   }
 
+  /** Whether central is to replace its keys, and can. */
+  private mayRotate(trust: Trust): boolean {
+    return trust.hasRoot && (this.isDue(trust) || !namesLedger(trust.signed.document));
+  }
+
   private async load(): Promise<Loaded> {
     const loadedAtMs = performance.now();
     return withClient(this.pool, async (client) => {
@@ -81,14 +93,17 @@ export class TrustKeeper implements OnApplicationBootstrap {
       const by = 'central-api';
       const ensure = () => withTransaction(client, 'READ WRITE', () => ensureTrust(query, by));
       let trust = trustOf((await findTrust(query)) ?? (await ensure()), await readSigningKeys(query));
-      if (trust.hasRoot && this.isDue(trust)) {
+      if (this.mayRotate(trust)) {
         await withTransaction(client, 'READ WRITE', async () => {
           // Another replica may have been faster.
           const latest = trustOf(await ensureTrust(query, by), await readSigningKeys(query));
-          if (latest.hasRoot && this.isDue(latest)) await rotateTrust(query, { by, lifeMs: lifeOf(latest) });
+          if (this.mayRotate(latest)) await rotateTrust(query, { by, lifeMs: lifeOf(latest) });
         });
         trust = trustOf((await findTrust(query)) as SignedTrust, await readSigningKeys(query));
-        this.logger.info({ trust: trust.signed.document.version }, 'the key that signs manifests was replaced: its end was near');
+        this.logger.info(
+          { trust: trust.signed.document.version },
+          'central replaced its online keys: their end was near, or no trust document named that of the ledger',
+        );
       }
       this.loaded = { ...trust, loadedAtMs };
       return this.loaded;

@@ -6,6 +6,7 @@ import {
   openTrust,
   type Problem,
   type SignedTrust,
+  signTrust,
 } from '@waypost/contracts';
 import { queryOn } from '@waypost/runtime';
 import pg from 'pg';
@@ -15,7 +16,9 @@ import { haveOf } from '../../testing/messages.js';
 import { type OwnCentral, startOwnCentral } from '../../testing/own-central.js';
 import { SHOP_1, SHOP_2, SHOP_PLAN } from '../../testing/shop.js';
 import { runSql } from '../../testing/sql.js';
+import { privateKeyOf } from '../identity/ed25519.js';
 import { type Rotation, rotateTrust } from './rotate-trust.js';
+import { ledgerSigner } from './rotate-ledger-key.js';
 import { signerOf } from './signing-keys.js';
 
 let server: TestServer;
@@ -58,6 +61,11 @@ async function rotate(change: Partial<Rotation> = {}): Promise<SignedTrust> {
   }
 }
 
+const ledgerKids = ({ document }: SignedTrust): string[] => document.keys.filter(({ use }) => use === 'checkpoint').map(({ kid }) => kid);
+
+/** The key that signs checkpoints now, by what central names it. */
+const ledgerKid = async (): Promise<string> => (await ledgerSigner((text, values) => central.sql(text, values))).kid;
+
 /** As a replica that starts now. */
 const restart = (): Promise<Central> => startCentral({ databaseUrl: central.databaseUrl, plan: SHOP_PLAN });
 
@@ -91,10 +99,11 @@ test('each version follows the one before, and the keys before stay valid for a 
   const { document: second } = openSuccessor(first, await rotate());
   expect(second.rootKeys).toEqual(first.rootKeys);
   expect(second.keys.map(({ kid }) => kid)).toContain(first.keys[0]!.kid);
-  expect(Date.parse(second.keys[1]!.expiresAt) - Date.parse(second.issuedAt)).toBe(86_400_000);
+  expect(second.keys.map(({ use }) => use)).toEqual(['manifest', 'checkpoint', 'manifest', 'checkpoint']);
+  for (const { expiresAt } of second.keys.slice(2)) expect(Date.parse(expiresAt) - Date.parse(second.issuedAt)).toBe(86_400_000);
   const { document: third } = openSuccessor(second, await rotate({ root: true, revokes: true }));
   expect(third.rootKeys).not.toEqual(second.rootKeys);
-  expect(third.keys).toHaveLength(1);
+  expect(third.keys.map(({ use }) => use)).toEqual(['manifest', 'checkpoint']);
   openSuccessor(third, await rotate());
   await using later = await restart();
   expect((await ask(later, SHOP_1)).signature.trust).toBe(4);
@@ -108,6 +117,42 @@ test('a key that is revoked, and a root key that was replaced, leave the databas
   const after = await seeds();
   expect(after).toHaveLength(2);
   expect(after.filter(({ id }) => before.some((old) => old.id === id))).toEqual([]);
+});
+
+test('the key of the ledger is named from the first document on, and replaced with that of manifests', async () => {
+  const first = await ledgerKid();
+  expect(ledgerKids(await trustOf(central, 1))).toEqual([first]);
+  expect(ledgerKids(await rotate())).toEqual([await ledgerKid(), first]);
+  expect(await ledgerKid()).not.toBe(first);
+  expect(ledgerKids(await rotate({ revokes: true }))).toEqual([await ledgerKid()]);
+  expect(await central.sql('SELECT count(*)::int FROM waypost.ledger_keys')).toEqual([{ count: 3 }]);
+});
+
+test('a process that gave a new document to a device signs with its keys from then on', async () => {
+  expect((await ask(central, SHOP_1)).signature.trust).toBe(1);
+  await rotate({ revokes: true });
+  const { document } = await trustOf(central, 2);
+  const { manifest, signature } = await ask(central, SHOP_1);
+  expect(() => checkManifestSignature(document, { sha256: manifest.sha256, signature, time: new Date() })).not.toThrow();
+});
+
+test('a document of before that names no key of the ledger has a successor that names the one in force, once', async () => {
+  const root = signerOf(
+    privateKeyOf((await central.sql<{ seed: Buffer }>("SELECT seed FROM waypost.signing_keys WHERE use = 'root'"))[0]!.seed),
+  );
+  const { document } = await trustOf(central, 1);
+  await central.sql('DELETE FROM waypost.trust_documents');
+  const earlier = signTrust({ ...document, keys: document.keys.filter(({ use }) => use === 'manifest') }, [root]);
+  await central.sql("INSERT INTO waypost.trust_documents (version, document, created_by) VALUES (1, $1, 'test')", [
+    JSON.stringify(earlier),
+  ]);
+  const first = await ledgerKid();
+  await using one = await restart();
+  await using two = await restart();
+  await Promise.all([ask(one, SHOP_1), ask(two, SHOP_2)]);
+  expect(ledgerKids(openSuccessor(earlier.document, await trustOf(one, 2)))).toEqual([first]);
+  await expect(trustOf(two, 3)).rejects.toThrow('TRUST_UNKNOWN');
+  expect(await ledgerKid()).toBe(first);
 });
 
 test('with an offline root key, that key alone signs the next document', async () => {
@@ -134,6 +179,9 @@ test('a key whose end is near is replaced by central where it has the root key; 
   {
     await using renewed = await restart();
     expect((await ask(renewed, SHOP_1)).signature.trust).toBe(2);
+    const [before, after] = [await trustOf(renewed, 1), await trustOf(renewed, 2)];
+    expect(ledgerKids(after)).toHaveLength(2);
+    expect(ledgerKids(after)).toContain(ledgerKids(before)[0]);
   }
   await central.sql(`DELETE FROM waypost.signing_keys WHERE use = 'root'`);
   await central.sql(nearItsEnd);

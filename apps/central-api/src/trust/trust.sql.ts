@@ -28,3 +28,17 @@ export const MAKE_SIGNING_KEY = `
 
 /** $1: ids. */
 export const DELETE_SIGNING_KEYS = 'DELETE FROM waypost.signing_keys WHERE id = ANY ($1::bigint[])';
+
+/** Those that sign checkpoints of the ledger, and those that did; the newest first. */
+export const READ_LEDGER_KEYS = `
+  SELECT seed, (SELECT value FROM waypost.central_state WHERE key = 'fleet') AS fleet FROM waypost.ledger_keys ORDER BY id DESC`;
+
+/** As the process that appends does: none signs with the key before once this transaction has committed. */
+export const LOCK_LEDGER = 'SELECT FROM waypost.ledger_head FOR UPDATE';
+
+export const MAKE_LEDGER_KEY = `INSERT INTO waypost.ledger_keys (seed) SELECT ${RANDOM_BYTES}`;
+
+export const READ_LAST_CHECKPOINT = 'SELECT size::float8 AS size, root FROM waypost.ledger_checkpoints ORDER BY size DESC LIMIT 1';
+
+/** $1: size, $2: note. */
+export const STORE_NOTE = 'UPDATE waypost.ledger_checkpoints SET note = $2 WHERE size = $1';

@@ -131,6 +131,7 @@ export class CentralClient {
     const parsed = ackResponseSchema.safeParse(body);
     if (!parsed.success || parsed.data.manifestId !== ack.manifestId)
       throw new WaypostError('CENTRAL_REFUSED', { detail: 'Central answered an ack with something else than its receipt.' });
+    this.checkpoint.acknowledged();
     return parsed.data;
   }
 

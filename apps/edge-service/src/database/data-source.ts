@@ -16,6 +16,7 @@ import { CreateSchemaChanges1797300000000 } from './migrations/1797300000000-cre
 import { CreateScrubs1797400000000 } from './migrations/1797400000000-create-scrubs.js';
 import { CreateLeftTables1797500000013 } from './migrations/1797500000013-create-left-tables.js';
 import { CreateReceipts1797630000000 } from './migrations/1797630000000-create-receipts.js';
+import { WatchLedger1797800000000 } from './migrations/1797800000000-watch-ledger.js';
 
 export const ENTITIES = [SyncLogEntity, SyncStateEntity, RetainedRowEntity, AckEntity, ScrubEntity];
 
@@ -38,6 +39,7 @@ export function dataSourceOptions({ url }: DatabaseOptions, onIdleError: (error:
       CreateScrubs1797400000000,
       CreateLeftTables1797500000013,
       CreateReceipts1797630000000,
+      WatchLedger1797800000000,
     ],
     migrationsTableName: 'edge_migrations',
     installExtensions: false,

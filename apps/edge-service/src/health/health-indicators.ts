@@ -83,9 +83,11 @@ export class HealthIndicators {
 
   ledger() {
     const check = this.checks.check('ledger');
-    const forks = this.witness.forks?.length ?? 0;
-    if (forks === 0) return check.up();
-    return check.degraded({ code: 'LEDGER_FORKED', forks, message: 'central’s ledger does not continue what this device saw of it' });
+    const { forks = [] } = this.witness;
+    const [first] = forks;
+    if (first === undefined) return check.up();
+    const message = `central’s ledger does not continue what this device saw of it: ${first.reason}`;
+    return check.degraded({ code: 'LEDGER_FORKED', forks: forks.length, message });
   }
 
   central() {

@@ -9,12 +9,14 @@ import {
   type Signer,
   signManifest,
   signTrust,
+  toProblem,
   type TrustDocument,
   WaypostError,
 } from '@waypost/contracts';
 import { createLogger } from '@waypost/runtime';
 import type { CentralCircuit } from '../central/central-circuit.js';
 import type { CentralClient } from '../central/central-client.js';
+import { refusalError } from '../central/central-errors.js';
 import type { IdentityFiles } from '../identity/identity-files.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { ManifestTrust } from './manifest-trust.js';
@@ -71,7 +73,7 @@ class Bench {
       fetchTrust: async (version: number) => {
         this.asked.push(version);
         if (version in this.documents) return this.documents[version];
-        throw new WaypostError('CENTRAL_REFUSED', { detail: 'TRUST_UNKNOWN' });
+        throw refusalError({ status: 404, body: JSON.stringify(toProblem(new WaypostError('TRUST_UNKNOWN'))) });
       },
     } as unknown as CentralClient;
     const circuit = { run: (work: () => Promise<unknown>) => work() } as unknown as CentralCircuit;
@@ -203,4 +205,36 @@ test('a device that enrolled before there were trust documents pins that of its 
   other.documents = bench.documents;
   await expect(other.check(sign())).rejects.toThrow(/belongs to/);
   expect(other.stored).toBeUndefined();
+});
+
+describe('the keys of the ledger', () => {
+  const named = (key: Key, ms: number) => ({ kid: key.kid, x: key.x, use: 'checkpoint', expiresAt: at(START + ms) });
+  const count = async (): Promise<number | undefined> => (await bench.trust.ledgerKeys())?.keys.length;
+
+  test('are those of the trust document, until they expire by what central signed', async () => {
+    expect(await count()).toBeUndefined();
+    const { keys } = documentOf(1, [one]).document;
+    bench.stored = documentOf(1, [one], { keys: [...keys, named(two, 2 * HOUR_MS), named(three, HOUR_MS)] });
+    await bench.check(sign());
+    expect(await count()).toBe(2);
+    jest.advanceTimersByTime(HOUR_MS);
+    expect(await count()).toBe(1);
+    jest.advanceTimersByTime(HOUR_MS);
+    expect(await count()).toBe(0);
+  });
+
+  test('are looked for in documents that no answer has named yet', async () => {
+    bench.documents = { 2: documentOf(2, [one]), 3: documentOf(3, [one], { keys: [named(two, HOUR_MS)] }) };
+    await bench.trust.followNewest(new AbortController().signal);
+    expect(bench.stored?.document.version).toBe(3);
+    expect(await count()).toBe(1);
+    bench.documents = { 4: documentOf(5, [one]) };
+    await expect(bench.trust.followNewest(new AbortController().signal)).rejects.toThrow(/where 4 follows/);
+  });
+
+  test('are none for a device that has no trust document, and it looks for none', async () => {
+    bench.stored = undefined;
+    await bench.trust.followNewest(new AbortController().signal);
+    expect([await count(), bench.asked]).toEqual([undefined, []]);
+  });
 });

@@ -1,6 +1,7 @@
 import { Injectable, Inject } from '@nestjs/common';
 import {
   checkManifestSignature,
+  ledgerKeysOf,
   type Manifest,
   manifestSignatureSchema,
   openSuccessor,
@@ -13,6 +14,7 @@ import { faultPoint, LOGGER } from '@waypost/runtime';
 import type { Logger } from 'pino';
 import { CentralCircuit } from '../central/central-circuit.js';
 import { CentralClient } from '../central/central-client.js';
+import { refusalCode } from '../central/central-errors.js';
 import { IdentityFiles } from '../identity/identity-files.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { SignedBy } from '../state/mirror-state.js';
@@ -45,7 +47,7 @@ interface Anchor extends SignedBy {
 /** For GET /api/sync/status and /health. */
 export type TrustReport =
   | { verified: false; message: string }
-  | { verified: true; version: number; fleet: string; keys: { kid: string; expiresAt: string }[]; signedAt: string | null };
+  | { verified: true; version: number; fleet: string; keys: { kid: string; use: string; expiresAt: string }[]; signedAt: string | null };
 
 export const UNVERIFIED = 'manifests are not verified: this device has not enrolled';
 
@@ -96,6 +98,22 @@ export class ManifestTrust {
     return { signedBy: { kid, issuedAt }, startsOrder: before === undefined || !isNamed(trusted, before.kid) };
   }
 
+  /** The keys that sign the fleet's ledger, as the trust document says; undefined where it names none, or the device has none. */
+  async ledgerKeys(): Promise<ReturnType<typeof ledgerKeysOf>> {
+    const signed = await this.files.trust();
+    return signed && ledgerKeysOf(signed.document, new Date(this.anchor ? timeOf(this.anchor) : 0));
+  }
+
+  /** Follows trust documents that no answer has named yet: a process of central may learn of a rotation some seconds after another. */
+  async followNewest(signal: AbortSignal): Promise<void> {
+    if (!(await this.files.trust())) return;
+    try {
+      await this.follow(Infinity, signal);
+    } catch (error) {
+      if (refusalCode(error) !== 'TRUST_UNKNOWN') throw error;
+    }
+  }
+
   /** MANIFEST_STALE while central's newest signature is too old, though it is right. */
   get alert(): { error: WaypostError; since: Date } | undefined {
     return this.staleSince && { error: new WaypostError('MANIFEST_STALE', { detail: this.staleText }), since: this.staleSince };
@@ -113,7 +131,7 @@ export class ManifestTrust {
       verified: true,
       version,
       fleet,
-      keys: keys.map(({ kid, expiresAt }) => ({ kid, expiresAt })),
+      keys: keys.map(({ kid, use, expiresAt }) => ({ kid, use, expiresAt })),
       signedAt: this.anchor?.issuedAt ?? null,
     };
   }

@@ -1,7 +1,7 @@
 import { fleetName, type SigningKey, type VerifierKey, verifierKeyOf, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
 import { privateKeyOf } from '../identity/ed25519.js';
-import { READ_LEDGER_KEYS } from './ledger.sql.js';
+import { READ_LEDGER_KEYS } from './trust.sql.js';
 
 /** Who signs for the ledger. */
 export interface LedgerSigners {

@@ -1,0 +1,23 @@
+import { signCheckpoint, type Signer } from '@waypost/contracts';
+import type { Query } from '@waypost/runtime';
+import { readLedgerKeys } from './read-ledger-keys.js';
+import { signerOf } from './signing-keys.js';
+import { LOCK_LEDGER, MAKE_LEDGER_KEY, READ_LAST_CHECKPOINT, STORE_NOTE } from './trust.sql.js';
+
+/** The key that signs checkpoints. */
+export async function ledgerSigner(query: Query): Promise<Signer> {
+  return signerOf((await readLedgerKeys(query)).signer.privateKey);
+}
+
+/**
+ * Makes a new key for checkpoints, and signs the last one again with it: devices may refuse the key before from now on, and the ledger may not grow for long.
+ * Earlier keys stay, for who verifies earlier checkpoints. In a transaction.
+ */
+export async function rotateLedgerKey(query: Query): Promise<Signer> {
+  await query(LOCK_LEDGER);
+  await query(MAKE_LEDGER_KEY);
+  const { origin, signer } = await readLedgerKeys(query);
+  const [last] = await query<{ size: number; root: Buffer }>(READ_LAST_CHECKPOINT);
+  if (last) await query(STORE_NOTE, [last.size, signCheckpoint({ origin, ...last, extensions: [] }, [signer])]);
+  return signerOf(signer.privateKey);
+}
