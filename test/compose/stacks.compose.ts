@@ -234,6 +234,8 @@ step('each role can do its work and no more', async () => {
   const reader = stacks.databaseUrl('edge', 'reader', 'EDGE_READER_PASSWORD');
   expect(await sql(grafana, 'SELECT count(*) > 0 AS some FROM waypost.sync_requests')).toEqual([{ some: true }]);
   await expect(sql(grafana, 'SELECT count(*) FROM public.users')).rejects.toThrow(/permission denied/);
+  for (const table of ['token_keys', 'enrollment_tokens', 'api_keys', 'signing_keys', 'device_authorities', 'ledger_keys'])
+    await expect(sql(grafana, `SELECT FROM waypost.${table}`)).rejects.toThrow(/permission denied/);
   const forceful = 'BEGIN READ WRITE; ';
   await expect(sql(grafana, `${forceful} DELETE FROM waypost.sync_requests`)).rejects.toThrow(/permission denied/);
   await expect(sql(waypost, 'DELETE FROM public.users')).rejects.toThrow(/permission denied/);
