@@ -62,6 +62,10 @@ CNF
 fi
 
 if [ ! -e $tls/server.crt ] && [ ! -e $tls/server.key ]; then
+  if [ ! -e $authority/ca.crt ] || [ ! -e $authority/ca.key ]; then
+    echo "Central's certificate needs the authority: bring ca.crt and ca.key back to docker/authority." >&2
+    exit 1
+  fi
   quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$new/server.key"
   cat >"$new/server.cnf" <<CNF
 [req]
