@@ -1,8 +1,10 @@
 #!/bin/sh
 # Makes a private certificate authority in docker/authority and central's certificate in docker/tls, as `waypost certs init` and `waypost certs server` do, by
 # openssl alone: before the images are built, a Docker host has neither Node nor `waypost`. `waypost certs renew` renews what this makes.
-# Leaves an authority and a certificate that are there alone. The certificate is for this machine, for central's name among the containers,
-# and for each argument:   docker/make-certificates.sh central.example 192.0.2.7
+# Leaves an authority and a certificate that are there alone, and makes nothing where their authority is kept elsewhere: on a device that got central's
+# docker/trust/ca.crt, at a central whose docker/authority was moved to a safe place or whose certificate is from another authority.
+# The certificate is for this machine, for central's name among the containers, and for each argument:
+#   docker/make-certificates.sh central.example 192.0.2.7
 set -eu
 cd "$(dirname "$0")"
 authority=authority
@@ -12,6 +14,10 @@ trust=trust
 service_user=1000
 
 mkdir -p $authority $tls $trust
+if [ ! -e $authority/ca.crt ] && [ ! -e $authority/ca.key ] && { [ -e $trust/ca.crt ] || [ -e $tls/server.crt ]; }; then
+  echo 'Made no certificate: those in docker/tls and docker/trust are of an authority that is kept elsewhere.'
+  exit 0
+fi
 command -v openssl >/dev/null || {
   echo 'openssl is needed to make certificates. Install it, or put your own into docker/tls: server.crt, server.key.' >&2
   exit 1
@@ -56,6 +62,10 @@ CNF
 fi
 
 if [ ! -e $tls/server.crt ] && [ ! -e $tls/server.key ]; then
+  if [ ! -e $authority/ca.crt ] || [ ! -e $authority/ca.key ]; then
+    echo "Central's certificate needs the authority: bring ca.crt and ca.key back to docker/authority." >&2
+    exit 1
+  fi
   quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$new/server.key"
   cat >"$new/server.cnf" <<CNF
 [req]

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKeyPair } from '@waypost/runtime';
 import { CertificateFolder } from '../../apps/central-api/src/certificates/certificate-folder.js';
@@ -113,6 +113,34 @@ test('make-certificates.sh makes what central serves, devices trust and `waypost
     key: before.key,
   });
   expect(new X509Certificate(renewed.certificate).subjectAltName).toBe(certificate.subjectAltName);
+});
+
+test.each([
+  ['a device that got central’s docker/trust/ca.crt', 'trust/ca.crt'],
+  ['a central whose certificate is from another authority', 'tls/server.crt'],
+])('make-certificates.sh makes nothing for %s', async (_, given) => {
+  await using folder = await temporaryFolder();
+  for (const name of ['tls', 'trust']) mkdirSync(join(folder.path, 'docker', name), { recursive: true });
+  copyFileSync('docker/make-certificates.sh', join(folder.path, 'docker/make-certificates.sh'));
+  writeFileSync(join(folder.path, 'docker', given), 'from elsewhere');
+  const { status, stdout } = spawnSync('sh', [join(folder.path, 'docker/make-certificates.sh')], { encoding: 'utf8' });
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringContaining('Made no certificate') as string });
+  const made = ['authority', 'tls', 'trust'].flatMap((name) =>
+    readdirSync(join(folder.path, 'docker', name)).map((file) => `${name}/${file}`),
+  );
+  expect(made).toEqual([given]);
+  expect(readFileSync(join(folder.path, 'docker', given), 'utf8')).toBe('from elsewhere');
+});
+
+test('what docs/deploy.md copies to a device is all that its compose file and make-env.sh need, and no private key', () => {
+  const [, list = ''] = /tar -cz (.*) \| ssh/.exec(readFileSync('docs/deploy.md', 'utf8')) ?? [];
+  const copied = list.split(' ');
+  const mounts = Object.values(composeFile('docker-compose.edge.yml').services).flatMap(({ volumes = [] }) => volumes);
+  const needed = mounts.flatMap((mount) => /^\.\/([^:]+):/.exec(mount)?.[1] ?? []);
+  expect(needed.length).toBeGreaterThan(1);
+  for (const path of [...needed, 'docker-compose.edge.yml', '.env.example', 'docker/make-env.sh', 'docker/make-certificates.sh'])
+    expect(copied.some((name) => name === path || name.startsWith(`${path}/`))).toBe(true);
+  expect(copied.filter((name) => /\.key$|^docker\/?$|authority|docker\/tls/.test(name))).toEqual([]);
 });
 
 test('the SBOM lists what ships, each with its hash, and nothing else', () => {

@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { withClient } from '../../scripts/with-client.js';
 import { post } from '../support/service.js';
 import { temporaryFolder, type TemporaryFolder } from '../support/temporary-folder.js';
-import { attempt, docker, inspect } from './commands.js';
+import { attempt, docker, inspect, ROOT } from './commands.js';
 import { mirrorAt, shareAt } from './rows.js';
 import { Stacks } from './stacks.js';
 
@@ -52,9 +53,16 @@ function step(title: string, work: () => Promise<void>): void {
 const sql = (url: string, text: string): Promise<unknown[]> => withClient(url, async (client) => (await client.query<object>(text)).rows);
 const inside = (id: string, script: string) => attempt('docker', ['exec', id, 'sh', '-c', script]);
 
-async function syncNow(): Promise<{ status: string; code?: string }> {
+interface Answer {
+  status: string;
+  code?: string;
+  detail?: string;
+  hint?: string;
+}
+
+async function syncNow(): Promise<Answer> {
   for (;;) {
-    const { status, body } = await post<{ status: string; code?: string }>(`${stacks.url('edge-service')}/api/sync/now`);
+    const { status, body } = await post<Answer>(`${stacks.url('edge-service')}/api/sync/now`);
     // Another cycle is running: its outcome would not be this one's.
     if (status !== 409) return body;
     await delay(200);
@@ -69,6 +77,21 @@ const change = (mark: string) =>
      UPDATE users SET full_name = full_name || ' ${mark}' WHERE id % 3 = 0;
      DELETE FROM group_members WHERE user_id = (SELECT max(user_id) FROM group_members WHERE group_id = 1)`,
   );
+
+/** Makes a token at central and puts it into .env. */
+async function invite(): Promise<void> {
+  const command = `waypost device add --mac ${stacks.settings['DEVICE_MAC']} --json`;
+  const { stdout } = await inside(await stacks.container('central-api'), command);
+  stacks.set('ENROLLMENT_TOKEN', (JSON.parse(stdout) as { token: string }).token);
+}
+
+/** Central's keys of the device, by thumbprint. */
+async function deviceKeys(): Promise<Record<string, string>> {
+  const command = `waypost device show ${stacks.settings['DEVICE_MAC']} --json`;
+  const { stdout } = await inside(await stacks.container('central-api'), command);
+  const { keys } = JSON.parse(stdout) as { keys: { thumbprint: string; state: string }[] };
+  return Object.fromEntries(keys.map(({ thumbprint, state }) => [thumbprint, state]));
+}
 
 async function expectEqualRows(): Promise<void> {
   const share = await shareAt(central);
@@ -99,13 +122,10 @@ step('built, filled with the example and started, the device enrolls, and all be
   expect(await stacks.run('run', '--rm', 'example-fleet')).toContain('filled in');
   await stacks.run('up', '-d', 'central-api');
   await stacks.untilHealthy('central-api');
-  const mac = String(stacks.settings['DEVICE_MAC']);
-  const added = await inside(await stacks.container('central-api'), `waypost device add --mac ${mac} --json`);
-  stacks.set('ENROLLMENT_TOKEN', (JSON.parse(added.stdout) as { token: string }).token);
+  await invite();
   await stacks.run('up', '-d', ...stacks.services);
   for (const service of ['central-postgres', 'edge-postgres', ...SERVICES]) await stacks.untilHealthy(service);
-  const shown = await inside(await stacks.container('central-api'), `waypost device show ${mac} --json`);
-  expect(shown.stdout).toContain('"active"');
+  expect(Object.values(await deviceKeys())).toEqual(['active']);
 });
 
 step('capture is installed in one command: from then on central answers without reading what did not change', async () => {
@@ -121,6 +141,44 @@ step('a sync that is asked for over HTTP makes both databases equal, row for row
   await syncAndCompare();
   const acks = await sql(central, `SELECT result FROM waypost.sync_acknowledgements ORDER BY completed_at DESC LIMIT 1`);
   expect(acks).toEqual([{ result: 'Success' }]);
+});
+
+step('the device signed a receipt for each acknowledgement, and ledger and audit agree', async () => {
+  const verified = await inside(await stacks.container('central-api'), 'waypost ledger verify --json');
+  expect(verified).toMatchObject({ status: 0 });
+  const acks = await sql(central, 'SELECT count(*)::int AS receipts FROM waypost.sync_acknowledgements');
+  expect([JSON.parse(verified.stdout)]).toMatchObject(acks);
+});
+
+step('central’s numbers are for containers beside it: at a port of their own, which is not published', async () => {
+  const edgeService = await stacks.container('edge-service');
+  const get = (url: string) =>
+    inside(
+      edgeService,
+      `NODE_EXTRA_CA_CERTS=/etc/waypost/trust/ca.crt node -e "fetch('${url}').then(async (r) => console.log(r.status, await r.text()))"`,
+    );
+  expect((await get('http://central-api:9464/metrics')).stdout).toMatch(/^200 [^]*^waypost_central_certificate_expires_timestamp_seconds/m);
+  expect((await get('https://central-api:8080/metrics')).stdout).toMatch(/^404 /);
+});
+
+step('no image holds a password, a token or a private key, and no container sees the authority’s', async () => {
+  const keys = ['docker/authority/ca.key', 'docker/tls/server.key'].map((file) => String(readFileSync(file, 'utf8').split('\n')[1]));
+  const secrets = Object.entries(stacks.settings).filter(([name]) => /_PASSWORD$|_TOKEN$/.test(name));
+  const patterns = [...keys, ...secrets.map(([, value]) => value)].flatMap((text) => ['-e', text]);
+  const search = (image: string, given: string[]) => {
+    const container = ['run', '--rm', '-u', '0', '--network', 'none', '--entrypoint', 'grep'];
+    const places = ['/app', '/etc', '/home', '/opt', '/root', '/srv', '/usr/local', '/var'];
+    return attempt('docker', [...container, stacks.image(image), '-rlF', ...given, ...places]);
+  };
+  for (const image of ['central-api', 'edge-service', 'example-fleet']) {
+    expect(await search(image, patterns)).toMatchObject({ status: 1, stdout: '' });
+    expect((await search(image, ['-e', '"name": "waypost"'])).stdout).toContain('/app/package.json');
+  }
+  for (const service of stacks.services) {
+    const mounts = await inspect<{ Source: string }[]>(await stacks.container(service), '.Mounts');
+    const authority = `${ROOT}/docker/authority/`;
+    expect(mounts.map(({ Source }) => Source).filter((source) => authority.startsWith(`${source}/`))).toEqual([]);
+  }
 });
 
 for (const service of SERVICES) {
@@ -176,6 +234,8 @@ step('each role can do its work and no more', async () => {
   const reader = stacks.databaseUrl('edge', 'reader', 'EDGE_READER_PASSWORD');
   expect(await sql(grafana, 'SELECT count(*) > 0 AS some FROM waypost.sync_requests')).toEqual([{ some: true }]);
   await expect(sql(grafana, 'SELECT count(*) FROM public.users')).rejects.toThrow(/permission denied/);
+  for (const table of ['token_keys', 'enrollment_tokens', 'api_keys', 'signing_keys', 'device_authorities', 'ledger_keys'])
+    await expect(sql(grafana, `SELECT FROM waypost.${table}`)).rejects.toThrow(/permission denied/);
   const forceful = 'BEGIN READ WRITE; ';
   await expect(sql(grafana, `${forceful} DELETE FROM waypost.sync_requests`)).rejects.toThrow(/permission denied/);
   await expect(sql(waypost, 'DELETE FROM public.users')).rejects.toThrow(/permission denied/);
@@ -236,6 +296,36 @@ step('docker-compose restart of everything keeps what was verified: nothing is d
   await expectEqualRows();
 });
 
+step('a new container of the device keeps its identity; one that lost its volume says what to do, and a new token lets it in', async () => {
+  const before = await deviceKeys();
+  const recreate = async (remove: () => Promise<unknown>) => {
+    await stacks.run('rm', '-fsv', 'edge-service');
+    await remove();
+    await stacks.run('up', '-d', 'edge-service');
+    await stacks.untilHealthy('edge-service');
+  };
+  stacks.set('ENROLLMENT_TOKEN', '');
+  await recreate(() => Promise.resolve());
+  await change('for a new container');
+  await syncAndCompare();
+  expect(await deviceKeys()).toEqual(before);
+
+  await recreate(() => docker('volume', 'rm', `${stacks.project}_edge-downloads`));
+  expect(await syncNow()).toMatchObject({
+    code: 'CENTRAL_REFUSED',
+    detail: expect.stringContaining('AUTH_REQUIRED') as string,
+    hint: expect.stringMatching(/waypost device add.*ENROLLMENT_TOKEN/) as string,
+  });
+  await invite();
+  await stacks.run('up', '-d', 'edge-service');
+  await stacks.untilHealthy('edge-service');
+  await change('for a new identity');
+  await syncAndCompare();
+  const { active = [], retired } = Object.groupBy(Object.entries(await deviceKeys()), ([, state]) => state);
+  expect(retired?.map(([thumbprint]) => thumbprint)).toEqual(Object.keys(before));
+  expect(active).toHaveLength(1);
+});
+
 for (const service of [...SERVICES, 'edge-postgres', 'central-postgres']) {
   step(`${service} stops in time and in order`, async () => {
     const id = await stacks.container(service);
@@ -247,11 +337,10 @@ for (const service of [...SERVICES, 'edge-postgres', 'central-postgres']) {
 }
 
 step('without an init, as process 1, a service that waits for its database ends in order, too', async () => {
-  const image = `${stacks.settings['WAYPOST_IMAGE_PREFIX']}/edge-service:${stacks.settings['WAYPOST_VERSION']}`;
   const label = `com.docker.compose.project=${stacks.project}`;
   const settings = ['DATABASE_URL=postgres://x@127.0.0.1:1/x', 'CENTRAL_URL=http://127.0.0.1:1', 'DEVICE_MAC=48:b0:2d:e9:c3:b7'];
   const options = ['--read-only', '--network', 'none', '--label', label, ...settings.flatMap((setting) => ['-e', setting])];
-  const id = await docker('run', '-d', ...options, image);
+  const id = await docker('run', '-d', ...options, stacks.image('edge-service'));
   try {
     await stacks.until('it waits', HEALS_WITHIN_MS, async () => (await docker('logs', id)).includes('database not ready'));
     await docker('stop', '-t', '30', id);

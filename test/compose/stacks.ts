@@ -120,6 +120,11 @@ export class Stacks {
     this.writeSettings();
   }
 
+  /** The name under which an image of ours is built here. */
+  image(target: string): string {
+    return `${this.settings['WAYPOST_IMAGE_PREFIX']}/${target}:${this.settings['WAYPOST_VERSION']}`;
+  }
+
   /** Whatever the engine still has of this project. */
   async remains(): Promise<string> {
     const label = `label=com.docker.compose.project=${this.project}`;
@@ -138,8 +143,7 @@ export class Stacks {
     const quietly = { cwd: ROOT, env: this.env, stdio: 'ignore' } as const;
     execFileSync(command, args, quietly);
     for (const image of ['central-api', 'edge-service', 'example-fleet']) {
-      const tag = `${this.settings['WAYPOST_IMAGE_PREFIX']}/${image}:${this.settings['WAYPOST_VERSION']}`;
-      execFileSync('sh', ['-c', 'docker image rm "$0" || true', tag], quietly);
+      execFileSync('sh', ['-c', 'docker image rm "$0" || true', this.image(image)], quietly);
     }
   }
 }
