@@ -4,9 +4,11 @@ import {
   leafHash,
   type Manifest,
   parseEntry,
+  parseVerifierKey,
   receiptSha256,
   type SignedReceipt,
   tilePath,
+  verifyCheckpoint,
   verifyConsistency,
   verifyInclusion,
 } from '@waypost/contracts';
@@ -191,5 +193,8 @@ test('a poll of a device that holds its manifest has the checkpoint, too', async
     { mac: SHOP_1, ...haveOf(manifest) },
     { ...one.headers, prefer: 'return=minimal' },
   );
-  expect(headers.get(CHECKPOINT_HEADER)).toBeTruthy();
+  const { origin, keys } = (await (await one.get('key')).json()) as { origin: string; keys: string[] };
+  const note = Buffer.from(headers.get(CHECKPOINT_HEADER) as string, 'base64').toString();
+  const { size } = verifyCheckpoint(note, { origin, keys: keys.map(parseVerifierKey) });
+  expect(size).toBe((await one.checkpoint()).size);
 });
