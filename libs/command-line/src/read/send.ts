@@ -3,7 +3,9 @@ import { get as getByHttp, type IncomingMessage } from 'node:http';
 import { get as getByHttps } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { WaypostError } from '@waypost/contracts';
-import type { Send } from './service.js';
+
+/** What sends a request; its errors, or their cause, carry what went wrong. */
+export type Send = (url: URL, init: { signal: AbortSignal }) => Promise<Pick<Response, 'ok' | 'status' | 'text'>>;
 
 /** How a program comes to a service. */
 export interface Reach {

@@ -1,5 +1,5 @@
 import { ERROR_KINDS, type ErrorCode, type Problem, WaypostError } from '@waypost/contracts';
-import { sendBy } from './send.js';
+import { type Send, sendBy } from './send.js';
 
 const TIMEOUT_MS = 5000;
 
@@ -9,9 +9,6 @@ export interface ServiceAnswer {
   status: number;
   body: unknown;
 }
-
-/** What sends a request; its errors, or their cause, carry what went wrong. */
-export type Send = (url: URL, init: { signal: AbortSignal }) => Promise<Pick<Response, 'ok' | 'status' | 'text'>>;
 
 /**
  * GETs JSON from a service.
