@@ -6,7 +6,7 @@
 // Runs one sync and prints what it did as JSON. STATE_FILE keeps what the device holds between two runs. With BREAK_AFTER=n the first download
 // breaks off after n bytes, and resumes.
 
-import { hash } from 'node:crypto';
+import { createPublicKey, hash, verify } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
@@ -14,6 +14,7 @@ import pg from 'pg';
 
 const MAX_ROW_BYTES = 67_108_864;
 const MAX_CHUNK_BYTES = 68_157_439;
+const MAX_TRUST_BYTES = 65_536;
 
 const sha256 = (bytes) => hash('sha256', bytes, 'buffer');
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
@@ -99,6 +100,48 @@ export function cutChunks(bytes, format, keyFields) {
   return chunks;
 }
 
+// ── Trust documents and signatures (section 6.1) ──
+
+/** T1 @param x a public key in base64url */
+function isSigned(text, signature, x) {
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  return verify(null, Buffer.from(text), key, Buffer.from(signature, 'base64url'));
+}
+
+/** T2 */
+function isSignedByRootOf(by, { document, signatures }) {
+  const text = `waypost trust v1\n${canonicalJson(document)}`;
+  return signatures.some(({ kid, signature }) =>
+    by.document.rootKeys.some((root) => root.kid === kid && isSigned(text, signature, root.x)),
+  );
+}
+
+/** T1, T3 @param before the document that the client believes; undefined for the first one */
+export function checkTrust(trust, before) {
+  const { version, fleet, rootKeys, keys } = trust.document;
+  check(rootKeys.length <= 8 && keys.length <= 32, 'the trust document names too many keys');
+  for (const { kid, x } of [...rootKeys, ...keys])
+    check(
+      sha256(`{"crv":"Ed25519","kty":"OKP","x":"${x}"}`).toString('base64url') === kid,
+      'a key of the trust document has another thumbprint',
+    );
+  for (const named of [rootKeys, keys]) check(new Set(named.map(({ kid }) => kid)).size === named.length, 'a key is named twice');
+  check(isSignedByRootOf(trust, trust), 'no root key of its own signed the trust document');
+  if (!before) return;
+  check(version === before.document.version + 1 && fleet === before.document.fleet, 'the trust document is no successor');
+  check(isSignedByRootOf(before, trust), 'no root key of the document before signed the trust document');
+}
+
+/** T4, T6 @param time central's */
+export function checkSignature({ document }, manifest, { kid, issuedAt, trust, signature }, time) {
+  const key = document.keys.find((one) => one.kid === kid && one.use === 'manifest');
+  check(key, 'a key that the trust document does not name signed the manifest');
+  const text = ['waypost manifest v1', document.fleet, manifest.sha256, issuedAt, trust].join('\n');
+  check(isSigned(text, signature, key.x), 'the signature of the manifest is false');
+  const end = Date.parse(key.expiresAt);
+  check(Date.parse(issuedAt) < end && time < end, 'the key that signed the manifest has expired');
+}
+
 // ── The chunk stream (section 5) ──
 
 /** S1 to S4: the index at the front of a stream, or undefined while it is incomplete. */
@@ -152,6 +195,38 @@ async function post(url, message, headers = {}) {
   const response = await fetch(url, { method: 'POST', headers: all, body });
   if (!response.ok) throw await problemOf(response);
   return { body: await response.json(), headers: response.headers };
+}
+
+/** T3, T5 @returns the trust document that an answer names, followed from the one that is held, or believed at first sight */
+async function followTrust(base, mac, version, held) {
+  let trust = held;
+  while (!trust || trust.document.version < version) {
+    const response = await fetch(`${base}/api/device-sync/trust/${trust ? trust.document.version + 1 : version}?mac=${mac}`);
+    if (!response.ok) throw await problemOf(response);
+    const text = await response.text();
+    check(Buffer.byteLength(text) <= MAX_TRUST_BYTES, 'the trust document is too long');
+    const received = JSON.parse(text);
+    checkTrust(received, trust);
+    trust = received;
+  }
+  return trust;
+}
+
+/**
+ * T4 to T6, T8: checks who signed an answer. Between two runs no monotonic clock goes on, so that what passed meanwhile does not count.
+ * @returns the trust document, the newest signature's key and time, and whether what is held counts for the order
+ */
+async function checkSigner(base, mac, manifest, { body, headers }, held) {
+  const { signature } = body;
+  check(signature, 'the answer has no signature');
+  const trust = await followTrust(base, mac, signature.trust, held?.trust);
+  const isNamed = (kid) => trust.document.keys.some((key) => key.kid === kid);
+  const floor = held && isNamed(held.signed.kid) ? held.signed : undefined;
+  const time = Math.max(Date.parse(headers.get('date') ?? 0), Date.parse(floor?.issuedAt ?? 0));
+  checkSignature(trust, manifest, signature, time);
+  const { kid, issuedAt } = signature;
+  const signed = floor && Date.parse(floor.issuedAt) > Date.parse(issuedAt) ? floor : { kid, issuedAt };
+  return { trust, signed, before: floor && held };
 }
 
 /** M3 to M8 */
@@ -354,13 +429,17 @@ export async function sync({ centralUrl, mac, databaseUrl, schemaVersion, held, 
   if (unchanged) {
     // Q10
     if (unchanged.manifestId === held.manifest.manifestId && unchanged.sha256 === held.manifest.sha256) {
-      checkManifest(held.manifest, { mac, schemaVersion, held, date: answer.headers.get('date') });
-      return { outcome: 'unchanged', tables: {}, downloads: {}, ack: undefined, held };
+      const { before, ...known } = await checkSigner(centralUrl, mac, held.manifest, answer, held);
+      checkManifest(held.manifest, { mac, schemaVersion, held: before, date: answer.headers.get('date') });
+      return { outcome: 'unchanged', tables: {}, downloads: {}, ack: undefined, held: { ...held, ...known } };
     }
     answer = await request();
   }
   const { manifest } = answer.body;
-  checkManifest(manifest, { mac, schemaVersion, held, date: answer.headers.get('date') });
+  // T9, after M3: the signature is of the hash.
+  check(manifestHash(manifest) === manifest.sha256, 'the manifest has another hash than it says');
+  const { before, ...known } = await checkSigner(centralUrl, mac, manifest, answer, held);
+  checkManifest(manifest, { mac, schemaVersion, held: before, date: answer.headers.get('date') });
 
   // D2: what is equal is not downloaded.
   const current = new Map(held?.manifest.tables.map((table) => [table.name, table.sha256]));
@@ -395,7 +474,7 @@ export async function sync({ centralUrl, mac, databaseUrl, schemaVersion, held, 
     tables,
     downloads,
     ack: ack?.body,
-    held: { manifest, receipt, formerEpochs },
+    held: { manifest, receipt, formerEpochs, ...known },
   };
 }
 

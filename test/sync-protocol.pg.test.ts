@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -13,20 +14,28 @@ import {
   DELTA_HEADER_BYTES,
   ERROR_KINDS,
   hasRows,
+  keyThumbprint,
   liveHead,
   type Manifest,
   manifestSha256,
+  type ManifestSignature,
   readLiveHead,
   SEGMENT_ENTRY_BYTES,
   sha256,
   sha256Hex,
+  type SignedTrust,
+  signManifest,
+  signTrust,
   tableSha256,
 } from '@waypost/contracts';
-import { decompress } from '@waypost/runtime';
+import { decompress, queryOn, withClient, withTransaction } from '@waypost/runtime';
+import { rotateTrust } from '../apps/central-api/src/trust/rotate-trust.js';
 import { type Central, startCentral } from '../apps/central-api/testing/central.js';
 import { runSql } from '../apps/central-api/testing/sql.js';
+import { Gateway } from './support/gateway.js';
 import { startTestServer, type TestServer } from './support/postgres.js';
 import { temporaryFolder } from './support/temporary-folder.js';
+import { testPool } from './support/test-pool.js';
 
 // Keeps docs/sync-protocol.md true: its examples are sent to a running central, its vectors are recomputed, and a client that was written from
 // it alone runs whole syncs.
@@ -311,9 +320,9 @@ interface Done {
 
 describe('a client that was written from the page', () => {
   /** Runs the client's own process. */
-  async function runClient(edgeUrl: string, stateFile: string, env: Record<string, string> = {}): Promise<Done> {
+  async function runClient(edgeUrl: string, stateFile: string, env: Record<string, string> = {}, centralUrl = central.url): Promise<Done> {
     const script = join(ROOT, 'test', 'independent-client.mjs');
-    const args = [script, central.url, '02:00:00:00:00:01', edgeUrl, '3', stateFile];
+    const args = [script, centralUrl, '02:00:00:00:00:01', edgeUrl, '3', stateFile];
     const { stdout } = await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...env } });
     return JSON.parse(stdout) as Done;
   }
@@ -351,6 +360,80 @@ describe('a client that was written from the page', () => {
     expect(Object.keys(third.downloads)).toEqual(['areas']);
     const [count] = await runSql(edge.url, 'SELECT count(*)::int AS rows FROM areas');
     expect(count).toEqual({ rows: 19_903 });
+  });
+
+  interface Signed {
+    manifest: Manifest;
+    signature: ManifestSignature;
+  }
+
+  test.each<[string, RegExp, (answer: Signed) => object]>([
+    ['no signature', /has no signature/, ({ manifest }) => ({ manifest })],
+    [
+      'the signature of another manifest',
+      /signature of the manifest is false/,
+      ({ manifest, signature }) => {
+        const changed = { ...manifest, expiresAt: '2999-01-01T00:00:00.000Z' };
+        return { manifest: { ...changed, sha256: manifestSha256(changed) }, signature };
+      },
+    ],
+    [
+      'a signature of a key that no trust document names',
+      /does not name/,
+      ({ manifest, signature: { issuedAt, trust } }) => {
+        const { privateKey } = generateKeyPairSync('ed25519');
+        const kid = keyThumbprint(privateKey.export({ format: 'jwk' }).x as string);
+        return { manifest, signature: signManifest({ kid, privateKey }, { fleet: 'any', issuedAt, trust, sha256: manifest.sha256 }) };
+      },
+    ],
+    [
+      'a trust document of a later version that central does not have',
+      /TRUST_UNKNOWN/,
+      ({ manifest, signature }) => ({ manifest, signature: { ...signature, trust: 9 } }),
+    ],
+  ])('loads nothing of an answer with %s', async (_, error, alter) => {
+    await using edge = await server.createDatabase('forged');
+    await using folder = await temporaryFolder();
+    await using gateway = await Gateway.start(central.url);
+    gateway.after = (exchange) =>
+      exchange.path === '/api/device-sync/request'
+        ? { ...exchange, body: Buffer.from(JSON.stringify(alter(JSON.parse(exchange.body.toString()) as Signed))) }
+        : exchange;
+    await expect(runClient(edge.url, join(folder.path, 'state.json'), {}, gateway.url)).rejects.toThrow(error);
+    expect(await runSql(edge.url, `SELECT FROM pg_tables WHERE schemaname = 'public'`)).toEqual([]);
+  });
+
+  test('follows trust documents over two rotations, one of the root key, and none that a stranger made', async () => {
+    await using edge = await server.createDatabase('rotated');
+    await using folder = await temporaryFolder();
+    const state = join(folder.path, 'state.json');
+    const version = async (): Promise<number> =>
+      (JSON.parse(await readFile(state, 'utf8')) as { trust: { document: { version: number } } }).trust.document.version;
+    await runClient(edge.url, state);
+    expect(await version()).toBe(1);
+    const pool = testPool(databaseUrl);
+    for (const root of [false, true])
+      await withClient(pool, (client) =>
+        withTransaction(client, 'READ WRITE', () => rotateTrust(queryOn(client), { by: 'test', lifeMs: 86_400_000, root })),
+      );
+    await pool.end();
+    // A replica signs with the new key at once.
+    await using replica = await startCentral({ databaseUrl, plan: blocks('yaml example').join('\n') });
+    await using gateway = await Gateway.start(replica.url);
+    gateway.after = async (exchange) => {
+      if (!exchange.path.startsWith('/api/device-sync/trust/2')) return exchange;
+      const { document } = JSON.parse(exchange.body.toString()) as SignedTrust;
+      const { privateKey } = generateKeyPairSync('ed25519');
+      const x = privateKey.export({ format: 'jwk' }).x as string;
+      const root = { kid: keyThumbprint(x), privateKey };
+      const forged = signTrust({ ...document, rootKeys: [{ kid: root.kid, x }] }, [root]);
+      return { ...exchange, body: Buffer.from(JSON.stringify(forged)) };
+    };
+    await expect(runClient(edge.url, state, {}, gateway.url)).rejects.toThrow(/no root key of the document before/);
+    expect(await version()).toBe(1);
+    gateway.heal();
+    expect(await runClient(edge.url, state, {}, gateway.url)).toMatchObject({ downloads: {} });
+    expect(await version()).toBe(3);
   });
 
   test('commits nothing where its database holds something else than the manifest says', async () => {

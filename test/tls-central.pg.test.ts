@@ -69,7 +69,7 @@ test('central exports when its certificate expires, also after it was replaced',
 
 test('`waypost status` in central’s own environment asks it by HTTPS', async () => {
   const { json } = await waypostJson<{ service: object }>(['status', '--url', `https://127.0.0.1:${port}`], {});
-  expect(json).toMatchObject({ error: { code: 'CENTRAL_UNREACHABLE' } });
+  expect(json).toMatchObject({ error: { code: 'CENTRAL_UNTRUSTED' } });
   const own = { SYNC_PLAN: 'plan.yaml', PORT: port, TLS_CERT: 'server.crt', DATABASE_URL: databaseUrl };
   expect(await waypostJson(['status'], own)).toMatchObject({ code: 0, json: { service: { answers: true, healthy: true } } });
 });

@@ -170,6 +170,62 @@ describe('between central and device', () => {
     expect((await pair.status<Status>()).alert).toBeNull();
   });
 
+  describe('by answers “unchanged”', () => {
+    /** As central answers a device that holds this manifest. */
+    const unchanged = ({ manifest: { manifestId, sha256 }, signature }: Answer) => ({ unchanged: { manifestId, sha256 }, signature });
+
+    /** Syncs. @returns what central answered */
+    async function recordSync(): Promise<Answer> {
+      let recorded: Answer | undefined;
+      answerWith((answer) => (recorded = answer));
+      expect(await pair.sync()).toMatchObject({ httpStatus: 200 });
+      pair.gateway.heal();
+      return recorded!;
+    }
+
+    test('who repeats one for ever raises an alarm when its signature is old; the data stays (freeze by “unchanged”)', async () => {
+      const held = await recordSync();
+      const before = await pair.contents();
+      await pair.change();
+      answerWith(() => unchanged(held));
+      expect(await pair.sync()).toMatchObject({ status: 'Unchanged' });
+      const [key, { fleet, version }] = [await stolenKey(), await trust()];
+      const old = signed(key, held.manifest, { fleet, trust: version, issuedAt: new Date(Date.now() - 4 * 3_600_000).toISOString() });
+      answerWith(() => unchanged(old));
+      expect(await pair.sync()).toMatchObject({ status: 'Unchanged' });
+      expect((await pair.status<Status>()).alert?.code).toBe('MANIFEST_STALE');
+      expect(await pair.contents()).toBe(before);
+      pair.gateway.heal();
+      expect(await pair.sync()).toMatchObject({ status: 'Success' });
+      expect((await pair.status<Status>()).alert).toBeNull();
+      expect(await pair.contents()).toBe(await pair.share());
+    });
+
+    test.each<[string, string, (held: Answer, older: Answer) => object]>([
+      ['has the signature of an older manifest', 'MANIFEST_UNTRUSTED', (held, { signature }) => ({ ...unchanged(held), signature })],
+      ['has no signature', 'MANIFEST_UNTRUSTED', ({ manifest }) => unchanged({ manifest })],
+      ['is for an older manifest, with its signature', 'MANIFEST_INVALID', (_, older) => unchanged(older)],
+      [
+        'is for the manifest that is held, with the hash of an older one',
+        'MANIFEST_INVALID',
+        ({ manifest: { manifestId } }, { manifest: { sha256 }, signature }) => ({ unchanged: { manifestId, sha256 }, signature }),
+      ],
+    ])('one that %s is refused, and the next cycle heals', async (_, code, forge) => {
+      const older = await recordSync();
+      await pair.change();
+      const held = await recordSync();
+      expect(held.manifest.sequence).toBeGreaterThan(older.manifest.sequence);
+      const before = await pair.contents();
+      await pair.change();
+      answerWith(() => forge(held, older));
+      expect(await pair.sync()).toMatchObject({ code });
+      expect(await pair.contents()).toBe(before);
+      pair.gateway.heal();
+      expect(await pair.sync()).toMatchObject({ status: 'Success' });
+      expect(await pair.contents()).toBe(await pair.share());
+    });
+  });
+
   test('a manifest of another device is refused, though central signed it (cross-device replay)', async () => {
     const [key, { fleet }] = [await stolenKey(), await trust()];
     answerWith(({ manifest }) => signed(key, altered(manifest, { device: { mac: OTHER_MAC, id: null } }), { fleet, trust: 1 }));

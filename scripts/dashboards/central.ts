@@ -1,7 +1,22 @@
-import { dashboard, series } from './grafana.js';
+import { dashboard, type PanelSpec, series } from './grafana.js';
 
 const p95 = (metric: string, by = ''): string => `histogram_quantile(0.95, sum by (le${by}) (rate(${metric}_bucket[$__rate_interval])))`;
 const rate = (metric: string, by = ''): string => `sum${by} (rate(${metric}[$__rate_interval]))`;
+const DAY_S = 86_400;
+/** Of the replica that has the least time left. Thresholds are those of the alarms. */
+const untilExpiry = (title: string, description: string, metric: string, runbook: string): PanelSpec => ({
+  title,
+  description,
+  type: 'stat',
+  width: 5,
+  height: 5,
+  unit: 's',
+  thresholds: [3 * DAY_S, 21 * DAY_S],
+  lowIsBad: true,
+  runbook,
+  promql: { left: `min(${metric}) - time()` },
+});
+
 /** The health of central-api, of all replicas. */
 export const central = dashboard({
   name: 'central',
@@ -163,6 +178,73 @@ export const central = dashboard({
       sql: `SELECT relname AS name, pg_total_relation_size(c.oid) AS bytes, greatest(reltuples, 0)::bigint AS rows FROM pg_class c
             WHERE relnamespace = 'waypost'::regnamespace AND relkind = 'r' ORDER BY 2 DESC LIMIT 12`,
       columns: { rows: { unit: 'short' } },
+    },
+  ],
+  closed: [
+    {
+      title: 'Identity and proof',
+      panels: [
+        {
+          title: 'Devices are known by',
+          description: 'AUTH: with mac, a device that has never enrolled is known by its MAC alone.',
+          type: 'stat',
+          width: 4,
+          height: 5,
+          thresholds: [1, 1],
+          mappings: { '0': 'their key', '1': 'MAC' },
+          promql: { auth: 'max(waypost_central_identity_by_mac)' },
+        },
+        untilExpiry(
+          'Signing key expires in',
+          'The key that signs manifests.',
+          'waypost_central_signing_key_expires_timestamp_seconds',
+          'signing-key-expires-soon',
+        ),
+        untilExpiry(
+          'Certificate expires in',
+          'The one that central serves; NaN without TLS.',
+          'waypost_central_certificate_expires_timestamp_seconds',
+          'certificate-expires-soon',
+        ),
+        {
+          title: 'Ledger in doubt',
+          description:
+            'Reports of devices that the ledger does not continue what they saw, and keys whose receipts have a gap or a number twice.',
+          type: 'stat',
+          width: 5,
+          height: 5,
+          thresholds: [1, 1],
+          runbook: 'ledger-forked',
+          promql: { forks: 'max(waypost_central_ledger_forks)', chains: 'max(waypost_central_ledger_broken_chains)' },
+        },
+        {
+          title: 'Oldest receipt that waits',
+          description: 'For its place in the ledger. It should be within seconds.',
+          type: 'stat',
+          width: 5,
+          height: 5,
+          unit: 's',
+          thresholds: [60, 600],
+          promql: { age: 'max(waypost_central_ledger_queue_age_seconds)' },
+        },
+        series(
+          'Entries of the ledger',
+          'It only grows: one for each acknowledgement, and one for each device and hour of polls.',
+          'short',
+          {
+            entries: 'max(waypost_central_ledger_entries)',
+          },
+        ),
+        {
+          title: 'Refusals by hour',
+          description: 'By reason, from the audit; those that too many came of in a minute are counted, too.',
+          type: 'timeseries',
+          width: 12,
+          bars: true,
+          sql: `SELECT hour AS time, reason AS metric, sum(requests) AS refusals FROM waypost.requests_by_hour
+                WHERE status = 'Refused' AND $__timeFilter(hour) GROUP BY 1, 2 ORDER BY 1`,
+        },
+      ],
     },
   ],
 });

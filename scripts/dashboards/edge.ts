@@ -139,46 +139,80 @@ export const edge = dashboard({
       heap: `max(nodejs_heap_size_used_bytes${ONE})`,
     }),
   ],
-  closed: {
-    title: 'The device’s own audit (where its database is a data source whose name contains “edge”)',
-    panels: [
-      {
-        title: 'Cycles by hour',
-        description: 'All that ever were.',
-        type: 'timeseries',
-        width: 12,
-        bars: true,
-        database: EDGE_DATABASE,
-        sql: `SELECT hour AS time, status AS metric, sum(cycles) AS cycles FROM waypost.edge_cycles_by_hour WHERE $__timeFilter(hour) GROUP BY 1, 2 ORDER BY 1`,
-      },
-      {
-        title: 'Failures by code',
-        description: 'Failed cycles of the time chosen.',
-        type: 'barchart',
-        width: 12,
-        database: EDGE_DATABASE,
-        sql: `SELECT error_code, sum(failures) AS failures FROM waypost.edge_failures_by_code WHERE $__timeFilter(hour) GROUP BY 1 ORDER BY 2 DESC`,
-      },
-      {
-        title: 'Slowest cycles',
-        description: 'Of the time chosen.',
-        type: 'table',
-        width: 12,
-        database: EDGE_DATABASE,
-        sql: `SELECT started_at, status, duration_ms, rows_loaded, downloaded_bytes, error_code, manifest_id FROM waypost.edge_slowest_cycles
+  closed: [
+    {
+      title: 'Identity and proof',
+      panels: [
+        stat(
+          'Trust document',
+          'Version that the device follows; manifests are not verified before it has enrolled.',
+          `max(waypost_edge_trust_version${ONE})`,
+          { width: 6, thresholds: [1, 1], lowIsBad: true, mappings: { '0': 'not verified' } },
+        ),
+        stat(
+          'Age of central’s signature',
+          'When its last answer came. It should be seconds; a tenth of MANIFEST_TTL is an alert (MANIFEST_STALE).',
+          `max(waypost_edge_signature_age_seconds${ONE})`,
+          { width: 6, unit: 's' },
+        ),
+        stat(
+          'Ledger in doubt',
+          'Findings that central’s ledger does not continue what the device saw of it.',
+          `max(waypost_edge_ledger_forks${ONE})`,
+          { width: 6, thresholds: [1, 1], runbook: 'ledger-forked' },
+        ),
+        stat(
+          'Acks refused',
+          'Acknowledgements that central refused for good, with their receipts.',
+          `max(waypost_edge_refused_acks${ONE})`,
+          {
+            width: 6,
+            thresholds: [1, 10],
+          },
+        ),
+      ],
+    },
+    {
+      title: 'The device’s own audit (where its database is a data source whose name contains “edge”)',
+      panels: [
+        {
+          title: 'Cycles by hour',
+          description: 'All that ever were.',
+          type: 'timeseries',
+          width: 12,
+          bars: true,
+          database: EDGE_DATABASE,
+          sql: `SELECT hour AS time, status AS metric, sum(cycles) AS cycles FROM waypost.edge_cycles_by_hour WHERE $__timeFilter(hour) GROUP BY 1, 2 ORDER BY 1`,
+        },
+        {
+          title: 'Failures by code',
+          description: 'Failed cycles of the time chosen.',
+          type: 'barchart',
+          width: 12,
+          database: EDGE_DATABASE,
+          sql: `SELECT error_code, sum(failures) AS failures FROM waypost.edge_failures_by_code WHERE $__timeFilter(hour) GROUP BY 1 ORDER BY 2 DESC`,
+        },
+        {
+          title: 'Slowest cycles',
+          description: 'Of the time chosen.',
+          type: 'table',
+          width: 12,
+          database: EDGE_DATABASE,
+          sql: `SELECT started_at, status, duration_ms, rows_loaded, downloaded_bytes, error_code, manifest_id FROM waypost.edge_slowest_cycles
               WHERE $__timeFilter(started_at) LIMIT 20`,
-        columns: { started_at: TIME, duration_ms: { unit: 'ms' }, downloaded_bytes: { unit: 'bytes' } },
-      },
-      {
-        title: 'Tables that cost most',
-        description: 'What was downloaded for each table in the time chosen.',
-        type: 'table',
-        width: 12,
-        database: EDGE_DATABASE,
-        sql: `SELECT table_name, sum(downloaded_bytes) AS downloaded_bytes, count(*) FILTER (WHERE action = 'loaded') AS loads, sum(abs(row_delta)) AS rows_changed
+          columns: { started_at: TIME, duration_ms: { unit: 'ms' }, downloaded_bytes: { unit: 'bytes' } },
+        },
+        {
+          title: 'Tables that cost most',
+          description: 'What was downloaded for each table in the time chosen.',
+          type: 'table',
+          width: 12,
+          database: EDGE_DATABASE,
+          sql: `SELECT table_name, sum(downloaded_bytes) AS downloaded_bytes, count(*) FILTER (WHERE action = 'loaded') AS loads, sum(abs(row_delta)) AS rows_changed
               FROM waypost.edge_table_changes WHERE $__timeFilter(started_at) GROUP BY 1 ORDER BY 2 DESC`,
-        columns: { downloaded_bytes: { unit: 'bytes' } },
-      },
-    ],
-  },
+          columns: { downloaded_bytes: { unit: 'bytes' } },
+        },
+      ],
+    },
+  ],
 });

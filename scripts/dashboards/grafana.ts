@@ -58,6 +58,11 @@ export interface PanelSpec {
   runbook?: string;
 }
 
+export interface ClosedRow {
+  title: string;
+  panels: PanelSpec[];
+}
+
 const WIDTH = 24;
 
 /** One dashboard; panels are laid out in rows of 24 columns, in the order given. */
@@ -68,10 +73,10 @@ export function dashboard(options: {
   from: string;
   variables?: Record<string, unknown>[];
   panels: PanelSpec[];
-  /** A row of panels that is closed at first. */
-  closed?: { title: string; panels: PanelSpec[] };
+  /** Rows of panels that are closed at first. */
+  closed?: ClosedRow[];
 }): Dashboard {
-  const { name, title, description, from, variables = [], panels, closed } = options;
+  const { name, title, description, from, variables = [], panels, closed = [] } = options;
   const open = layOut(panels, 1, 0);
   const below = Math.max(0, ...open.map(({ gridPos }) => gridPos.y + gridPos.h));
   return {
@@ -99,11 +104,21 @@ export function dashboard(options: {
       },
     ],
     templating: { list: variables },
-    panels: closed ? [...open, row(closed, open.length + 1, below)] : open,
+    panels: [...open, ...rows(closed, open.length + 1, below)],
   };
 }
 
-function row({ title, panels }: { title: string; panels: PanelSpec[] }, id: number, y: number): Panel {
+/** One below the other: closed, each is a line high. */
+function rows(closed: readonly ClosedRow[], firstId: number, firstY: number): Panel[] {
+  let id = firstId;
+  return closed.map((one, at) => {
+    const made = row(one, id, firstY + at);
+    id += 1 + one.panels.length;
+    return made;
+  });
+}
+
+function row({ title, panels }: ClosedRow, id: number, y: number): Panel {
   const inner = layOut(panels, id + 1, y + 1);
   return { id, type: 'row', title, collapsed: true, gridPos: { x: 0, y, w: WIDTH, h: 1 }, panels: inner } as unknown as Panel;
 }

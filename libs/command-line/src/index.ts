@@ -1,6 +1,7 @@
 export * from './read/database.js';
 export { DEVICE_STATES, type DeviceState } from './read/device-states.js';
 export type { Finding } from './read/findings.js';
+export { type Send, sendBy } from './read/send.js';
 export * from './read/service.js';
 
 export * from './text/format.js';

@@ -50,6 +50,12 @@ export const ERROR_KINDS = {
     title: 'The content type is not supported',
     hint: 'Send content-type application/json.',
   },
+  REQUEST_CROSS_SITE: {
+    status: 403,
+    heals: 'operator',
+    title: 'A page of another site sent the request',
+    hint: 'Nothing was started. A sync is started by a program, such as curl -X POST http://127.0.0.1:8081/api/sync/now. If you started none, look at what the browser on this machine has open.',
+  },
   ROUTE_UNKNOWN: { status: 404, heals: 'operator', title: 'There is no such route', hint: 'See docs/sync-protocol.md for the routes.' },
   RANGE_INVALID: {
     status: 416,

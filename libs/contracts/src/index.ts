@@ -17,6 +17,7 @@ export * from './ledger-api.js';
 export * from './ledger-bundle.js';
 export * from './ledger-entry.js';
 export * from './live-stream.js';
+export * from './loopback.js';
 export * from './mac.js';
 export * from './manifest.js';
 export * from './merkle-frontier.js';

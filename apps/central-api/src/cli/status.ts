@@ -11,13 +11,15 @@ import {
   formatSpan,
   formatTime,
   plural,
+  refusalOf,
   renderFacts,
   renderVerdict,
-  type Send,
+  sendBy,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { assessFleet, type ServiceFacts, type StoreFacts } from '../read-models/assess-fleet.js';
 import { type FleetFacts, readFleet } from '../read-models/fleet.js';
+import { askFleet, type FleetAnswer } from '../read-models/fleet-answer.js';
 import { fleetData } from '../read-models/fleet-report.js';
 import { deviceTable } from './devices.js';
 import { folderOf } from './snapshot-folder.js';
@@ -25,15 +27,16 @@ import { thresholdsOf } from './thresholds.js';
 
 const DEFAULT_PORT = '8080';
 
-/** `waypost status` of central: the fleet from its database, the service from its /health, the store where it is given. */
+/** `waypost status` of central: the fleet from its database, or from the service for who shows a key, the service from its /health, the store where it is given. */
 export async function status(context: CommandContext): Promise<Answer> {
-  const service = await askRunning(context);
+  const { service, told } = await askRunning(context);
   const fleet = context.hasDatabase ? await readFleet(context.database.query, thresholdsOf(context)) : null;
   const storeUrl = context.env['SNAPSHOT_STORE'];
   const store = storeUrl ? await (await import('../read-models/measure-store.js')).measureStore(folderOf(storeUrl)) : null;
-  const findings = assessFleet(fleet, service, store);
+  const findings = [...assessFleet(fleet, service, store), ...(told?.findings ?? [])];
   return {
     data: {
+      ...told,
       side: 'central',
       ok: exitCodeFor(findings) === 0,
       findings,
@@ -42,33 +45,31 @@ export async function status(context: CommandContext): Promise<Answer> {
       store,
       ...(fleet && fleetData(fleet)),
     },
-    text: textOf(context, { service, fleet, store, findings }),
+    text: textOf(context, { service, fleet, told, store, findings }),
     exitCode: exitCodeFor(findings),
   };
 }
 
 /** The service is asked where its address is given, or where this is its own environment (SYNC_PLAN is set, as in its container). */
-async function askRunning(context: CommandContext): Promise<ServiceFacts | null> {
+async function askRunning(context: CommandContext): Promise<{ service: ServiceFacts | null; told?: FleetAnswer | undefined }> {
   const scheme = context.env['TLS_CERT'] ? 'https' : 'http';
   const own = context.env['SYNC_PLAN'] ? `${scheme}://127.0.0.1:${context.env['PORT'] || DEFAULT_PORT}` : undefined;
   const url = context.option('url') ?? own;
-  if (url === undefined) return null;
+  if (url === undefined) return { service: null };
   try {
-    const send = context.wasGiven('url') ? undefined : await sendHere(scheme);
-    const { ok, body } = await askService(url, '/health', '--url', send);
-    return { url, answers: true, healthy: ok, problems: ok ? [] : problemsOf(body) };
+    const apiKey = await context.apiKey(url);
+    // The certificate is for the names that devices use, not for 127.0.0.1.
+    const send = sendBy(context.wasGiven('url') ? { ca: await context.authorities(), apiKey } : { skipsCertificate: true, apiKey });
+    const answer = await askService(url, '/health', '--url', send);
+    const refusal = refusalOf(answer);
+    if (refusal) throw refusal;
+    const { ok, body } = answer;
+    const told = apiKey === undefined || context.hasDatabase ? undefined : await askFleet(url, send);
+    return { service: { url, answers: true, healthy: ok, problems: ok ? [] : problemsOf(body) }, told };
   } catch (error) {
     if (!(error instanceof WaypostError) || error.code !== 'CENTRAL_UNREACHABLE' || !context.hasDatabase) throw error;
-    return { url, answers: false, reason: error.message };
+    return { service: { url, answers: false, reason: error.message } };
   }
-}
-
-/** To this machine. The certificate is for the names that devices use, not for 127.0.0.1: it is not checked. */
-async function sendHere(scheme: 'http' | 'https'): Promise<Send | undefined> {
-  if (scheme === 'http') return undefined;
-  const { Agent, fetch } = await import('undici');
-  const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
-  return (target, init) => fetch(target, { ...init, dispatcher });
 }
 
 /** The checks of /health that are down, with their messages. */
@@ -79,19 +80,23 @@ function problemsOf(body: unknown): string[] {
 
 interface Shown {
   service: ServiceFacts | null;
+  /** From the database. */
   fleet: FleetFacts | null;
+  /** By the service. */
+  told: FleetAnswer | undefined;
   store: StoreFacts | null;
   findings: readonly Finding[];
 }
 
-function textOf(context: CommandContext, { service, fleet, store, findings }: Shown): string {
-  const total = fleet ? Object.values(fleet.devices).reduce((sum, count) => sum + count, 0) : 0;
-  const good = fleet ? `${plural(fleet.devices.fresh, 'device')} of ${formatCount(total)} fresh.` : 'The service is ready.';
+function textOf(context: CommandContext, { service, fleet, told, store, findings }: Shown): string {
+  const known = fleet ?? told;
+  const total = known ? Object.values(known.devices).reduce((sum, count) => sum + count, 0) : 0;
+  const good = known ? `${plural(known.devices.fresh, 'device')} of ${formatCount(total)} fresh.` : 'The service is ready.';
   const facts: [string, string][] = [['service', serviceLine(service)]];
-  if (fleet) {
-    const { epoch, sequence, liveManifests, lastRequestAgeMs } = fleet;
-    facts.unshift(['database', context.database.address]);
-    facts.push(['devices', DEVICE_STATES.map((state) => `${state} ${formatCount(fleet.devices[state])}`).join('  ')]);
+  if (fleet) facts.unshift(['database', context.database.address]);
+  if (known) {
+    const { devices, epoch, sequence, liveManifests, lastRequestAgeMs } = known;
+    facts.push(['devices', DEVICE_STATES.map((state) => `${state} ${formatCount(devices[state])}`).join('  ')]);
     facts.push(['last request', lastRequestAgeMs === null ? 'never' : `${formatSpan(lastRequestAgeMs)} ago`]);
     facts.push(['sequence', `${sequence} of epoch ${epoch ?? '(none yet)'}, ${plural(liveManifests, 'live manifest')}`]);
   }
@@ -101,7 +106,7 @@ function textOf(context: CommandContext, { service, fleet, store, findings }: Sh
     '',
     renderFacts(facts, context.paint),
     ...(fleet && fleet.worst.length > 0 ? ['', deviceTable(context, fleet.worst)] : []),
-    ...(fleet ? ['', requestTable(context, fleet)] : []),
+    ...(known ? ['', requestTable(context, known)] : []),
   ].join('\n');
 }
 
@@ -117,7 +122,7 @@ function storeLine(store: StoreFacts | null): string {
   return `${formatBytes(store.bytes)} in ${store.folder}${free}`;
 }
 
-function requestTable(context: CommandContext, { lastRequests }: FleetFacts): string {
+function requestTable(context: CommandContext, { lastRequests }: Pick<FleetFacts, 'lastRequests'>): string {
   if (lastRequests.length === 0) return context.paint('dim', 'No request yet.');
   return context.table(
     [

@@ -207,7 +207,10 @@ test('a poll of a device that holds its manifest has the checkpoint, too', async
     { mac: SHOP_1, ...haveOf(manifest) },
     { ...one.headers, prefer: 'return=minimal' },
   );
-  expect(headers.get(CHECKPOINT_HEADER)).toBeTruthy();
+  const { origin, keys } = (await (await one.get('key')).json()) as { origin: string; keys: string[] };
+  const note = Buffer.from(headers.get(CHECKPOINT_HEADER) as string, 'base64').toString();
+  const { size } = verifyCheckpoint(note, { origin, keys: keys.map(parseVerifierKey) });
+  expect(size).toBe((await one.checkpoint()).size);
 });
 
 describe('a key of the ledger that was replaced', () => {

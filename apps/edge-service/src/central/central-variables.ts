@@ -1,3 +1,4 @@
+import { isLoopback } from '@waypost/contracts';
 import { httpUrl } from '@waypost/runtime';
 import { z } from 'zod';
 
@@ -41,7 +42,7 @@ export function checkCentral(given: Partial<CentralVariables>, context: z.Refine
   if (url?.protocol !== 'http:') return;
   if (ca !== undefined) complain('CENTRAL_CA', 'needs an https:// CENTRAL_URL: without TLS it protects nothing');
   if (fingerprint !== undefined) complain('CENTRAL_FINGERPRINT', 'needs an https:// CENTRAL_URL: without TLS it protects nothing');
-  if (given.ALLOW_INSECURE === true || isLoopback(url.hostname)) return;
+  if (given.ALLOW_INSECURE === true || isLoopback(url)) return;
   complain(
     'CENTRAL_URL',
     'is plain HTTP to another machine: write https://, or set ALLOW_INSECURE=true where no other machine is on the network',
@@ -50,8 +51,3 @@ export function checkCentral(given: Partial<CentralVariables>, context: z.Refine
 
 /** The variables alone, for what is not the service. */
 export const centralSchema = z.object(centralShape).superRefine(checkCentral, { when: () => true });
-
-/** Whether a URL's host is this machine. */
-function isLoopback(hostname: string): boolean {
-  return /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
-}

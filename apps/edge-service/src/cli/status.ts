@@ -11,6 +11,7 @@ import {
   formatTime,
   renderFacts,
   renderVerdict,
+  sendBy,
 } from '@waypost/command-line';
 import { WaypostError } from '@waypost/contracts';
 import { assessDevice, firstLine } from '../read-models/assess-device.js';
@@ -46,7 +47,7 @@ async function askRunning(context: CommandContext): Promise<{ report?: StatusRep
   const url = given ?? own;
   if (url === undefined) return { service: null };
   try {
-    const { ok, status, body } = await askService(url, '/api/sync/status', '--url');
+    const { ok, status, body } = await askService(url, '/api/sync/status', '--url', sendBy({ ca: await context.authorities() }));
     if (!ok) return { service: { url, answers: false, reason: `it answered ${status}` } };
     const report = body as StatusReport;
     const { running, intervalMs, breaker, alert } = report;

@@ -60,8 +60,21 @@ export const COMMANDS: readonly CommandSpec[] = [
     description:
       'Of the fleet, at central’s database; of one device, at its database or its service. The first line is the verdict; each finding comes with the next step. Exits with 1 when something is wrong.',
     arguments: [],
-    options: [{ flags: '--url <url>', description: 'ask a running service of either side, beside or instead of its database' }],
-    examples: ['waypost status', 'waypost status --url http://127.0.0.1:8081', 'waypost status --json | jq .findings'],
+    options: [
+      { flags: '--url <url>', description: 'ask a running service of either side, beside or instead of its database' },
+      { flags: '--ca <file>', description: 'only authorities in it may sign the service’s certificate (default: CENTRAL_CA)', file: true },
+      {
+        flags: '--api-key-file <file>',
+        description: 'holds the API key that central is shown (default: the key in WAYPOST_API_KEY)',
+        file: true,
+      },
+    ],
+    examples: [
+      'waypost status',
+      'waypost status --url http://127.0.0.1:8081',
+      'waypost status --url https://central.example --ca ca.crt --api-key-file console.key',
+      'waypost status --json | jq .findings',
+    ],
     timeout: QUICK,
   },
   {

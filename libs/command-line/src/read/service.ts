@@ -1,4 +1,5 @@
-import { type Problem, WaypostError } from '@waypost/contracts';
+import { ERROR_KINDS, type ErrorCode, type Problem, WaypostError } from '@waypost/contracts';
+import { type Send, sendBy } from './send.js';
 
 const TIMEOUT_MS = 5000;
 
@@ -9,16 +10,14 @@ export interface ServiceAnswer {
   body: unknown;
 }
 
-/** What sends a request; its errors carry what went wrong as their cause, as those of `fetch`. */
-export type Send = (url: URL, init: { signal: AbortSignal }) => Promise<Pick<Response, 'ok' | 'status' | 'text'>>;
-
 /**
  * GETs JSON from a service.
  * @param base its address, with or without a path
- * @param send in place of `fetch`, for instance one that trusts other certificates
- * @throws WaypostError CENTRAL_UNREACHABLE when nothing answers, CONFIG_INVALID when the address is none; those of `send`
+ * @param send by default it shows no key, and trusts the authorities of Node
+ * @throws WaypostError CENTRAL_UNREACHABLE when nothing answers, CENTRAL_UNTRUSTED when its certificate is not trusted, CONFIG_INVALID when the address is
+ * none; those of `send`
  */
-export async function askService(base: string, path: string, source: string, send: Send = fetch): Promise<ServiceAnswer> {
+export async function askService(base: string, path: string, source: string, send: Send = sendBy({})): Promise<ServiceAnswer> {
   const url = URL.parse(`${base.replace(/\/+$/, '')}${path}`);
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new WaypostError('CONFIG_INVALID', { detail: `${source} is not an http:// or https:// URL.` });
@@ -29,8 +28,14 @@ export async function askService(base: string, path: string, source: string, sen
     return { ok: response.ok, status: response.status, body: parse(text) };
   } catch (error) {
     if (error instanceof WaypostError) throw error;
-    const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-    const reason = cause?.code ?? cause?.message ?? (error as Error).message;
+    const reason = reasonOf(error);
+    if (/^(CERT_|ERR_TLS_CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA)/.test(reason)) {
+      throw new WaypostError('CENTRAL_UNTRUSTED', {
+        detail: `The certificate of ${url.origin} is not trusted: ${reason}.`,
+        hint: 'Name the file of its authority, such as ca.crt of `waypost certs init`: --ca FILE, or CENTRAL_CA. If that is right, look at the certificate’s names and dates.',
+        cause: error,
+      });
+    }
     throw new WaypostError('CENTRAL_UNREACHABLE', {
       detail: `${url.origin} does not answer: ${reason}.`,
       hint: `Check ${source}, and that the service runs and is reached from here.`,
@@ -42,6 +47,20 @@ export async function askService(base: string, path: string, source: string, sen
 /** The problem document of an answer, if it is one. */
 export function problemOf({ body }: ServiceAnswer): Problem | undefined {
   return typeof body === 'object' && body !== null && 'code' in body && 'hint' in body ? (body as Problem) : undefined;
+}
+
+/** Why a service does not tell this program what it asked for: its key is missing, not valid or has not the right, or it failed too often. */
+export function refusalOf(answer: ServiceAnswer): WaypostError | undefined {
+  if (![401, 403, 429].includes(answer.status)) return undefined;
+  const problem = problemOf(answer);
+  if (!problem || !Object.hasOwn(ERROR_KINDS, problem.code)) return undefined;
+  return new WaypostError(problem.code as ErrorCode, { detail: problem.detail ?? `${problem.title}.`, hint: problem.hint });
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message, cause } = error as NodeJS.ErrnoException;
+  const { code: causeCode, message: causeMessage } = (cause ?? {}) as NodeJS.ErrnoException;
+  return [causeCode, causeMessage, code, message].find((text) => typeof text === 'string' && text !== '') ?? 'no reason given';
 }
 
 function parse(text: string): unknown {

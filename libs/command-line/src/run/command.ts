@@ -1,4 +1,5 @@
 import { normalizeMac, WaypostError } from '@waypost/contracts';
+import { checkApiKey, mustKeepSecret, readApiKey, readAuthorities } from '../read/credentials.js';
 import { CommandDatabase } from '../read/database.js';
 import type { ExitCode } from './exit-codes.js';
 import type { CommandSpec, OptionValue } from '../grammar/grammar.js';
@@ -121,6 +122,25 @@ export class CommandContext {
 
   get hasDatabase(): boolean {
     return this.option('databaseUrl', 'DATABASE_URL') !== undefined;
+  }
+
+  /**
+   * The API key for a service: WAYPOST_API_KEY, or that of --api-key-file. The command line of a process is no place for it: all users see it there.
+   * @throws WaypostError CONFIG_INVALID, also where the key would go to another machine without TLS
+   */
+  async apiKey(url: string): Promise<string | undefined> {
+    const file = this.option('apiKeyFile');
+    const value = this.env['WAYPOST_API_KEY'];
+    if (file === undefined && !value) return undefined;
+    mustKeepSecret(url, this.env);
+    if (file !== undefined) return readApiKey({ source: '--api-key-file', value: file });
+    return checkApiKey({ source: 'WAYPOST_API_KEY', value: value as string });
+  }
+
+  /** The authorities of --ca or CENTRAL_CA, in PEM. @throws WaypostError CONFIG_INVALID */
+  async authorities(): Promise<string | undefined> {
+    const value = this.option('ca', 'CENTRAL_CA');
+    return value === undefined ? undefined : readAuthorities({ source: this.wasGiven('ca') ? '--ca' : 'CENTRAL_CA', value });
   }
 
   /** One more database; dispose of it. */

@@ -14,7 +14,15 @@ export const ExitCode = {
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
-const USAGE: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'MAC_INVALID', 'NAME_INVALID', 'REQUEST_INVALID']);
+const USAGE: ReadonlySet<ErrorCode> = new Set([
+  'CONFIG_INVALID',
+  'MAC_INVALID',
+  'NAME_INVALID',
+  'REQUEST_INVALID',
+  'API_KEY_REQUIRED',
+  'API_KEY_INVALID',
+  'API_KEY_RIGHT_MISSING',
+]);
 /** These answer the question: there is no such device, the plan is wrong. */
 const FINDINGS: ReadonlySet<ErrorCode> = new Set([
   'DEVICE_UNKNOWN',

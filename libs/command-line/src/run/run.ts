@@ -5,7 +5,8 @@ import { completionScript } from '../grammar/completion.js';
 import { ExitCode, exitCodeOf } from './exit-codes.js';
 import { COMMANDS } from '../grammar/grammar.js';
 import { type Asked, readCommandLine } from '../grammar/program.js';
-import { askService } from '../read/service.js';
+import { sendBy } from '../read/send.js';
+import { askService, type ServiceAnswer } from '../read/service.js';
 import type { Side } from '../read/side.js';
 import { paintFor, plain, printable } from '../text/style.js';
 
@@ -113,7 +114,7 @@ function print(text: string): void {
 async function chooseSide(side: Side | 'either', context: CommandContext): Promise<Side> {
   if (side !== 'either') return side;
   const url = context.option('url');
-  if (url !== undefined && !context.hasDatabase) return (await isEdge(url)) ? 'edge' : 'central';
+  if (url !== undefined && !context.hasDatabase) return (await askAsEdge(url, context)).ok ? 'edge' : 'central';
   const found = await context.database.side();
   if (found && url !== undefined) await mustBelongTo(found, url, context);
   if (found) return found;
@@ -126,8 +127,9 @@ async function chooseSide(side: Side | 'either', context: CommandContext): Promi
 /** Only an edge has this route. */
 const EDGE_ROUTE = '/api/sync/status';
 
-async function isEdge(url: string): Promise<boolean> {
-  return (await askService(url, EDGE_ROUTE, '--url')).ok;
+/** Shows no key: an edge has none, and central answers without one that it has no such route. */
+async function askAsEdge(url: string, context: CommandContext): Promise<ServiceAnswer> {
+  return askService(url, EDGE_ROUTE, '--url', sendBy({ ca: await context.authorities() }));
 }
 
 /**
@@ -136,7 +138,7 @@ async function isEdge(url: string): Promise<boolean> {
  * @throws WaypostError CONFIG_INVALID
  */
 async function mustBelongTo(side: Side, url: string, context: CommandContext): Promise<void> {
-  const answer = await askService(url, EDGE_ROUTE, '--url').catch((error: unknown) => {
+  const answer = await askAsEdge(url, context).catch((error: unknown) => {
     if (error instanceof WaypostError && error.code === 'CENTRAL_UNREACHABLE') return undefined;
     throw error;
   });
