@@ -1,5 +1,6 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, randomUUID } from 'node:crypto';
 import {
+  type Manifest,
   enrollResponseSchema,
   fleetName,
   JWT_TYPES,
@@ -70,6 +71,29 @@ export async function getToken(pool: Pool, device: EnrolledDevice, body: string)
   const { access_token: token, renewal } = tokenResponseSchema.parse(await send(pool, '/api/auth/token', body));
   device.renewal = renewal;
   return `Bearer ${token}`;
+}
+
+/** What the device should hold. @param authorization undefined for one that names its MAC alone */
+export async function requestManifest(pool: Pool, mac: string, authorization?: string): Promise<Manifest> {
+  const headers = { 'content-type': 'application/json', ...(authorization === undefined ? {} : { authorization }) };
+  const answer = await pool.request({ method: 'POST', path: '/api/device-sync/request', headers, body: JSON.stringify({ mac }) });
+  const text = await answer.body.text();
+  if (answer.statusCode !== 200) throw new Error(`${mac} got ${answer.statusCode}: ${text}`);
+  return (JSON.parse(text) as { manifest: Manifest }).manifest;
+}
+
+/** Gets each device its manifest. @returns the bodies with which they poll from then on */
+export async function pollBodies(pool: Pool, macs: readonly string[], authorizations?: readonly string[]): Promise<string[]> {
+  const bodies: string[] = [];
+  for (const [at, mac] of macs.entries()) {
+    const { epoch, sequence, manifestId } = await requestManifest(pool, mac, authorizations?.[at]);
+    bodies.push(JSON.stringify({ mac, have: { epoch, sequence, manifestId } }));
+  }
+  return bodies;
+}
+
+export async function getTokens(pool: Pool, devices: readonly EnrolledDevice[]): Promise<string[]> {
+  return Promise.all(devices.map(async (device) => getToken(pool, device, await tokenRequest(device))));
 }
 
 async function send(pool: Pool, path: string, body: string): Promise<unknown> {

@@ -7,7 +7,7 @@ import { Pool } from 'undici';
 import { benchFolder } from './bench-folder.js';
 import { CountingProxy } from './counting-proxy.js';
 import { DEVICE_MAC, fillCentral, TABLE, writePlan } from './dataset.js';
-import { enroll, type EnrolledDevice, getToken, invite, tokenRequest } from './enrolled-devices.js';
+import { enroll, type EnrolledDevice, getToken, getTokens, invite, pollBodies, requestManifest, tokenRequest } from './enrolled-devices.js';
 import type { FullOptions } from './full.js';
 import { describeMachine, type Machine } from './machine.js';
 import { pollLoad, type PollLoad } from './poll-load.js';
@@ -113,18 +113,19 @@ class IdentityBench implements AsyncDisposable {
   /** Devices that are up to date: with an access token, and by MAC, in turns. */
   async measurePolls(rounds: number): Promise<{ byToken: PollLoad; byMac: PollLoad }> {
     const polling = this.devices.slice(0, POLLING);
-    const authorizations = await this.tokensOf(polling);
+    const authorizations = await getTokens(this.pool, polling);
     const common = { url: this.central.url, headers: { prefer: PREFER_MINIMAL }, seconds: LOAD_SECONDS, connections: CONNECTIONS };
     const ways = {
       byToken: {
         ...common,
         authorizations,
-        bodies: await this.pollsOf(
+        bodies: await pollBodies(
+          this.pool,
           polling.map(({ mac }) => mac),
           authorizations,
         ),
       },
-      byMac: { ...common, bodies: await this.pollsOf(MACS.slice(0, POLLING)) },
+      byMac: { ...common, bodies: await pollBodies(this.pool, MACS.slice(0, POLLING)) },
     };
     const runs: { byToken: PollLoad; byMac: PollLoad }[] = [];
     for (const way of Object.values(ways)) await pollLoad({ ...way, seconds: 1 });
@@ -155,8 +156,8 @@ class IdentityBench implements AsyncDisposable {
     const requestMs: number[] = [];
     const streamMs: number[] = [];
     for (const device of this.devices.slice(-REVOKED)) {
-      const [authorization] = (await this.tokensOf([device])) as [string];
-      const manifest = await this.manifestOf(device.mac, authorization);
+      const [authorization] = (await getTokens(this.pool, [device])) as [string];
+      const manifest = await requestManifest(this.pool, device.mac, authorization);
       const stream = await this.openStream(manifest, authorization);
       const { localPort } = stream.socket;
       // A slow reader: the stream is open for as long as it may.
@@ -165,7 +166,7 @@ class IdentityBench implements AsyncDisposable {
         client.query('UPDATE waypost.devices SET revoked_at = now() WHERE id = $1', [device.deviceId]),
       );
       const revokedAt = performance.now();
-      while ((await this.poll(JSON.stringify({ mac: device.mac }), authorization)).statusCode === 200) await sleep(1);
+      while (await this.isAnswered(device.mac, authorization)) await sleep(1);
       requestMs.push(performance.now() - revokedAt);
       // Until central's kernel has nothing more to send: what the device's own kernel has received cannot be taken back.
       while (await isConnected(Number(new URL(this.central.url).port), localPort as number)) await sleep(20);
@@ -213,30 +214,11 @@ class IdentityBench implements AsyncDisposable {
     await this.central[Symbol.asyncDispose]();
   }
 
-  private async tokensOf(devices: readonly EnrolledDevice[]): Promise<string[]> {
-    return Promise.all(devices.map(async (device) => getToken(this.pool, device, await tokenRequest(device))));
-  }
-
-  /** Gets each device its manifest. @returns the bodies with which they ask from then on */
-  private async pollsOf(macs: readonly string[], authorizations?: readonly string[]): Promise<string[]> {
-    const bodies: string[] = [];
-    for (const [at, mac] of macs.entries()) {
-      const { epoch, sequence, manifestId } = await this.manifestOf(mac, authorizations?.[at]);
-      bodies.push(JSON.stringify({ mac, have: { epoch, sequence, manifestId } }));
-    }
-    return bodies;
-  }
-
-  private async manifestOf(mac: string, authorization: string | undefined): Promise<Manifest> {
-    const { statusCode, text } = await this.poll(JSON.stringify({ mac }), authorization);
-    if (statusCode !== 200) throw new Error(`${mac} got ${statusCode}: ${text}`);
-    return (JSON.parse(text) as { manifest: Manifest }).manifest;
-  }
-
-  private async poll(body: string, authorization: string | undefined): Promise<{ statusCode: number; text: string }> {
-    const headers = { 'content-type': 'application/json', ...(authorization === undefined ? {} : { authorization }) };
-    const answer = await this.pool.request({ method: 'POST', path: '/api/device-sync/request', headers, body });
-    return { statusCode: answer.statusCode, text: await answer.body.text() };
+  private async isAnswered(mac: string, authorization: string): Promise<boolean> {
+    const headers = { 'content-type': 'application/json', authorization };
+    const answer = await this.pool.request({ method: 'POST', path: '/api/device-sync/request', headers, body: JSON.stringify({ mac }) });
+    await answer.body.dump();
+    return answer.statusCode === 200;
   }
 
   private async openStream({ manifestId, device }: Manifest, authorization: string): Promise<IncomingMessage> {

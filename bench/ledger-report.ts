@@ -4,17 +4,19 @@ import type { Spread } from './statistics.js';
 
 /** What is to be reached. */
 const MIN_APPENDS_PER_SECOND = 5000;
+const MAX_SHARE_OF_POLL = 0.2;
 const MAX_PROOF_MS = 20;
 const MAX_VERIFY_MS = 1000;
 
 /** `bench ledger` for a person. */
-export function formatLedger({ date, machine, versions, append, entries, ...times }: LedgerReport): string {
+export function formatLedger({ date, machine, versions, append, polls, entries, ...times }: LedgerReport): string {
   const target = (met: boolean, name: string, value: string, limit: string): string[] => [met ? '✓' : '✗', name, value, limit];
   const line = (name: string, { median, min, max }: Spread): string[] => [
     name,
     `${median.toFixed(1)} ms`,
     `(${min.toFixed(1)}–${max.toFixed(1)})`,
   ];
+  const share = polls.perSecond / append.perSecond;
   return [
     `bench ledger, ${date}`,
     '',
@@ -40,6 +42,7 @@ export function formatLedger({ date, machine, versions, append, entries, ...time
         append.perSecond.toFixed(0),
         `≥ ${MIN_APPENDS_PER_SECOND}`,
       ),
+      target(share <= MAX_SHARE_OF_POLL, 'an append beside an unchanged poll', `${share.toFixed(2)} ×`, `≤ ${MAX_SHARE_OF_POLL} ×`),
       target(
         times.inclusionMs.median <= MAX_PROOF_MS,
         'inclusion proof',

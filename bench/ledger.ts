@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  PREFER_MINIMAL,
   Frontier,
   leafHash,
   type Receipt,
@@ -14,8 +15,9 @@ import type pg from 'pg';
 import { Pool } from 'undici';
 import { benchFolder } from './bench-folder.js';
 import { fillCentral, writePlan } from './dataset.js';
-import { enroll, type EnrolledDevice, getToken, invite, tokenRequest } from './enrolled-devices.js';
+import { enroll, type EnrolledDevice, getTokens, invite, pollBodies } from './enrolled-devices.js';
 import type { FullOptions } from './full.js';
+import { pollLoad } from './poll-load.js';
 import { describeMachine, type Machine } from './machine.js';
 import { Servers, withClient } from './servers.js';
 import { ServiceProcess } from './service-process.js';
@@ -25,6 +27,8 @@ import { runWaypost } from './waypost-command.js';
 const DEVICES = 20;
 /** As a device makes in three years of a change a day. */
 const RECEIPTS_OF_DEVICE = 1000;
+const CONNECTIONS = 64;
+const LOAD_SECONDS = 5;
 const PROOFS = 200;
 const ROWS = 1000;
 /** Tiles that are written at once. */
@@ -38,6 +42,8 @@ export interface LedgerReport {
   versions: { node: string; postgres: string };
   /** Receipts that wait, until they are appended: each batch with its signed checkpoint, committed. */
   append: { receipts: number; perSecond: number };
+  /** Polls of devices that are up to date, per second, at the same central before anything was appended. */
+  polls: { perSecond: number };
   /** Leaves when the rest was measured. */
   entries: number;
   /** A request over HTTP. */
@@ -63,7 +69,7 @@ export async function runLedger({ rows: leaves, rounds, say, signal }: FullOptio
     ]);
   });
   const plan = join(run.path, 'ledger.yaml');
-  await writePlan(plan);
+  await writePlan(plan, 'triggers');
   await using central = await ServiceProcess.start('start:central', {
     DATABASE_URL: databaseUrl,
     SYNC_PLAN: plan,
@@ -71,16 +77,25 @@ export async function runLedger({ rows: leaves, rounds, say, signal }: FullOptio
     LOG_LEVEL: 'warn',
     TOKEN_TTL: '1h',
   });
+  await runWaypost(databaseUrl, 'capture', 'install', '--plan', plan);
   const pool = new Pool(central.url, { connections: 1, pipelining: 1 });
   try {
-    const writers = (await enroll(pool, await invite(databaseUrl, DEVICES), MACS)).map((device) => new Writer(device));
+    const devices = await enroll(pool, await invite(databaseUrl, DEVICES), MACS);
+    const authorizations = await getTokens(pool, devices);
+    const bodies = await pollBodies(pool, MACS, authorizations);
+    const load = { url: central.url, headers: { prefer: PREFER_MINIMAL }, bodies, authorizations, connections: CONNECTIONS };
+    await pollLoad({ ...load, seconds: 1 });
+    const { rate: pollsPerSecond } = await pollLoad({ ...load, seconds: LOAD_SECONDS });
+    const writers = devices.map((device) => new Writer(device));
     say(`signing ${(DEVICES * RECEIPTS_OF_DEVICE).toLocaleString('en-US')} receipts`);
     await append(
       databaseUrl,
       writers.flatMap((writer) => writer.write(RECEIPTS_OF_DEVICE)),
     );
     const perSecond = await withClient(databaseUrl, appendRate);
-    say(`${perSecond.toFixed(0)} appended per second; growing to ${leaves.toLocaleString('en-US')} leaves`);
+    say(
+      `${pollsPerSecond.toFixed(0)} polls and ${perSecond.toFixed(0)} appended per second; growing to ${leaves.toLocaleString('en-US')} leaves`,
+    );
     await withClient(databaseUrl, (client) => grow(client, leaves - DEVICES));
     // The last leaves are receipts again, and central signs the whole.
     await append(
@@ -88,7 +103,7 @@ export async function runLedger({ rows: leaves, rounds, say, signal }: FullOptio
       writers.flatMap((writer) => writer.write(1)),
     );
     const [writer] = writers as [Writer];
-    const authorization = await getToken(pool, writer.device, await tokenRequest(writer.device));
+    const [authorization] = authorizations as [string];
     const size = await withClient(databaseUrl, sizeOf);
     const hashes = Array.from({ length: PROOFS }, (_, at) => writer.hashes[(at * 7919) % writer.hashes.length] as string);
     say('proofs and commands');
@@ -107,6 +122,7 @@ export async function runLedger({ rows: leaves, rounds, say, signal }: FullOptio
       machine: describeMachine(),
       versions: { node: process.versions.node, postgres: servers.version },
       append: { receipts: DEVICES * RECEIPTS_OF_DEVICE, perSecond },
+      polls: { perSecond: pollsPerSecond },
       entries: size,
       inclusionMs,
       consistencyMs,
