@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  pair = await startFakePair({ server, source: CREATE, tables: TABLES, env: { STALL_TIMEOUT: '500ms' } });
+  pair = await startFakePair({ server, source: CREATE, tables: TABLES, env: { STALL_TIMEOUT: '10s' } });
   ({ source, central, edge } = pair);
   central.deltas = true;
   expect(await edge.sync()).toMatchObject({ status: 'Success' });

@@ -36,7 +36,7 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 beforeEach(async () => {
-  pair = await startFakePair({ server, source: CREATE, tables: ['readings'], env: { STALL_TIMEOUT: '500ms' } });
+  pair = await startFakePair({ server, source: CREATE, tables: ['readings'], env: { STALL_TIMEOUT: '10s' } });
   ({ source, central, edge } = pair);
   central.deltas = () => 'DELTA_NONE';
   central.matches = true;
