@@ -97,12 +97,14 @@ export class Witness implements CyclePhase {
 
   async run({ cycle, client }: OpenCycle): Promise<void> {
     const watch = { cycleId: cycle.cycleId, query: queryOn(client), signal: cycle.stop };
-    const heard = this.last.take();
-    if (heard.hasAcked) this.settled = undefined;
-    // What was checked and left nothing to do is not looked up again at each poll.
-    const isSettled = !heard.isAnswered || (this.settled !== undefined && this.settled.note === heard.note);
-    if (isSettled && this.forks?.length === 0) return;
+    const last = this.last.take();
+    if (last.hasAcked) this.settled = undefined;
     try {
+      // The ledger is for devices that have enrolled: what others hear of it is nothing to them.
+      const heard = (await this.files.identity()) === undefined ? { ...last, isAnswered: false } : last;
+      // What was checked and left nothing to do is not looked up again at each poll.
+      const isSettled = !heard.isAnswered || (this.settled !== undefined && this.settled.note === heard.note);
+      if (isSettled && this.forks?.length === 0) return;
       await this.watch(heard, watch);
     } catch (err) {
       this.logger.warn({ err }, 'central’s ledger could not be checked; the next cycle tries again');
@@ -131,8 +133,7 @@ export class Witness implements CyclePhase {
 
   /** @param sent the checkpoint that came with the answer @returns whether another such answer leaves nothing to do */
   private async check(sent: string | undefined, row: WitnessRow, watch: Watch): Promise<boolean> {
-    // The ledger is for devices that have enrolled, and a central may have none until the first ack.
-    if ((await this.files.identity()) === undefined) return true;
+    // A central may have no ledger until the first ack.
     if (sent === undefined && row.origin === null && row.receipts.length === 0) return true;
     try {
       const outcome = await this.follow(sent ?? (await this.newest(watch)), row, watch);
