@@ -100,7 +100,7 @@ export class Witness implements CyclePhase {
     const last = this.last.take();
     if (last.hasAcked) this.settled = undefined;
     try {
-      // The ledger is for devices that have enrolled: what others hear of it is nothing to them.
+      // The ledger is for devices that have enrolled: others are sent checkpoints, too, and ignore them.
       const heard = (await this.files.identity()) === undefined ? { ...last, isAnswered: false } : last;
       // What was checked and left nothing to do is not looked up again at each poll.
       const isSettled = !heard.isAnswered || (this.settled !== undefined && this.settled.note === heard.note);
