@@ -41,7 +41,7 @@ interface ServicesOptions {
 
 const WAYPOST_TABLES = `
   SELECT string_agg(format('waypost.%I', tablename), ', ') AS names FROM pg_tables
-  WHERE schemaname = 'waypost' AND tablename NOT LIKE '%migrations' AND tablename <> 'central_state'`;
+  WHERE schemaname = 'waypost' AND tablename NOT LIKE '%migrations' AND tablename NOT IN ('central_state', 'ledger_head', 'ledger_keys')`;
 
 /** Both services on one pair of databases, from their start to their end. */
 export class Services implements AsyncDisposable {

@@ -2,10 +2,11 @@ import { signCheckpoint, type Signer } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
 import { readLedgerKeys } from './read-ledger-keys.js';
 import { signerOf } from './signing-keys.js';
-import { LOCK_LEDGER, MAKE_LEDGER_KEY, READ_LAST_CHECKPOINT, STORE_NOTE } from './trust.sql.js';
+import { ENSURE_LEDGER_KEY, LOCK_LEDGER, MAKE_LEDGER_KEY, READ_LAST_CHECKPOINT, STORE_NOTE } from './trust.sql.js';
 
-/** The key that signs checkpoints. */
+/** The key that signs checkpoints. A new one where it was lost with the trust documents: what devices should hold does not wait for the ledger. */
 export async function ledgerSigner(query: Query): Promise<Signer> {
+  await query(ENSURE_LEDGER_KEY);
   return signerOf((await readLedgerKeys(query)).signer.privateKey);
 }
 

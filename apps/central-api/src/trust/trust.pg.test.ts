@@ -215,3 +215,10 @@ test('a central whose key is gone says what to do', async () => {
     body: { code: 'STORAGE_FAILED', hint: expect.stringContaining('waypost keys rotate') as string },
   });
 });
+
+test('a central that lost all of its keys makes new ones, that of the ledger too', async () => {
+  await central.sql('TRUNCATE waypost.trust_documents, waypost.signing_keys, waypost.ledger_keys');
+  await using bare = await restart();
+  expect((await bare.post('/api/device-sync/request', { mac: SHOP_1 })).status).toBe(200);
+  expect(ledgerKids(await trustOf(bare, 1))).toEqual([await ledgerKid()]);
+});

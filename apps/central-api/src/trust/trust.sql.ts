@@ -40,5 +40,7 @@ export const MAKE_LEDGER_KEY = `INSERT INTO waypost.ledger_keys (seed) SELECT ${
 
 export const READ_LAST_CHECKPOINT = 'SELECT size::float8 AS size, root FROM waypost.ledger_checkpoints ORDER BY size DESC LIMIT 1';
 
+export const ENSURE_LEDGER_KEY = `${MAKE_LEDGER_KEY} WHERE NOT EXISTS (SELECT FROM waypost.ledger_keys)`;
+
 /** $1: size, $2: note. */
 export const STORE_NOTE = 'UPDATE waypost.ledger_checkpoints SET note = $2 WHERE size = $1';
