@@ -4,10 +4,15 @@ import { readLedgerKeys } from './read-ledger-keys.js';
 import { signerOf } from './signing-keys.js';
 import { ENSURE_LEDGER_KEY, LOCK_LEDGER, MAKE_LEDGER_KEY, READ_LAST_CHECKPOINT, STORE_NOTE } from './trust.sql.js';
 
-/** The key that signs checkpoints. A new one where it was lost with the trust documents: what devices should hold does not wait for the ledger. */
+/** The key that signs checkpoints. */
 export async function ledgerSigner(query: Query): Promise<Signer> {
-  await query(ENSURE_LEDGER_KEY);
   return signerOf((await readLedgerKeys(query)).signer.privateKey);
+}
+
+/** As ledgerSigner; a new key where it was lost with the trust documents: what devices should hold does not wait for the ledger. In a transaction. */
+export async function ensureLedgerSigner(query: Query): Promise<Signer> {
+  await query(ENSURE_LEDGER_KEY);
+  return ledgerSigner(query);
 }
 
 /**

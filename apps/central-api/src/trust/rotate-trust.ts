@@ -1,6 +1,6 @@
 import { type SignedTrust, type Signer, signTrust, type TrustDocument, type TrustKey, WaypostError } from '@waypost/contracts';
 import type { Query } from '@waypost/runtime';
-import { ledgerSigner, rotateLedgerKey } from './rotate-ledger-key.js';
+import { ensureLedgerSigner, ledgerSigner, rotateLedgerKey } from './rotate-ledger-key.js';
 import { deleteSigningKeys, makeSigningKey, publicPartOf, readSigningKeys, type SigningKey } from './signing-keys.js';
 import { ADD_TRUST, LIST_TRUST, LOCK_TRUST, READ_FLEET, READ_LATEST_TRUST } from './trust.sql.js';
 
@@ -50,7 +50,7 @@ export async function ensureTrust(query: Query, by: string): Promise<SignedTrust
 async function createTrust(query: Query, by: string): Promise<SignedTrust> {
   const [state] = await query<{ fleet: string }>(READ_FLEET);
   const [root, online] = [await makeSigningKey(query, 'root'), await makeSigningKey(query, 'manifest')];
-  const ledger = await ledgerSigner(query);
+  const ledger = await ensureLedgerSigner(query);
   const now = Date.now();
   const document = {
     version: 1,
