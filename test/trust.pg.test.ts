@@ -13,7 +13,7 @@ import {
 } from '@waypost/contracts';
 import { OF_TRUST } from './support/fault-bench.js';
 import type { Exchange } from './support/gateway.js';
-import { MAC, OTHER_MAC, SyncPair } from './support/sync-pair.js';
+import { OTHER_MAC, SyncPair } from './support/sync-pair.js';
 import { waypost, waypostJson } from './support/waypost.js';
 
 /** Real processes: someone stands between central and a device, or has central's online key. The device keeps what it has, and recovers by itself. */
@@ -21,11 +21,7 @@ let pair: SyncPair;
 let atCentral: Record<string, string>;
 
 beforeAll(async () => {
-  pair = await SyncPair.start({ centralEnv: { AUTH: 'device' } });
-  atCentral = { DATABASE_URL: (pair.centralEnv as { DATABASE_URL: string }).DATABASE_URL };
-  const { json } = await waypostJson<{ token: string }>(['device', 'add', '--mac', MAC], atCentral);
-  pair.edgeEnv['ENROLLMENT_TOKEN'] = json.token;
-  await pair.restartEdge();
+  ({ pair, atCentral } = await SyncPair.startEnrolled());
   expect(await pair.sync()).toMatchObject({ status: 'Success' });
 });
 afterAll(() => pair?.[Symbol.asyncDispose]());

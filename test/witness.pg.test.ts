@@ -8,11 +8,7 @@ let pair: SyncPair;
 let atCentral: Record<string, string>;
 
 beforeAll(async () => {
-  pair = await SyncPair.start({ centralEnv: { AUTH: 'device' } });
-  atCentral = { DATABASE_URL: (pair.centralEnv as { DATABASE_URL: string }).DATABASE_URL };
-  const { json } = await waypostJson<{ token: string }>(['device', 'add', '--mac', MAC], atCentral);
-  pair.edgeEnv['ENROLLMENT_TOKEN'] = json.token;
-  await pair.restartEdge();
+  ({ pair, atCentral } = await SyncPair.startEnrolled());
 });
 afterAll(() => pair?.[Symbol.asyncDispose]());
 

@@ -6,6 +6,7 @@ import { createImageRoles } from './image-roles.js';
 import { RestartablePostgres } from './restartable-postgres.js';
 import { post, Service } from './service.js';
 import { temporaryFolder, type TemporaryFolder } from './temporary-folder.js';
+import { waypostJson } from './waypost.js';
 
 export const MAC = '02:00:00:00:00:01';
 export const OTHER_MAC = '02:00:00:00:00:02';
@@ -115,6 +116,21 @@ export class SyncPair implements AsyncDisposable {
       return new SyncPair(folder, centralServer, edgeServer, central, gateway, edge, centralEnv, edgeEnv, edgeDatabase, atCentral.ownerUrl);
     } catch (error) {
       for (const part of started) await part[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** A central with AUTH=device and an edge that has enrolled, not synced. `atCentral` is the environment of commands at central. */
+  static async startEnrolled(): Promise<{ pair: SyncPair; atCentral: Record<string, string> }> {
+    const pair = await SyncPair.start({ centralEnv: { AUTH: 'device' } });
+    try {
+      const atCentral = { DATABASE_URL: pair.centralEnv['DATABASE_URL'] as string };
+      const { json } = await waypostJson<{ token: string }>(['device', 'add', '--mac', MAC], atCentral);
+      pair.edgeEnv['ENROLLMENT_TOKEN'] = json.token;
+      await pair.restartEdge();
+      return { pair, atCentral };
+    } catch (error) {
+      await pair[Symbol.asyncDispose]();
       throw error;
     }
   }

@@ -99,13 +99,14 @@ export class Witness implements CyclePhase {
     const watch = { cycleId: cycle.cycleId, query: queryOn(client), signal: cycle.stop };
     const last = this.last.take();
     if (last.hasAcked) this.settled = undefined;
+    // What was checked and left nothing to do is not looked up again at each poll, nor is the identity read.
+    const isSettled = !last.isAnswered || (this.settled !== undefined && this.settled.note === last.note);
+    if (isSettled && this.forks?.length === 0) return;
     try {
       // The ledger is for devices that have enrolled: others are sent checkpoints, too, and ignore them.
-      const heard = (await this.files.identity()) === undefined ? { ...last, isAnswered: false } : last;
-      // What was checked and left nothing to do is not looked up again at each poll.
-      const isSettled = !heard.isAnswered || (this.settled !== undefined && this.settled.note === heard.note);
-      if (isSettled && this.forks?.length === 0) return;
-      await this.watch(heard, watch);
+      const isWitness = (await this.files.identity()) !== undefined;
+      if (!isWitness && this.forks?.length === 0) return;
+      await this.watch(isWitness ? last : { ...last, isAnswered: false }, watch);
     } catch (err) {
       this.logger.warn({ err }, 'central’s ledger could not be checked; the next cycle tries again');
     }
